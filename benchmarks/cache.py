@@ -1,0 +1,134 @@
+"""The cache of everything expensive: assets, dense models, artifacts, the dense model's predictions.
+
+An entry is a folder under a key that is the hash of all that decides its content. It is built aside and
+renamed into place, under a lock that holds across processes, so a half-written entry is never read. A
+seal lists every file's SHA-256; an entry that does not match its seal is named, thrown away and built
+again. Deleting the cache is always safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from compressors.artifact import file_hash
+from compressors.interface import PressbenchError
+
+SEAL = "seal.json"
+
+
+def default_root() -> Path:
+    """`$PRESSBENCH_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("PRESSBENCH_CACHE") or platformdirs.user_cache_path("pressbench"))
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def hash_files(paths: Iterable[str | Path]) -> dict[str, str]:
+    """SHA-256 by file name, for source files that decide what is built."""
+    return {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, "absent" for what is not installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Entries under `root`. `say` receives one line where an entry had to be rebuilt."""
+
+    root: Path
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+
+    def path(self, kind: str, label: str, key: Mapping[str, Any]) -> Path:
+        """Where the entry of that key lies, whether it exists or not. `label` is for people's eyes."""
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in label)[:80]
+        return self.root / kind / f"{safe}-{content_hash(key)[:20]}"
+
+    def get(self, kind: str, label: str, key: Mapping[str, Any]) -> Path | None:
+        """The entry if it is there and sound; a damaged one is named and removed."""
+        entry = self.path(kind, label, key)
+        if not entry.exists():
+            return None
+        if fault := _fault(entry):
+            self.say(f"cache: {entry}: {fault}; it is thrown away and built again")
+            _remove(entry)
+            return None
+        return entry
+
+    def build(self, kind: str, label: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """The entry of that key, made by `make(folder)` if it is not there. What `make` raises passes
+        through, and leaves nothing behind."""
+        entry = self.path(kind, label, key)
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(f"{entry}.lock")
+            with lock:
+                if found := self.get(kind, label, key):
+                    return found
+                with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".building-") as aside:
+                    folder = Path(aside) / "entry"
+                    folder.mkdir()
+                    started = time.time()
+                    make(folder)
+                    _seal(folder, key, time.time() - started)
+                    os.replace(folder, entry)
+                return entry
+        except PermissionError as error:
+            raise PressbenchError(f"cache: cannot write {error.filename}; set PRESSBENCH_CACHE to a folder of yours") from None
+
+
+def _files(entry: Path) -> list[Path]:
+    return sorted(p for p in entry.rglob("*") if p.is_file() and p.name != SEAL)
+
+
+def _seal(entry: Path, key: Mapping[str, Any], seconds: float) -> None:
+    files = {p.relative_to(entry).as_posix(): file_hash(p) for p in _files(entry)}
+    text = json.dumps({"key": key, "files": files, "seconds": round(seconds, 3)}, default=str, indent=1)
+    (entry / SEAL).write_text(text, encoding="utf-8")
+
+
+def _fault(entry: Path) -> str | None:
+    try:
+        sealed = json.loads((entry / SEAL).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return "its seal is missing or damaged"
+    present = {p.relative_to(entry).as_posix(): p for p in _files(entry)}
+    for name in sorted(sealed.keys() | present.keys()):
+        if name not in present:
+            return f"{name} is missing"
+        if name not in sealed:
+            return f"{name} does not belong to it"
+        if file_hash(present[name]) != sealed[name]:
+            return f"{name} is not what was written (its SHA-256 differs)"
+    return None
+
+
+def _remove(entry: Path) -> None:
+    # Renamed first, so that nobody opens an entry of which half is gone.
+    grave = entry.with_name(f".removed-{entry.name}-{os.getpid()}")
+    os.replace(entry, grave)
+    shutil.rmtree(grave, ignore_errors=True)

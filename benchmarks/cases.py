@@ -1,0 +1,74 @@
+"""Which cases there are: compressor × model × hardware (× workload, for speed). Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.targets import Target, Targets
+from benchmarks.zoo.model import Model, Workload
+from compressors.interface import Compressor, Hardware, PressbenchError
+
+MEASURES = ("accuracy", "footprint", "speed")
+ROLES = ("dense", "control", "method")
+
+
+def role(compressor: Compressor) -> str:
+    """dense, control or method: decides the order in tables and what is judged."""
+    return compressor.family if compressor.family in ("dense", "control") else "method"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of one measure. compressor_id names the method with its parameters."""
+
+    measure: str
+    compressor_id: str
+    compressor: Compressor
+    model: Model
+    hardware: Hardware
+    workload: Workload | None
+    target: Target
+
+    @property
+    def id(self) -> str:
+        """Readable and stable, for `-k` and for records. The workload is named only where it is not
+        the model's usual one."""
+        parts = [self.compressor_id, self.model.name, self.hardware.name]
+        if self.workload and self.workload != self.model.workloads[0]:
+            parts.append(self.workload.name)
+        return "-".join(parts)
+
+    @property
+    def speed_target(self) -> float | None:
+        """The speed-up to reach on this class of hardware, if one is stated for it. Targets are stated
+        for the model's usual workload."""
+        if self.workload != self.model.workloads[0]:
+            return None
+        return self.target.speed.get(self.hardware.hardware_class)
+
+
+def expand(
+    measure: str,
+    compressors: Mapping[str, Compressor],
+    models: Sequence[Model],
+    hardware: Sequence[Hardware],
+    targets: Targets,
+    tier: str,
+) -> list[Case]:
+    """Every case of one measure: by model, dense first, then controls, then methods. Rejects an id
+    that occurs twice."""
+    ordered = sorted(compressors.items(), key=lambda item: ROLES.index(role(item[1])))
+    cases = [
+        Case(measure, name, compressor, model, device, workload, targets.get(model.name, {}).get(name, Target()))
+        for model in models
+        for device in hardware
+        for name, compressor in ordered
+        for workload in (model.workloads_of(tier) if measure == "speed" else (None,))
+    ]
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise PressbenchError(f"two cases are called {case.id!r}")
+        seen.add(case.id)
+    return cases

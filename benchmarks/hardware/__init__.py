@@ -1,0 +1,30 @@
+"""Which hardware is there: one module a kind of device, each with `detect()`; one list for all."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+from compressors.interface import Hardware, PressbenchError
+from compressors.registry import nearest
+
+
+@functools.cache
+def detected() -> dict[str, Hardware]:
+    """Every device of this machine by name: `cpu`, `cuda0`, …"""
+    found: dict[str, Hardware] = {}
+    for info in pkgutil.iter_modules(__path__):
+        for hardware in importlib.import_module(f"{__name__}.{info.name}").detect():
+            found[hardware.name] = hardware
+    return found
+
+
+def select(name: str) -> Hardware:
+    """The device of that name, or the first of that class (`cpu-vnni`); one line if there is none."""
+    devices = detected()
+    for hardware in devices.values():
+        if name in (hardware.name, hardware.hardware_class):
+            return hardware
+    known = {*devices, *(h.hardware_class for h in devices.values())}
+    raise PressbenchError(f"unknown hardware {name!r} on this machine{nearest(name, known)}")

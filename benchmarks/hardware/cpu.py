@@ -1,0 +1,63 @@
+"""The CPU: its class by the widest instructions that matter to compressed kernels."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import psutil
+
+from compressors.interface import Hardware
+
+FEATURES = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f", "avx512bw", "avx512vl"),
+    "vnni": ("avx512_vnni", "avx512vnni", "avx_vnni"),
+    "bf16": ("avx512_bf16", "amx_bf16"),
+    "amx": ("amx_tile", "amx_int8"),
+}
+"""feature -> the CPU flags that show it. avx512 and amx need all of theirs, the others any."""
+
+CLASSES = ("amx", "vnni", "avx512", "avx2")
+"""From the strongest to the weakest: the first that is there names the class."""
+
+
+@functools.cache
+def cpu_info() -> dict[str, Any]:
+    """Brand, family, model, stepping and flags, by py-cpuinfo."""
+    import cpuinfo
+
+    return dict(cpuinfo.get_cpu_info())
+
+
+def features(flags: set[str]) -> frozenset[str]:
+    """The features that a set of CPU flags shows."""
+    together = {"avx512", "amx"}
+    return frozenset(
+        feature
+        for feature, wanted in FEATURES.items()
+        if (all if feature in together else any)(flag in flags for flag in wanted)
+    )
+
+
+def physical_cpus() -> list[int]:
+    """One logical CPU for each physical core this process may run on: siblings of a core share its
+    arithmetic units, and two threads on one core would be timed against each other."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(psutil.cpu_count() or 1))
+    chosen: dict[str, int] = {}
+    for cpu in allowed:
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as file:
+                core = file.read().strip()
+        except OSError:
+            core = str(cpu)
+        chosen.setdefault(core, cpu)
+    return sorted(chosen.values())
+
+
+def detect() -> list[Hardware]:
+    """The one CPU device, with a thread for each physical core."""
+    found = features(set(cpu_info().get("flags", ())))
+    strongest = next((c for c in CLASSES if c in found), "generic")
+    return [Hardware("cpu", f"cpu-{strongest}", found, threads=len(physical_cpus()))]

@@ -1,0 +1,1 @@
+"""Measures: worker processes, paired timing, quality, footprint."""

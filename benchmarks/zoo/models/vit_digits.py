@@ -1,0 +1,71 @@
+"""vit-digits: a small vision Transformer trained here on scikit-learn's digits.
+
+It is here to prove that nothing in the path assumes text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.cache import Cache
+from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.task import Task
+from benchmarks.zoo.tasks.digits import TASK
+from compressors.interface import Examples, Hardware, InputSpec, Progress
+from compressors.training import supervised, train
+
+
+@dataclass(frozen=True)
+class VitDigits(Model):
+    """8 × 8 pixels in patches of 2 × 2: 16 patches and the class token."""
+
+    name: ClassVar[str] = "vit-digits"
+    task: ClassVar[Task] = TASK
+    inputs: ClassVar[Mapping[str, InputSpec]] = {"pixel_values": InputSpec("float32", ("batch", 1, 8, 8))}
+    workloads: ClassVar[tuple[Workload, ...]] = (Workload(32),)
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = (Workload(1), Workload(128))
+    evaluation_batch: ClassVar[int] = 32
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "model_type": "vit",
+            "architectures": ["ViTForImageClassification"],
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "image_size": 8,
+            "patch_size": 2,
+            "num_channels": 1,
+            "num_labels": len(TASK.labels),
+        }
+
+    def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
+        columns = data.with_format("torch")
+        return Examples({"pixel_values": columns["pixels"][:].unsqueeze(1)}, columns["label"][:])
+
+    def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
+        torch.manual_seed(0)
+        model = transformers.ViTForImageClassification(transformers.ViTConfig(**self.config()))
+        return train(
+            model,
+            examples,
+            supervised,
+            hardware,
+            epochs=30,
+            learning_rate=1e-3,
+            batch_size=64,
+            weight_decay=0.05,
+            progress=progress,
+            what="training",
+        )
+
+
+MODEL = VitDigits()

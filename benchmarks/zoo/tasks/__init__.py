@@ -1,0 +1,1 @@
+"""Tasks: data, split and metric, one a file."""

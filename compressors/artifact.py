@@ -1,0 +1,149 @@
+"""An artifact: a compressed model as files on disk, what a user would ship.
+
+    artifact.json    what it is: schema, runtime, recipe, configuration, and every file's SHA-256
+    model.*          the weights or the graph, in the runtime's own format; never pickle
+
+Opening checks every file against its hash, so that a truncated or edited artifact is refused by name.
+Everything the suite measures is measured on an artifact opened from disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compressors.interface import InputSpec, ModelSpec, PressbenchError
+from compressors.runtimes.base import Forward, Inventory, runtime
+
+SCHEMA = 1
+MANIFEST = "artifact.json"
+
+
+class ArtifactError(PressbenchError):
+    """The files are not a usable artifact: what is wrong, and with which file."""
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact on disk. Make one with `save`, read one with `open_artifact`."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> list[dict[str, Any]]:
+        """The steps that made it: compressor, parameters, structure, seconds."""
+        return list(self.manifest["recipe"])
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model it was made from."""
+        inputs = {n: InputSpec(i["dtype"], tuple(i["axes"])) for n, i in self.manifest["inputs"].items()}
+        return ModelSpec(self.manifest["model"], self.manifest["config"], inputs)
+
+    @property
+    def compress_seconds(self) -> float:
+        """Seconds that all steps of the recipe took together."""
+        return float(sum(step["seconds"] for step in self.manifest["recipe"]))
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes on disk of every file, the manifest included."""
+        return sum(p.stat().st_size for p in self.directory.rglob("*") if p.is_file())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the hashes of the payload files: the same bytes, the same digest."""
+        text = json.dumps({n: f["sha256"] for n, f in self.manifest["files"].items()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def module(self) -> nn.Module:
+        """The torch module, loaded from disk. Only for the torch runtime."""
+        from compressors.runtimes.torch import rebuild
+
+        if self.manifest["runtime"] != "torch":
+            raise ArtifactError(f"{self.directory}: made for {self.manifest['runtime']}, there is no torch module in it")
+        return rebuild(self.directory, self.manifest)
+
+    def load(self, *, device: str = "cpu", threads: int = 1) -> Forward:
+        """Load it into its runtime."""
+        return runtime(self.manifest["runtime"]).load(self.directory, self.manifest, device=device, threads=threads)
+
+    def inventory(self) -> Inventory:
+        """What its files hold."""
+        return runtime(self.manifest["runtime"]).inventory(self.directory, self.manifest)
+
+
+def save(
+    model: Any,
+    directory: Path,
+    spec: ModelSpec,
+    *,
+    recipe: Sequence[Mapping[str, Any]] = (),
+    runtime_name: str = "torch",
+    options: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Write `model` to the empty `directory` and return the artifact, opened from there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": spec.name,
+        "runtime": runtime_name,
+        "options": dict(options or {}),
+        "inputs": {n: {"dtype": i.dtype, "axes": list(i.axes)} for n, i in spec.inputs.items()},
+        "recipe": list(recipe),
+        "config": dict(spec.config),
+        "payload": {},
+    }
+    runtime(runtime_name).save(model, directory, manifest)
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+    manifest["files"] = {
+        p.relative_to(directory).as_posix(): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in files
+    }
+    try:
+        text = json.dumps(manifest, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{directory}: recipe and structure must be JSON values: {error}") from None
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    return open_artifact(directory)
+
+
+def open_artifact(directory: Path) -> Artifact:
+    """Read an artifact and check it. Raises ArtifactError naming the file at fault."""
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(manifest["schema"])
+    except FileNotFoundError:
+        raise ArtifactError(f"{directory}: not an artifact, {MANIFEST} is missing") from None
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise ArtifactError(f"{path}: damaged, not readable as JSON with a schema number") from None
+    if schema > SCHEMA:
+        raise ArtifactError(f"{path}: schema {schema} is newer than this version reads ({SCHEMA}): upgrade pressbench")
+    missing_keys = {"runtime", "options", "inputs", "recipe", "config", "payload", "files", "model"} - set(manifest)
+    if missing_keys:
+        raise ArtifactError(f"{path}: damaged, without {', '.join(sorted(missing_keys))}")
+    root = directory.resolve()
+    for name, facts in manifest["files"].items():
+        file = directory / name
+        if root not in file.resolve().parents:
+            raise ArtifactError(f"{path}: names a file outside the artifact: {name!r}")
+        if not file.is_file():
+            raise ArtifactError(f"{file}: missing")
+        if file.stat().st_size != facts["bytes"]:
+            raise ArtifactError(f"{file}: {file.stat().st_size} bytes where {facts['bytes']} were saved (truncated?)")
+        if file_hash(file) != facts["sha256"]:
+            raise ArtifactError(f"{file}: its SHA-256 is not the one it was saved with (corrupted or edited)")
+    return Artifact(directory, manifest)

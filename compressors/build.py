@@ -1,0 +1,52 @@
+"""From a model on disk to a compressed model on disk, one step of a recipe at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressors import artifact
+from compressors.artifact import Artifact
+from compressors.interface import Compressor, Context, PressbenchError
+
+
+def step_entry(step: Compressor) -> dict[str, Any]:
+    """A step as recipes and cache keys name it."""
+    return {"compressor": step.name, "parameters": step.parameters}
+
+
+def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:
+    """Run one compressor on the model in `source` and save the result in `directory`.
+
+    The model is loaded from disk, so that a chain is the same whether its first steps were made just
+    now or come from a cache. Raises PressbenchError where `source` is no torch module any more.
+    """
+    if source.manifest["runtime"] != "torch":
+        made_by = source.recipe[-1]["compressor"]
+        raise PressbenchError(f"{step.name} cannot follow {made_by}: its result is not a torch module")
+    model = source.module()
+    torch.manual_seed(context.seed)
+    started = time.perf_counter()
+    result = step.compress(model, context)
+    seconds = time.perf_counter() - started
+    entry = {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+    return artifact.save(
+        result.model,
+        directory,
+        context.model,
+        recipe=[*source.recipe, entry],
+        runtime_name=result.runtime,
+        options=result.options,
+    )
+
+
+def build(steps: Sequence[Compressor], source: Artifact, context: Context, directory: Path) -> Artifact:
+    """Run the steps of a recipe one after another. The artifacts in between lie beside the last, under
+    `directory`; without a step, `source` itself is the result."""
+    for number, step in enumerate(steps):
+        source = build_step(step, source, context, directory / f"step-{number}")
+    return source

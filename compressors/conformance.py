@@ -1,0 +1,313 @@
+"""The checks that every compressor must pass, ours and anyone's.
+
+In a test of your own package:
+
+    import pytest
+    from compressors import conformance
+    from my_package import MyCompressor
+
+    @pytest.mark.parametrize("check", conformance.checks(MyCompressor()), ids=str)
+    def test_conformance(check):
+        check()
+
+They run on a tiny BERT and a tiny ViT with made-up data, in seconds. A model that the compressor
+declares unsupported must come with a reason; at least one must be supported.
+Does not check: accuracy, speed, or anything about a real model. The suite's cases do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from compressors import artifact, registry
+from compressors.artifact import Artifact
+from compressors.build import build, step_entry
+from compressors.interface import Compressor, Context, Effect, Examples, Hardware, InputSpec, ModelSpec, skeleton
+from compressors.runtimes.base import runtime
+
+LOW_PRECISION_OPERATORS = ("MatMulInteger", "QLinearMatMul", "QGemm", "ConvInteger", "QuantizeLinear", "FakeQuantize", "FakeConvert")
+NARROW = ("int8", "uint8", "i8", "u8", "int4", "uint4", "i4", "u4", "f8e4m3", "f8e5m2", "nf4", "bfloat16", "float16", "bf16", "f16")
+ENOUGH = 0.99
+"""A ratio to the dense model from which down something shrank; above it nothing worth a claim did."""
+
+
+class ConformanceError(AssertionError):
+    """A compressor breaks the contract; the message says how."""
+
+
+# -- what a compressor changed -------------------------------------------------------------------
+
+
+def witness(dense: Artifact, compressed: Artifact, effect: Effect) -> tuple[list[str], str | None]:
+    """What really changed between two artifacts, counted from their files; and, where that does not
+    bear out the claimed effect, why not."""
+    before, after = dense.inventory(), compressed.inventory()
+    bytes_ratio = compressed.disk_bytes / dense.disk_bytes
+    parameters = after.parameters / max(1, before.parameters)
+    narrow = sum(n for dtype, n in after.dtypes.items() if dtype in NARROW) / max(1, after.parameters)
+    low = {name: n for name, n in after.operators.items() if name in LOW_PRECISION_OPERATORS}
+    computed_narrow = "bfloat16" in after.dtypes or "float16" in after.dtypes or bool(low)
+    new_operators = sorted(set(after.operators) - set(before.operators))
+    same_runtime = dense.manifest["runtime"] == compressed.manifest["runtime"]
+
+    seen = []
+    if bytes_ratio < ENOUGH:
+        seen.append(f"bytes on disk {bytes_ratio:.3f}×")
+    if parameters < ENOUGH:
+        seen.append(f"parameters {before.parameters:,} → {after.parameters:,}")
+    if after.nonzero < ENOUGH * after.parameters:
+        seen.append(f"{1 - after.nonzero / after.parameters:.1%} of the weights are zero")
+    if narrow:
+        seen.append(f"{narrow:.0%} of the weights stored in {', '.join(sorted(d for d in after.dtypes if d in NARROW))}")
+    if low:
+        seen.append("low-precision operators: " + ", ".join(f"{n} {name}" for name, n in sorted(low.items())))
+    if same_runtime and new_operators:
+        seen.append(f"new kinds of layers: {', '.join(new_operators)}")
+    if dense.digest != compressed.digest:
+        seen.append("the stored weights differ")
+
+    if effect == "storage" and bytes_ratio >= ENOUGH:
+        return seen, f"the artifact is {bytes_ratio:.3f}× the dense one on disk"
+    if effect == "kernel" and not (parameters < ENOUGH or computed_narrow or (same_runtime and new_operators)):
+        return seen, "no shape is smaller, no operator computes in fewer bits, no kind of layer is new"
+    if dense.digest == compressed.digest:
+        return seen, "the stored weights are the dense ones, bit for bit"
+    return seen, None
+
+
+# -- subjects ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A tiny model with data, as an artifact on disk."""
+
+    spec: ModelSpec
+    dense: Artifact
+    examples: Examples
+
+    def context(self, *steps: Compressor, seed: int = 0) -> Context:
+        """What the suite would hand to these compressors."""
+        needs = {need for step in steps for need in step.needs}
+        return Context(
+            model=self.spec,
+            hardware=HARDWARE,
+            dense=self.dense.module,
+            seed=seed,
+            calibration=self.examples[:16] if "calibration" in needs else None,
+            training=self.examples if "training" in needs else None,
+        )
+
+
+HARDWARE = Hardware("cpu", "cpu-generic", frozenset(), threads=1)
+_CLASSES = 3
+
+TINY_SPECS = {
+    "bert": ModelSpec(
+        "tiny-bert",
+        {
+            "model_type": "bert",
+            "architectures": ["BertForSequenceClassification"],
+            "vocab_size": 600,
+            "hidden_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "max_position_embeddings": 32,
+            "num_labels": _CLASSES,
+        },
+        {"input_ids": InputSpec("int64", ("batch", "sequence")), "attention_mask": InputSpec("int64", ("batch", "sequence"))},
+    ),
+    "vit": ModelSpec(
+        "tiny-vit",
+        {
+            "model_type": "vit",
+            "architectures": ["ViTForImageClassification"],
+            "hidden_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "image_size": 8,
+            "patch_size": 2,
+            "num_channels": 1,
+            "num_labels": _CLASSES,
+        },
+        {"pixel_values": InputSpec("float32", ("batch", 1, 8, 8))},
+    ),
+}
+
+
+def tiny_examples(spec: ModelSpec, count: int = 48) -> Examples:
+    """Made-up examples: half the vocabulary is used, and lengths differ where there is a mask."""
+    generator = torch.Generator().manual_seed(7)
+    if "pixel_values" in spec.inputs:
+        inputs = {"pixel_values": torch.randn(count, 1, 8, 8, generator=generator)}
+    else:
+        ids = torch.randint(1, int(spec.config["vocab_size"]) // 2, (count, 16), generator=generator)
+        lengths = torch.randint(6, 17, (count, 1), generator=generator)
+        mask = (torch.arange(16)[None] < lengths).long()
+        inputs = {"input_ids": ids * mask, "attention_mask": mask}
+    return Examples(inputs, torch.randint(0, _CLASSES, (count,), generator=generator))
+
+
+@functools.cache
+def subject(kind: str) -> Subject:
+    """The tiny model of that kind ("bert", "vit"), its artifact in a folder that goes with the process."""
+    spec = TINY_SPECS[kind]
+    torch.manual_seed(11)
+    model = skeleton(spec.config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # transformers starts out so small that every logit is nearly zero and nothing shows
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    examples = tiny_examples(spec)
+    with torch.inference_mode():
+        logits = model(**examples.inputs).logits.clone()
+    dense = artifact.save(model, _folder() / f"{kind}-dense", spec)
+    return Subject(spec, dense, Examples(examples.inputs, examples.labels, logits))
+
+
+@functools.cache
+def _keeper() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="pressbench-conformance-")
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(dir=_keeper().name))
+
+
+# -- checks --------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _made(steps: tuple[Compressor, ...], kind: str, attempt: int = 0) -> Artifact:
+    target = subject(kind)
+    torch.manual_seed(1000 + attempt)  # the state before must not matter
+    return build(steps, target.dense, target.context(*steps), _folder())
+
+
+def _outputs(made: Artifact, kind: str) -> np.ndarray:
+    forward = made.load(threads=1)
+    return forward({name: values.numpy() for name, values in subject(kind).examples.inputs.items()})
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConformanceError(message)
+
+
+def reload_gives_the_same_outputs(compressor: Compressor, kind: str) -> None:
+    """The last step's result answers the same in memory and after saving and loading."""
+    target = subject(kind)
+    steps = compressor.steps
+    source = _made(steps[:-1], kind)
+    torch.manual_seed(0)
+    result = steps[-1].compress(source.module(), target.context(steps[-1]))
+    inputs = {name: values.numpy() for name, values in target.examples.inputs.items()}
+    before = runtime(result.runtime).attach(result.model, result.options, device="cpu", threads=1)(inputs)
+    after = _outputs(_made(compressor.steps, kind), kind)
+    _require(bool(np.isfinite(after).all()), f"{compressor.name}: the reloaded artifact answers NaN or infinity")
+    worst = float(np.abs(before - after).max())
+    _require(worst <= 1e-5 * max(1.0, float(np.abs(before).max())), f"{compressor.name}: outputs differ by {worst:.3g} after reloading")
+
+
+def same_seed_gives_the_same_artifact(compressor: Compressor, kind: str) -> None:
+    """Two runs with one seed give the same bytes, or, for a format whose writer numbers its nodes
+    anew each time, the same size and bit-identical answers."""
+    first, second = _made(compressor.steps, kind), _made(compressor.steps, kind, 1)
+    if first.digest != second.digest:
+        _require(first.manifest["runtime"] != "torch", f"{compressor.name}: two runs with the same seed gave different weights")
+        same = np.array_equal(_outputs(first, kind), _outputs(second, kind))
+        _require(same, f"{compressor.name}: two runs with the same seed give different answers")
+
+
+def effect_is_witnessed(compressor: Compressor, kind: str) -> None:
+    """What it claims to change did change: a compressor that does nothing fails here."""
+    _, fault = witness(subject(kind).dense, _made(compressor.steps, kind), compressor.effect)
+    _require(fault is None, f"{compressor.name}: {compressor.effect} effect not witnessed: {fault}")
+
+
+def size_claimed_is_size_on_disk(compressor: Compressor, kind: str) -> None:
+    """Every file in the folder is listed with its real size; nothing needed lies elsewhere."""
+    made = _made(compressor.steps, kind)
+    listed = {made.directory / name: facts["bytes"] for name, facts in made.manifest["files"].items()}
+    listed[made.directory / artifact.MANIFEST] = (made.directory / artifact.MANIFEST).stat().st_size
+    on_disk = {p: p.stat().st_size for p in made.directory.rglob("*") if p.is_file()}
+    _require(listed == on_disk, f"{compressor.name}: the manifest does not list what is on disk")
+    _require(made.disk_bytes == sum(on_disk.values()), f"{compressor.name}: the size claimed is not the size on disk")
+
+
+def parameters_survive_json(compressor: Compressor, kind: str) -> None:
+    """The recipe in an artifact rebuilds the very same compressor."""
+    _require(dataclasses.is_dataclass(compressor), f"{compressor.name} must be a frozen dataclass")
+    for step in (compressor, *compressor.steps):
+        entry = json.loads(json.dumps(step_entry(step), allow_nan=False))
+        cls = type(step)
+        frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["parameters"].items()}
+        _require(cls(**frozen) == step, f"{step.name}: its parameters do not survive JSON: {entry['parameters']}")
+
+
+def unsupported_is_a_reason(compressor: Compressor, kind: str) -> None:
+    """`supports` answers None or one line of text, also for a model without attention or vocabulary."""
+    odd = ModelSpec("no-transformer", {"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}, {})
+    for spec in (*TINY_SPECS.values(), odd):
+        try:
+            reason = compressor.supports(spec, HARDWARE)
+        except Exception as error:
+            raise ConformanceError(f"{compressor.name}.supports raised for {spec.name}: {error!r}") from error
+        plain = reason is None or (isinstance(reason, str) and bool(reason.strip()) and "\n" not in reason)
+        _require(plain, f"{compressor.name}.supports({spec.name}) must be None or one line, not {reason!r}")
+
+
+CHECKS: tuple[Callable[[Compressor, str], None], ...] = (
+    unsupported_is_a_reason,
+    parameters_survive_json,
+    reload_gives_the_same_outputs,
+    same_seed_gives_the_same_artifact,
+    effect_is_witnessed,
+    size_claimed_is_size_on_disk,
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of one compressor on one tiny model; call it. Its text is a readable test id."""
+
+    check: Callable[[Compressor, str], None]
+    compressor: Compressor
+    kind: str
+    label: str
+
+    def __call__(self) -> None:
+        self.check(self.compressor, self.kind)
+
+    def __str__(self) -> str:
+        return f"{self.label}-{self.kind}-{self.check.__name__}"
+
+
+def checks(compressor: Compressor, label: str | None = None) -> list[Check]:
+    """Every check on every tiny model that the compressor supports.
+
+    Raises ConformanceError where it supports none of them."""
+    name = label or compressor.name
+    registry.register(type(compressor))  # loading goes by name; a class under test may have no entry point yet
+    supported = [kind for kind, spec in TINY_SPECS.items() if not registry.unsupported_reason(compressor, spec, HARDWARE)]
+    if not supported:
+        raise ConformanceError(f"{name} supports neither a tiny BERT nor a tiny ViT; there is nothing to check it on")
+    return list(_checks(compressor, supported, name))
+
+
+def _checks(compressor: Compressor, kinds: list[str], label: str) -> Iterator[Check]:
+    for kind in kinds:
+        for check in CHECKS:
+            yield Check(check, compressor, kind, label)

@@ -1,0 +1,1 @@
+"""Distillation: a smaller student trained on what the dense model answers."""

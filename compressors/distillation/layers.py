@@ -1,0 +1,125 @@
+"""Distillation into a student cut from the dense model's own layers.
+
+Sources: DistilBERT (Sanh et al. 2019) for cutting the student out of the teacher; Hinton et al. 2015 for
+the soft targets; TinyBERT (Jiao et al. 2020) for matching hidden states, here without a projection,
+since a cut student has its teacher's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressors import surgery
+from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.training import Loss, autocast, distillation, train
+
+
+@dataclass(frozen=True)
+class DistilLayers(Compressor):
+    """layers: how many the student keeps, spread from the first to the last of the teacher's.
+    temperature, alpha: of the soft targets. hidden: weight of the mean squared error between the
+    student's last hidden state and the teacher's; 0 leaves it out."""
+
+    name: ClassVar[str] = "distil-layers"
+    family: ClassVar[str] = "distillation"
+    effect: ClassVar[Effect] = "kernel"
+    needs: ClassVar[frozenset[str]] = frozenset({"training"})
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"3": {"layers": 3}, "1": {"layers": 1}}
+
+    layers: int = 2
+    temperature: float = 2.0
+    alpha: float = 0.9
+    hidden: float = 1.0
+    epochs: float = 4
+    learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        if self.layers < 1:
+            raise ValueError(f"layers is {self.layers}, must be at least 1")
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        def check(skeleton: nn.Module) -> None:
+            have = len(surgery.get(skeleton, surgery.layer_list(skeleton)))
+            if have <= self.layers:
+                raise surgery.UnknownStructure(f"the model has {have} layers, a student of {self.layers} would not be smaller")
+
+        return surgery.structure_reason(model, check)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        training = context.require_training()
+        chosen = spread(len(surgery.get(model, surgery.layer_list(model))), self.layers)
+        loss = distillation(self.temperature, self.alpha)
+        if self.hidden:
+            # The teacher runs once over the data, not once an epoch.
+            states = _last_hidden(context.dense(), training, context)
+            inputs = {**training.inputs, _TEACHER: states}
+            training = Examples(inputs, training.labels, training.dense_logits)
+            loss = _with_hidden(loss, self.hidden)
+        surgery.keep_layers(model, chosen)
+        train(
+            model,
+            training,
+            loss,
+            context.hardware,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            seed=context.seed,
+            progress=context.progress,
+            what="distilling",
+        )
+        return Compressed(model, {"layers": chosen})
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        surgery.keep_layers(model, structure["layers"])
+        return model
+
+
+_TEACHER = "teacher hidden state"
+
+
+def spread(teacher: int, student: int) -> list[int]:
+    """The teacher's layers that a student starts from: evenly spaced, first and last included.
+
+    On BBC News a student of layers 0 and 5 starts at 89 % without any training, one of the first
+    layers at 69 %."""
+    if student == 1:
+        return [0]
+    return [round(i * (teacher - 1) / (student - 1)) for i in range(student)]
+
+
+@torch.inference_mode()
+def _last_hidden(teacher: nn.Module, examples: Examples, context: Context) -> Tensor:
+    """(examples, tokens, width), bf16: half the memory, and far finer than the student's error."""
+    kept = []
+    batches = list(examples.batches(32))
+    for number, batch in enumerate(batches):
+        with autocast(context.hardware):
+            output = teacher(**batch.inputs, output_hidden_states=True)
+        kept.append(output.hidden_states[-1].to(torch.bfloat16))
+        context.progress("asking the teacher", number + 1, len(batches))
+    return torch.cat(kept).clone()
+
+
+def _with_hidden(loss: Loss, weight: float) -> Loss:
+    def combined(model: nn.Module, batch: Examples) -> Tensor:
+        inputs = dict(batch.inputs)
+        teacher = inputs.pop(_TEACHER)
+        captured: list[Tensor] = []
+        stack = surgery.get(model, surgery.layer_list(model))
+        hook = stack[-1].register_forward_hook(lambda _m, _i, out: captured.append(out[0] if isinstance(out, tuple) else out))
+        try:
+            value = loss(model, Examples(inputs, batch.labels, batch.dense_logits))
+        finally:
+            hook.remove()
+        error = (captured[0].float() - teacher.float()) ** 2
+        if (mask := inputs.get("attention_mask")) is not None:
+            error = error[mask.bool()]  # what padding holds means nothing
+        return value + weight * error.mean()
+
+    return combined

@@ -1,0 +1,224 @@
+"""The plugin contract: what a compressor is, what it is given, what it returns.
+
+To add a method, write one class in one file:
+
+    @dataclass(frozen=True)
+    class DropBias(Compressor):
+        "Sets every bias of the encoder to zero."
+        name: ClassVar[str] = "drop-bias"
+        family: ClassVar[str] = "pruning"
+        effect: ClassVar[Effect] = "simulated"
+
+        strength: float = 1.0                       # the parameters are the fields
+
+        def compress(self, model, context):
+            ...
+            return Compressed(model)
+
+Put the file anywhere under `compressors/`, or in a package of your own with one entry point in the
+group `pressbench.compressors`. It then appears in every listing, in the matrix of cases, and in the
+conformance tests. A worked example is in `docs/example-plugin`.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+Effect = Literal["kernel", "storage", "simulated"]
+"""What a compressor may claim: `kernel` runs faster, `storage` is smaller on disk or in memory,
+`simulated` changes the numbers only. A speed target on anything but `kernel` is refused."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+class PressbenchError(Exception):
+    """A user's mistake or a fact of the machine, told in one line. Never shown with a traceback."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model: its dtype ("int64", "float32") and its axes, names where the size may
+    vary ("batch", "sequence") and numbers where it may not."""
+
+    dtype: str
+    axes: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model before anything is loaded.
+
+    config: the transformers configuration as a dictionary; its `architectures[0]` names the class.
+    inputs: the inputs that are fed, in order. The one output is `logits`, (batch, classes).
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, InputSpec]
+
+    @property
+    def architecture(self) -> str:
+        """The `model_type` of the configuration: bert, vit, llama, …"""
+        return str(self.config["model_type"])
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where an artifact will run. `features` are the instruction sets that matter to kernels
+    ("avx2", "avx512", "vnni", "bf16", "amx"), or of a GPU ("cuda", "sm90")."""
+
+    name: str
+    hardware_class: str
+    features: frozenset[str] = frozenset()
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples held as tensors, first axis the example.
+
+    inputs: name -> (examples, …). labels: (examples,) int64, or None.
+    dense_logits: (examples, classes) float32, what the dense model answers, or None.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor | None = None
+    dense_logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, index: Any) -> Examples:
+        """The examples at `index`: a slice or a tensor of positions."""
+        return Examples(
+            {name: values[index] for name, values in self.inputs.items()},
+            None if self.labels is None else self.labels[index],
+            None if self.dense_logits is None else self.dense_logits[index],
+        )
+
+    def batches(self, size: int) -> Iterator[Examples]:
+        """Consecutive batches of at most `size` examples, in order, none dropped."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a compressor is given beside the model. Data is there only where `needs` asks for it.
+
+    dense: makes a fresh copy of the dense model, for teachers and comparisons.
+    """
+
+    model: ModelSpec
+    hardware: Hardware
+    dense: Callable[[], nn.Module]
+    seed: int = 0
+    calibration: Examples | None = None
+    training: Examples | None = None
+    progress: Progress = no_progress
+
+    def require_calibration(self) -> Examples:
+        """The calibration examples. Raises where the compressor did not declare that it needs them."""
+        if self.calibration is None:
+            raise PressbenchError("no calibration data: add 'calibration' to the compressor's `needs`")
+        return self.calibration
+
+    def require_training(self) -> Examples:
+        """The training examples. Raises where the compressor did not declare that it needs them."""
+        if self.training is None:
+            raise PressbenchError("no training data: add 'training' to the compressor's `needs`")
+        return self.training
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a compressor returns.
+
+    model: an `nn.Module` for the torch runtime, else what the runtime saves (an ONNX ModelProto,
+        an openvino.Model).
+    structure: what `restructure` needs to rebuild the module's shape from a fresh skeleton: JSON
+        only (numbers, strings, lists, dictionaries).
+    runtime: who executes it. options: how, for example {"precision": "bf16"}.
+    """
+
+    model: Any
+    structure: Mapping[str, Any] = field(default_factory=dict)
+    runtime: str = "torch"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compressor(abc.ABC):
+    """A method together with its parameters. The dataclass fields are the parameters and must be
+    JSON values (numbers, strings, booleans, None, tuples of these)."""
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    effect: ClassVar[Effect]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Any of "calibration" and "training"."""
+    requires: ClassVar[Mapping[str, str]] = {}
+    """Optional packages: import name -> what to `pip install`."""
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    """The parameter sets that the suite runs: id suffix -> parameters. The default is one variant,
+    with the default parameters, whose id is the name."""
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """More of them, for the tiers nightly and full."""
+
+    @abc.abstractmethod
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        """Compress `model`, which is the caller's to change, and return the result.
+
+        torch's random state is seeded before the call; the same seed must give the same result.
+        """
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        """Why this compressor cannot be used on that model or hardware, in one line; None if it can."""
+        return None
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        """Repeat on a fresh skeleton what `compress` did to the module's structure, so that the
+        saved weights fit. Values do not matter here, shapes and module types do."""
+        return model
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as a dictionary of JSON values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        """The recipe: this compressor alone, or what a pipeline is made of."""
+        return (self,)
+
+
+def skeleton(config: Mapping[str, Any], *, device: str = "cpu") -> nn.Module:
+    """The uninitialised transformers model that `config` describes, in eval mode.
+
+    The class is `config["architectures"][0]` and must be one of transformers' own: no code is taken
+    from anywhere else. On device "meta" no memory is used.
+    """
+    import transformers
+
+    name = str((config.get("architectures") or ["?"])[0])
+    cls = getattr(transformers, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise PressbenchError(f"config: {name!r} is not a model class of transformers {transformers.__version__}")
+    settings = dict(config)
+    parsed = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+    parsed._attn_implementation = "sdpa"
+    with torch.device(device):
+        return cls(parsed).eval()

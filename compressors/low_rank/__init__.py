@@ -1,0 +1,1 @@
+"""Low rank: one linear layer becomes two thin ones."""

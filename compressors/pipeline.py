@@ -1,0 +1,78 @@
+"""Chains of compressors, themselves compressors: the recipe is what every step adds up to.
+
+The suite runs a pipeline step by step and keeps the artifact after each, so that two recipes with the
+same beginning share that work. Only the last step may leave torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+
+
+@dataclass(frozen=True)
+class Pipeline(Compressor):
+    """A chain written down as data: `chain` holds (compressor, ((parameter, value), …)) pairs.
+
+    Subclass it and give `chain` a default to ship a named recipe, or use `pipeline:chain=…`.
+    """
+
+    name: ClassVar[str] = "pipeline"
+    family: ClassVar[str] = "pipeline"
+    effect: ClassVar[Effect] = "kernel"
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # a bare pipeline has nothing to run
+
+    chain: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        # JSON has no tuples: a recipe read back from disk holds lists.
+        object.__setattr__(self, "chain", tuple((n, tuple((k, v) for k, v in p)) for n, p in self.chain))
+
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        from compressors import registry
+
+        return tuple(step for name, p in self.chain for step in registry.build(name, dict(p)).steps)
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        if not self.chain:
+            return "the chain is empty: give it compressors, for example prune-magnitude"
+        reasons = (step.supports(model, hardware) for step in self.steps)
+        return next((r for r in reasons if r), None)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        structures = []
+        result = Compressed(model)
+        for step in self.steps:
+            if result.runtime != "torch":
+                raise PressbenchError(f"{step.name} cannot follow a step that leaves torch for {result.runtime}")
+            result = step.compress(result.model, context)
+            structures.append(dict(result.structure))
+        return Compressed(result.model, {"steps": structures}, result.runtime, result.options)
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        for step, part in zip(self.steps, structure["steps"], strict=True):
+            model = step.restructure(model, part)
+        return model
+
+
+@dataclass(frozen=True)
+class SmallAndFast(Pipeline):
+    """The headline recipe: cut the encoder to two layers and distil, drop the vocabulary that the
+    training data does not use, then 8-bit weights and activations on OpenVINO. The distilled student
+    is the one that `distil-layers` makes, so a run that has both makes it once."""
+
+    name: ClassVar[str] = "small-and-fast"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+
+    chain: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (
+        ("distil-layers", ()),
+        ("prune-vocabulary", ()),
+        ("int8-openvino", ()),
+    )

@@ -1,0 +1,1 @@
+"""Pruning: weights, attention heads, neurons, vocabulary."""

@@ -1,0 +1,60 @@
+"""Post-training int8 on OpenVINO: weights and activations, ranges from calibration data.
+
+Source: NNCF's `nncf.quantize` in its Transformer mode (SmoothQuant, Xiao et al. 2023, then min-max
+ranges and fast bias correction).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.runtimes.export import quiet, to_openvino
+
+
+@dataclass(frozen=True)
+class Int8Openvino(Compressor):
+    """samples: calibration examples used, at most. float_precision: what the parts that stay float
+    are computed in, "bf16", "fp32", or "auto" for bf16 where the CPU has it."""
+
+    name: ClassVar[str] = "int8-openvino"
+    family: ClassVar[str] = "quantization"
+    effect: ClassVar[Effect] = "kernel"
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino", "nncf": "nncf"}
+
+    samples: int = 128
+    float_precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}, must be at least 1")
+        if self.float_precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"float_precision is {self.float_precision!r}, must be auto, bf16 or fp32")
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        # NNCF and OpenVINO report usage over the network unless told not to.
+        os.environ["NNCF_DISABLE_TELEMETRY"] = os.environ["OPENVINO_TELEMETRY_DISABLE"] = "1"
+        import nncf
+
+        calibration = context.require_calibration()[: self.samples]
+        data = nncf.Dataset(list(calibration.batches(1)), lambda e: {n: v.numpy() for n, v in e.inputs.items()})
+        with quiet():
+            quantized = nncf.quantize(
+                to_openvino(model, context.model),
+                data,
+                model_type=nncf.ModelType.TRANSFORMER,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(calibration),
+            )
+        native = bool(context.hardware.features & {"bf16", "amx"})
+        precision = {"auto": "bf16" if native else "fp32"}.get(self.float_precision, self.float_precision)
+        return Compressed(quantized, runtime="openvino", options={"precision": precision})

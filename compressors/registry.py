@@ -1,0 +1,174 @@
+"""Where compressors and runtimes are found: ours and anyone's, through one mechanism.
+
+A *source* is a module or a package; every concrete subclass of `Compressor` (or `Runtime`) defined
+in it counts. Our own packages are sources; so is whatever an entry point in the group
+`pressbench.compressors` or `pressbench.runtimes` names (a class, a module or a package).
+A source that fails to import is reported by name and reason; the others go on.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A source that could not be used. name: the entry point or module; reason: one line."""
+
+    name: str
+    reason: str
+
+
+def _walk(module: ModuleType) -> Iterator[ModuleType]:
+    yield module
+    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), module.__name__ + "."):
+        yield importlib.import_module(info.name)
+
+
+def _classes(source: object, base: type[T]) -> Iterator[type[T]]:
+    if isinstance(source, type):
+        found: list[object] = [source]
+    elif isinstance(source, ModuleType):
+        # Only classes a module defines itself: what it imports belongs to another source.
+        found = [c for m in _walk(source) for c in vars(m).values() if getattr(c, "__module__", "") == m.__name__]
+    else:
+        raise PressbenchError(f"an entry point must name a class, a module or a package, not {source!r}")
+    for cls in found:
+        if isinstance(cls, type) and issubclass(cls, base) and not inspect.isabstract(cls) and cls is not base and not cls.__name__.startswith("_"):
+            yield cls
+
+
+def discover(base: type[T], own: str, group: str) -> tuple[dict[str, type[T]], list[BrokenPlugin]]:
+    """The subclasses of `base` in the package `own` and behind the entry points of `group`, by
+    their `name`, and the sources that could not be used."""
+    loaders: list[tuple[str, Callable[[], object]]] = [(own, lambda: importlib.import_module(own))]
+    loaders += [(f"{e.name} = {e.value}", e.load) for e in importlib.metadata.entry_points(group=group)]
+    found: dict[str, type[T]] = {}
+    broken: list[BrokenPlugin] = []
+    for label, load in loaders:
+        try:
+            for cls in _classes(load(), base):
+                name = getattr(cls, "name", "")
+                if not isinstance(name, str) or not name.replace("-", "").isalnum() or name != name.lower():
+                    raise PressbenchError(f"{cls.__qualname__}.name must be lower-case words joined by '-': {name!r}")
+                if found.get(name, cls) is not cls:
+                    raise PressbenchError(f"the name {name!r} is taken by {found[name].__module__}")
+                found[name] = cls
+        except Exception as error:  # a plugin may fail in any way at import; it must not stop the others
+            broken.append(BrokenPlugin(label, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+    return found, broken
+
+
+@functools.cache
+def _compressors() -> tuple[dict[str, type[Compressor]], list[BrokenPlugin]]:
+    return discover(Compressor, "compressors", "pressbench.compressors")  # type: ignore[type-abstract]
+
+
+def compressor_classes() -> dict[str, type[Compressor]]:
+    """Every compressor class by name."""
+    return dict(_compressors()[0])
+
+
+def broken_plugins() -> list[BrokenPlugin]:
+    """The plugins that could not be imported, with the reason."""
+    return list(_compressors()[1])
+
+
+def register(cls: type[Compressor]) -> None:
+    """Make a class known to this process without an entry point: for tests and notebooks. Worker
+    processes do not see it; the suite's cases need the entry point."""
+    _compressors()[0].setdefault(cls.name, cls)
+
+
+def build(name: str, parameters: dict[str, Any] | None = None) -> Compressor:
+    """The compressor of that name with these parameters. One line for an unknown name or parameter."""
+    classes = compressor_classes()
+    if name not in classes:
+        raise PressbenchError(f"unknown compressor {name!r}{nearest(name, classes)}")
+    cls = classes[name]
+    fields = {f: v for f, v in cls.__dataclass_fields__.items() if v.init}  # the parameters
+    for key in parameters or {}:
+        if key not in fields:
+            raise PressbenchError(f"compressor {name!r} has no parameter {key!r}{nearest(key, fields)}")
+    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in (parameters or {}).items()}
+    try:
+        return cls(**frozen)
+    except (TypeError, ValueError) as error:
+        raise PressbenchError(f"compressor {name!r}: {error}") from None
+
+
+def variants(tier: str = "quick") -> dict[str, Compressor]:
+    """The compressors that the suite runs, by id. Tiers above quick include `nightly_variants`."""
+    chosen: dict[str, Compressor] = {}
+    for name, cls in compressor_classes().items():
+        more = cls.nightly_variants if tier != "quick" else {}
+        for suffix, parameters in {**cls.variants, **more}.items():
+            chosen[f"{name}-{suffix}" if suffix else name] = build(name, dict(parameters))
+    return chosen
+
+
+def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardware) -> str | None:
+    """Why the pair cannot run: a missing package with the command that installs it, or what the
+    compressor (or a step of it) says itself; None if it can run."""
+    for step in compressor.steps:
+        missing = [pip for module, pip in step.requires.items() if importlib.util.find_spec(module) is None]
+        if missing:
+            return f"{step.name} needs a package that is not installed: pip install {' '.join(missing)}"
+        reason = step.supports(model, hardware)
+        if reason:
+            return f"{step.name}: {reason}"
+    return compressor.supports(model, hardware)
+
+
+def nearest(name: str, known: Any) -> str:
+    """`; did you mean a, b?` for a typo, else the list of what there is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(close)}?" if close else f"; there are: {', '.join(known)}"
+
+
+def source_closure(cls: type, *also: str) -> list[str]:
+    """The files whose code decides what `cls` does: its own module and what that imports from its own
+    top-level package, from `compressors` and from the packages `also`, transitively. They go into
+    cache keys, so that editing a method rebuilds what it made and nothing else."""
+    tops = {cls.__module__.partition(".")[0], "compressors", *also}
+    files: dict[str, str] = {}
+    pending = [cls.__module__]
+    while pending:
+        name = pending.pop()
+        spec = importlib.util.find_spec(name)
+        if name in files or spec is None or not spec.origin or not spec.origin.endswith(".py"):
+            continue
+        files[name] = spec.origin
+        with open(spec.origin, encoding="utf-8") as file:
+            tree = ast.parse(file.read())
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+            for candidate in names:
+                if candidate.partition(".")[0] in tops and _is_module(candidate):
+                    pending.append(candidate)
+    return sorted(files.values())
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # `from package.module import Class` asks for package.module.Class
+        return False

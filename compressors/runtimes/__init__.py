@@ -1,0 +1,1 @@
+"""What executes an artifact. One module per runtime; `base.py` is the contract."""

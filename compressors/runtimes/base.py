@@ -1,0 +1,77 @@
+"""The contract of a runtime: write a model to files, load those files back, say what is in them."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from compressors.interface import PressbenchError
+
+Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""One forward pass: inputs by name, the logits back, (batch, classes), float32."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What an artifact holds, counted from its files and not from what anyone claims.
+
+    parameters: weights of the model, counted at their logical shape (a packed 4-bit weight counts
+    once). nonzero: how many of these are not zero. dtypes: storage type -> number of weights.
+    operators: kinds of operators that compute (module types or graph operators) -> count.
+    """
+
+    parameters: int
+    nonzero: int
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+    operators: Mapping[str, int] = field(default_factory=dict)
+
+
+class Runtime(abc.ABC):
+    """One runtime. Stateless: everything is in the files and the options."""
+
+    name: ClassVar[str]
+    requires: ClassVar[Mapping[str, str]] = {}
+
+    @abc.abstractmethod
+    def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
+        """Write `model` as files into `directory`. What loading needs beside them goes into
+        `manifest["payload"]` (JSON)."""
+
+    @abc.abstractmethod
+    def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        """Make `model`, in memory, ready to run on `device` with `threads` threads."""
+
+    @abc.abstractmethod
+    def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        """The same from the files of an artifact, in the way a user of the runtime would load them."""
+
+    @abc.abstractmethod
+    def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
+        """Count what is in the files."""
+
+
+@functools.cache
+def _runtimes() -> dict[str, type[Runtime]]:
+    from compressors.registry import discover
+
+    return discover(Runtime, "compressors.runtimes", "pressbench.runtimes")[0]  # type: ignore[type-abstract]
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime of that name; one line if it is unknown or its package is missing."""
+    from compressors.registry import nearest
+
+    found = _runtimes()
+    if name not in found:
+        raise PressbenchError(f"unknown runtime {name!r}{nearest(name, found)}")
+    missing = [pip for module, pip in found[name].requires.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise PressbenchError(f"the runtime {name!r} needs a package: pip install {' '.join(missing)}")
+    return found[name]()

@@ -1,0 +1,113 @@
+"""Controls: the dense model on another runtime or precision, listed beside the methods so that a
+reader sees what the runtime alone gives. They compress nothing and are judged by nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.runtimes.export import to_onnx, to_openvino
+
+FAMILY = "control"
+
+
+def _bf16_reason(hardware: Hardware) -> str | None:
+    if hardware.features & {"bf16", "amx", "sm80", "sm86", "sm89", "sm90", "sm100", "sm120"}:
+        return None
+    return f"{hardware.hardware_class} does not compute bf16 natively"
+
+
+def _cpu_reason(hardware: Hardware) -> str | None:
+    return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
+
+
+@dataclass(frozen=True)
+class Dense(Compressor):
+    """The dense model itself, in torch fp32: what every case is judged against. It has no steps, its
+    artifact is the one the suite prepared."""
+
+    name: ClassVar[str] = "dense"
+    family: ClassVar[str] = "dense"
+    effect: ClassVar[Effect] = "simulated"
+
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        return ()
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(model)
+
+
+@dataclass(frozen=True)
+class TorchBf16(Compressor):
+    """Weights and activations in bf16, eager torch."""
+
+    name: ClassVar[str] = "torch-bf16"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _bf16_reason(hardware)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(model.to(torch.bfloat16))
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        return model.to(torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeFp32(Compressor):
+    """The exported graph in fp32 on ONNX Runtime."""
+
+    name: ClassVar[str] = "onnxruntime-fp32"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+    requires: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "onnxruntime",
+        "onnx": "onnx",
+        "onnxscript": "onnxscript",
+    }
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _cpu_reason(hardware)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(to_onnx(model, context.model), runtime="onnxruntime")
+
+
+@dataclass(frozen=True)
+class OpenvinoFp32(Compressor):
+    """The exported graph in fp32 on OpenVINO."""
+
+    name: ClassVar[str] = "openvino-fp32"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+    requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _cpu_reason(hardware)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(to_openvino(model, context.model), runtime="openvino", options={"precision": "fp32"})
+
+
+@dataclass(frozen=True)
+class OpenvinoBf16(Compressor):
+    """The same graph computed in bf16 by OpenVINO; its file is in fp32."""
+
+    name: ClassVar[str] = "openvino-bf16"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+    requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _cpu_reason(hardware) or _bf16_reason(hardware)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(to_openvino(model, context.model), runtime="openvino", options={"precision": "bf16"})

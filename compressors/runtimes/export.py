@@ -1,0 +1,98 @@
+"""From a torch module to a graph with the model's named inputs and one output, `logits`.
+
+The axes that `ModelSpec.inputs` names stay free in the exported graph, so that one file serves every
+batch size and length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressors.interface import ModelSpec
+
+
+class _Logits(nn.Module):
+    """Named inputs in, the logits tensor out: what exporters can trace."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return self.model(**dict(zip(self.names, values, strict=True))).logits
+
+
+def example_inputs(spec: ModelSpec, *, batch: int = 2, sequence: int = 16) -> dict[str, Tensor]:
+    """Inputs of the right dtype and shape, every named axis given a size: token ids within the
+    vocabulary, masks of ones, images of noise."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"batch": batch, "sequence": sequence}
+    inputs: dict[str, Tensor] = {}
+    for name, wanted in spec.inputs.items():
+        shape = [sizes[a] if isinstance(a, str) else a for a in wanted.axes]
+        if wanted.dtype == "float32":
+            inputs[name] = torch.randn(shape, generator=generator)
+        elif name.endswith("mask"):
+            inputs[name] = torch.ones(shape, dtype=torch.int64)
+        else:
+            inputs[name] = torch.randint(0, int(spec.config["vocab_size"]), shape, generator=generator)
+    return inputs
+
+
+def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.ExportedProgram:
+    """The graph of `model` by torch.export, with the spec's named axes dynamic."""
+    longest = int(spec.config.get("max_position_embeddings", 2**15))
+    dims = {"batch": torch.export.Dim("batch", min=1, max=2**15), "sequence": torch.export.Dim("sequence", min=2, max=longest)}
+    shapes = tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values())
+    wrapped = _Logits(model, tuple(spec.inputs)).eval()
+    with quiet():
+        return torch.export.export(wrapped, tuple(example_inputs(spec).values()), dynamic_shapes=(shapes,))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters warn about their own internals; none of it is for our user. Errors still raise."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
+    """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
+    program = exported_program(model, spec)
+    with quiet():
+        exported = torch.onnx.export(
+            program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False
+        )
+    assert exported is not None
+    proto = exported.model_proto
+    # Stale shapes make ONNX Runtime's quantizer refuse the graph it has just rewritten.
+    del proto.graph.value_info[:]
+    return proto
+
+
+def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
+    """An openvino.Model in fp32, its inputs named as in the spec."""
+    import openvino
+
+    with quiet():
+        converted = openvino.convert_model(exported_program(model, spec))
+    for port, name in zip(converted.inputs, spec.inputs, strict=True):
+        port.get_tensor().set_names({name})
+    converted.outputs[0].get_tensor().set_names({"logits"})
+    converted.validate_nodes_and_infer_types()
+    return converted

@@ -1,0 +1,94 @@
+"""OpenVINO on the CPU. The artifact is `model.xml` (the graph) and `model.bin` (the weights)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from compressors.interface import PressbenchError
+from compressors.runtimes.base import Forward, Inventory, Runtime
+
+GRAPH = "model.xml"
+
+
+class OpenvinoRuntime(Runtime):
+    """OpenVINO, CPU plugin. Option `precision` ("fp32" or "bf16") is what the float part of the graph
+    is computed in; without it OpenVINO would pick bf16 by itself wherever the CPU has it."""
+
+    name: ClassVar[str] = "openvino"
+    requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+
+    def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
+        import openvino
+
+        # Rounding the weights to fp16 on the way to disk would be compression nobody asked for.
+        openvino.save_model(model, str(directory / GRAPH), compress_to_fp16=False)
+
+    def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        return self.attach(str(directory / GRAPH), manifest["options"], device=device, threads=threads)
+
+    def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        import openvino
+
+        if device != "cpu":
+            raise PressbenchError(f"the openvino runtime runs on the CPU here, not on {device}")
+        precision = {"fp32": "f32", "bf16": "bf16"}[options.get("precision", "fp32")]
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        request = compiled.create_infer_request()
+        names = [port.get_any_name() for port in compiled.inputs]
+
+        def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+            request.infer([inputs[name] for name in names], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+
+        return forward
+
+    def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
+        import openvino
+
+        parameters = nonzero = 0
+        dtypes: Counter[str] = Counter()
+        operators: Counter[str] = Counter()
+        for node in openvino.Core().read_model(str(directory / GRAPH)).get_ops():
+            kind = node.get_type_name()
+            operators[kind] += 1
+            if kind != "Constant" or not _is_weight(node):
+                continue
+            values = node.get_data()
+            parameters += values.size
+            nonzero += int(np.count_nonzero(values))
+            dtypes[node.get_element_type().get_type_name()] += values.size
+        return Inventory(parameters, nonzero, dict(dtypes), dict(operators))
+
+
+def _is_weight(constant: Any) -> bool:
+    """Weights are constants with more than one value that are no index, scale or quantization limit."""
+    if np.prod(constant.get_output_shape(0)) < 2 or constant.get_element_type().get_type_name() in ("i64", "i32"):
+        return False
+    for target in constant.output(0).get_target_inputs():
+        user = target.get_node()
+        kind = user.get_type_name()
+        if kind == "FakeQuantize" and target.get_index() > 0:
+            return False  # the limits of a quantizer
+        if kind in ("Multiply", "Subtract") and target.get_index() == 1 and _from_integers(user.input_value(0).get_node()):
+            return False  # the scale or zero point of stored integers
+    return True
+
+
+def _from_integers(node: Any) -> bool:
+    if node.get_type_name() == "Subtract":
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "Convert":
+        return False
+    source = node.input_value(0).get_node()
+    return source.get_type_name() == "Constant" and source.get_element_type().is_integral()

@@ -1,0 +1,160 @@
+"""torch in eager mode. Weights are kept as safetensors; a tensor with many zeros is stored sparse.
+
+Sparse storage is a bit mask and the values that are not zero: (1 + b·density) bits a weight for b-bit
+values, exact, and smaller than dense from a density of (b − 1)/b downwards. It saves disk, not
+memory or time: the tensor is dense again once loaded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from compressors.interface import PressbenchError, skeleton
+from compressors.runtimes.base import Forward, Inventory, Runtime
+
+WEIGHTS = "model.safetensors"
+SPARSE_BELOW = 0.9
+"""Density under which a floating-point tensor is stored as mask and values."""
+
+
+def encode_sparse(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """(bit mask as uint8, one bit an element, first element in the lowest bit; the non-zero values)."""
+    mask = tensor.flatten() != 0
+    bits = np.packbits(mask.numpy(), bitorder="little")
+    return torch.from_numpy(bits), tensor.flatten()[mask].contiguous()
+
+
+def decode_sparse(mask: Tensor, values: Tensor, shape: list[int]) -> Tensor:
+    """The dense tensor again. Raises ValueError where mask and values do not fit each other."""
+    count = int(np.prod(shape))
+    where = torch.from_numpy(np.unpackbits(mask.numpy(), count=count, bitorder="little").astype(bool))
+    if int(where.sum()) != len(values):
+        raise ValueError(f"mask has {int(where.sum())} bits set for {len(values)} values")
+    dense = torch.zeros(count, dtype=values.dtype)
+    dense[where] = values
+    return dense.reshape(shape)
+
+
+def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Write a state dictionary; return what `read_state` needs beside the file.
+
+    A tensor that occurs under several names is written once."""
+    payload: dict[str, Any] = {"sparse": {}, "shared": {}}
+    tensors: dict[str, Tensor] = {}
+    first: dict[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype], str] = {}
+    for name, tensor in state.items():
+        identity = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if tensor.numel() and first.setdefault(identity, name) != name:
+            payload["shared"][name] = first[identity]
+            continue
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.is_floating_point() and tensor.numel() > 1024:
+            density = float(tensor.count_nonzero()) / tensor.numel()
+            if density < SPARSE_BELOW:
+                tensors[f"{name}::mask"], tensors[f"{name}::values"] = encode_sparse(tensor)
+                payload["sparse"][name] = list(tensor.shape)
+                continue
+        tensors[name] = tensor.clone()
+    save_file(tensors, path)
+    return payload
+
+
+def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dictionary that `write_state` wrote."""
+    state: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():
+            if "::" not in name:
+                state[name] = file.get_tensor(name)
+        for name, shape in payload["sparse"].items():
+            state[name] = decode_sparse(file.get_tensor(f"{name}::mask"), file.get_tensor(f"{name}::values"), shape)
+    for alias, name in payload["shared"].items():
+        state[alias] = state[name]
+    return state
+
+
+def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
+    """The module in `directory`: a fresh skeleton, the recipe's structural changes, then the weights."""
+    from compressors import registry
+
+    model = skeleton(manifest["config"])
+    for step in manifest["recipe"]:
+        compressor = registry.build(step["compressor"], step["parameters"])
+        model = compressor.restructure(model, step["structure"])
+    try:
+        model.load_state_dict(read_state(directory / WEIGHTS, manifest["payload"]), strict=True)
+    except RuntimeError as error:
+        raise PressbenchError(f"{directory}: the weights do not fit the recipe: {str(error).splitlines()[-1].strip()}") from None
+    return model.eval()
+
+
+class TorchRuntime(Runtime):
+    """torch, eager. On CUDA the model and the inputs are moved to the device and the call waits for it."""
+
+    name: ClassVar[str] = "torch"
+
+    def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:
+        manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)
+
+    def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        return self.attach(rebuild(directory, manifest), manifest["options"], device=device, threads=threads)
+
+    def attach(self, model: nn.Module, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        model = model.to(device).eval()
+        floats = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        dtype = floats.pop() if len(floats) == 1 else torch.float32
+
+        def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+            with torch.inference_mode():
+                tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+                cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+                return model(**cast).logits.float().cpu().numpy()
+
+        return forward
+
+    def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
+        model = rebuild(directory, manifest)
+        parameters = nonzero = 0
+        dtypes: Counter[str] = Counter()
+        for weight in logical_weights(model):
+            parameters += weight.count
+            nonzero += weight.nonzero
+            dtypes[weight.dtype] += weight.count
+        operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
+        return Inventory(parameters, nonzero, dict(dtypes), dict(operators))
+
+
+class LogicalWeight:
+    """One weight tensor as the method sees it: `count` values stored as `dtype`."""
+
+    def __init__(self, count: int, nonzero: int, dtype: str) -> None:
+        self.count, self.nonzero, self.dtype = count, nonzero, dtype
+
+
+def logical_weights(model: nn.Module) -> list[LogicalWeight]:
+    """The weights of a module, shared ones once. A module that stores weights in another form (packed
+    bits, a codebook) says what they stand for with a method `logical_weights()`."""
+    found = []
+    seen: set[int] = set()
+    covered: set[int] = set()
+    for module in model.modules():
+        if callable(custom := getattr(module, "logical_weights", None)):
+            found += custom()
+            covered |= {id(p) for p in module.parameters(recurse=False)}
+    for parameter in model.parameters():
+        if id(parameter) not in seen | covered:
+            seen.add(id(parameter))
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            found.append(LogicalWeight(parameter.numel(), int(parameter.count_nonzero()), dtype))
+    return found

@@ -1,0 +1,111 @@
+"""The one training loop: fine-tuning the dense model, recovery after compression, distillation.
+
+Plain and bounded: AdamW, linear warm-up then linear decay, gradient clipping, batches drawn by a seeded
+permutation. Runs in bf16 autocast where the CPU computes bf16 natively, else in fp32. Dropout is
+off: it costs a third of a step here (it forbids the fused attention kernel) and, for the one to four
+epochs that recovery takes, was worth nothing we could measure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressors.interface import Examples, Hardware, PressbenchError, Progress, no_progress
+
+Loss = Callable[[nn.Module, Examples], Tensor]
+"""(model, batch) -> scalar loss. It runs the model itself, so that it may ask for hidden states."""
+
+
+def autocast(hardware: Hardware) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast where `hardware` has native bf16 (AVX512-BF16, AMX, CUDA), else nothing."""
+    if hardware.features & {"bf16", "amx", "cuda"}:
+        return torch.autocast("cuda" if "cuda" in hardware.features else "cpu", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def supervised(model: nn.Module, batch: Examples) -> Tensor:
+    """Cross-entropy against the labels."""
+    assert batch.labels is not None
+    return F.cross_entropy(model(**batch.inputs).logits.float(), batch.labels)
+
+
+def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Hinton et al. 2015: KL(teacher ‖ student) of the softened distributions, times T² so that its
+    gradient keeps its size as T changes. logits, teacher: (examples, classes)."""
+    student = F.log_softmax(logits.float() / temperature, dim=-1)
+    target = F.log_softmax(teacher.float() / temperature, dim=-1)
+    return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+
+
+def distillation(temperature: float = 2.0, alpha: float = 0.9) -> Loss:
+    """α · soft targets + (1 − α) · cross-entropy, against the dense model's stored logits."""
+
+    def loss(model: nn.Module, batch: Examples) -> Tensor:
+        assert batch.labels is not None and batch.dense_logits is not None
+        logits = model(**batch.inputs).logits
+        hard = F.cross_entropy(logits.float(), batch.labels)
+        return alpha * soft_targets(logits, batch.dense_logits, temperature) + (1 - alpha) * hard
+
+    return loss
+
+
+def train(
+    model: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    hardware: Hardware,
+    *,
+    epochs: float,
+    learning_rate: float,
+    batch_size: int = 16,
+    weight_decay: float = 0.01,
+    warmup: float = 0.1,
+    parameters: Iterable[nn.Parameter] | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+    what: str = "training",
+) -> nn.Module:
+    """Train `model` in place and return it in eval mode.
+
+    epochs: passes over `examples`, fractions allowed. learning_rate: the peak. warmup: share of the
+    steps. parameters: what to train (default: all that require a gradient).
+    Raises PressbenchError where the loss stops being finite.
+    """
+    chosen = [p for p in (parameters if parameters is not None else model.parameters()) if p.requires_grad]
+    steps = max(1, round(epochs * len(examples) / batch_size))
+    optimizer = torch.optim.AdamW(chosen, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    rising = max(1, round(warmup * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+    )
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.empty(0, dtype=torch.int64)
+    # eval, not train: see the header on dropout. No model here has batch statistics.
+    model.eval()
+    for step in range(steps):
+        if len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(len(examples), generator=generator)])
+        picked, order = order[:batch_size], order[batch_size:]
+        with autocast(hardware):
+            value = loss(model, examples[picked])
+        if not bool(value.isfinite()):
+            raise PressbenchError(f"{what}: the loss became {float(value)} at step {step + 1} of {steps}; lower learning_rate")
+        value.backward()
+        nn.utils.clip_grad_norm_(chosen, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        progress(what, step + 1, steps)
+    return model
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, examples: Examples, hardware: Hardware, *, batch_size: int = 32) -> Tensor:
+    """The model's answers on all examples: (examples, classes), float32, in bf16 autocast as in training."""
+    with autocast(hardware):
+        return torch.cat([model(**batch.inputs).logits.float() for batch in examples.batches(batch_size)])

@@ -1,0 +1,231 @@
+"""The only file that knows pytest's hooks: options, parametrization, fixtures, outcomes, summary."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent
+MATRIX = ROOT / "benchmarks"
+STATUS = {  # verdict -> (category in the summary line, letter, word)
+    "measured": ("measured", "m", "MEASURED"),
+    "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
+    "unqualified": ("unqualified", "q", "UNQUALIFIED"),
+    "unsupported": ("unsupported", "u", "UNSUPPORTED"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pressbench")
+    group.addoption("--model", action="append", metavar="NAME", help="models to run (default: all); may be repeated")
+    group.addoption(
+        "--compressor",
+        action="append",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="compressors to run (default: all of the tier); with parameters, one of your own making; may be repeated",
+    )
+    group.addoption("--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too")
+    group.addoption("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
+    group.addoption("--targets", default=str(ROOT / "baselines" / "targets.toml"), metavar="FILE", help="the contract")
+    group.addoption("--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written")
+    group.addoption("--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)")
+    group.addoption("--seed", type=int, default=0, help="seed of compressors and of the order of pairs")
+    group.addoption("--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    config.stash[RUN] = None
+    config.stash[RECORDS] = 0
+
+
+RUN: pytest.StashKey[Any] = pytest.StashKey()
+RECORDS: pytest.StashKey[int] = pytest.StashKey()
+MATRIX_CASES: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+# -- the matrix ------------------------------------------------------------------------------------
+
+
+class Matrix:
+    """What the options select, checked once. Raises UsageError in one line for anything unknown."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from benchmarks import zoo
+        from benchmarks.hardware import select
+        from benchmarks.session import parse_compressors
+        from benchmarks.targets import load_targets
+        from compressors import registry
+        from compressors.interface import PressbenchError
+
+        self.tier = str(config.getoption("--tier"))
+        tiers = ("quick", "nightly", "full")
+        try:
+            if self.tier not in tiers:
+                raise PressbenchError(f"unknown tier {self.tier!r}{registry.nearest(self.tier, tiers)}")
+            every = registry.variants("full")
+            self.targets = load_targets(Path(config.getoption("--targets")), set(zoo.known_models()), every)
+            self.models = [zoo.find_model(name) for name in config.getoption("--model") or zoo.known_models()]
+            self.hardware = [select(name) for name in config.getoption("--hardware") or ["cpu"]]
+            self.compressors = parse_compressors(config.getoption("--compressor"), self.tier)
+        except PressbenchError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def cases(self, measure: str) -> list[Any]:
+        from benchmarks.cases import expand
+
+        return expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
+
+
+@functools.cache
+def matrix(config: pytest.Config) -> Matrix:
+    return Matrix(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames or MATRIX not in Path(metafunc.definition.path).parents:
+        return
+    from benchmarks.cases import MEASURES
+
+    measure = next(name for name in MEASURES if metafunc.definition.get_closest_marker(name))
+    cases = matrix(metafunc.config).cases(measure)
+    metafunc.parametrize("case", cases, ids=[case.id for case in cases])
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    from compressors import registry
+
+    return [f"pressbench: plugin {p.name} could not be used: {p.reason}" for p in registry.broken_plugins()]
+
+
+# -- the run ---------------------------------------------------------------------------------------
+
+
+class Run:
+    """The session and the file its records go to, made when the first case needs them."""
+
+    def __init__(self, config: pytest.Config, expected: list[str]) -> None:
+        from benchmarks.cache import Cache, default_root
+        from benchmarks.progress import Stages
+        from benchmarks.session import Session, Settings
+        from pressbench import __version__
+        from results.record import RunHeader
+        from results.store import RunWriter, new_run_id, now
+
+        capture = config.pluginmanager.getplugin("capturemanager")
+        uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
+        root = config.getoption("--cache")
+        identity = new_run_id()
+        self.stages = Stages(sys.__stderr__, uncaptured)
+        settings = Settings(
+            tier=config.getoption("--tier"), seed=config.getoption("--seed"), stage_seconds=config.getoption("--stage-limit")
+        )
+        self.session = Session(identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages)
+        selected = matrix(config)
+        device = selected.hardware[0]
+        print_ = self.session.fingerprint(device)
+        machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
+        if "gpu" in print_["key"]:
+            machine["gpu"] = print_["key"]["gpu"]["name"]
+        options = {name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed")}
+        header = RunHeader(
+            run=identity, started=now(), pressbench=__version__, options=options, machine=machine, expected=tuple(expected)
+        )
+        self.writer = RunWriter(Path(config.getoption("--results")), header)
+
+    def _say(self, line: str) -> None:
+        with self.stages._uncaptured():
+            self.stages.console.print(line, markup=False)
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """The run that this pytest session is."""
+    config = request.config
+    expected = [item.callspec.params["case"].id for item in request.session.items if _is_case(item)]
+    run = Run(config, expected)
+    config.stash[RUN] = run
+    yield run
+    run.session.close()
+
+
+def _is_case(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and "case" in item.callspec.params
+
+
+@pytest.fixture
+def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
+    """Store a record and turn its verdict into the outcome of the test."""
+
+    def finish(record: Any) -> None:
+        bench.writer.write(record)
+        request.config.stash[RECORDS] += 1
+        request.node.user_properties.append(("verdict", record.verdict))
+        request.node.user_properties.append(("reason", record.reason))
+        again = f"pytest {Path(request.node.path).relative_to(request.config.invocation_params.dir)!s} -k '{request.node.name}'" if False else f'pytest "{request.node.nodeid}"{_options(request.config)}'
+        message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
+        if record.verdict in ("unsupported", "inconclusive", "unqualified"):
+            pytest.skip(f"{record.verdict}: {record.reason}")
+        assert record.verdict in ("pass", "measured"), message
+
+    return finish
+
+
+def _options(config: pytest.Config) -> str:
+    parts = [f" --{name} {value}" for name in ("model", "compressor", "hardware") for value in config.getoption(f"--{name}") or []]
+    tier = config.getoption("--tier")
+    return "".join(parts) + (f" --tier {tier}" if tier != "quick" else "")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> Any:
+    if getattr(report, "when", None) != "call":
+        return None
+    properties = dict(getattr(report, "user_properties", ()))
+    return STATUS.get(str(properties.get("verdict"))) if report.outcome != "failed" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    run = session.config.stash[RUN]
+    if run is None:
+        return
+    run.session.close()
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
+    run.writer.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash[RUN]
+    if run is None or not config.stash[RECORDS]:
+        return
+    from rich.console import Console
+
+    from results.store import read_run
+    from results.table import print_terminal, render
+
+    stored = read_run(run.writer.path)
+    markdown = run.writer.path.with_suffix(".md")
+    markdown.write_text(render(stored, "markdown"), encoding="utf-8")
+    width = max(80, terminalreporter._tw.fullwidth)
+    text = io.StringIO()
+    print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
+    terminalreporter.section("pressbench")
+    terminalreporter.write(text.getvalue())
+    terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
+
+
+def _shown(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    return str(path)

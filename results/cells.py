@@ -1,0 +1,211 @@
+"""Numbers and sentences as a person reads them, the same in the terminal and in Markdown.
+
+Rounding is for the eye alone: verdicts come from the records. Where rounding would make a number look equal
+to a bound that it misses, up to two more digits are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from results.record import CaseRecord, Measure, RunHeader
+from results.rows import Row, Summary
+
+MISSING = "–"
+SYMBOLS = {
+    "pass": "✓",
+    "fail": "✗",
+    "error": "!",
+    "inconclusive": "?",
+    "unqualified": "~",
+    "unsupported": "○",
+    "measured": "·",
+}
+_DENSE = "dense: torch fp32"
+LISTED = 12
+"""How many cases that were not executed are named before the rest is only counted."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One row's numbers as text; "–" where there is none. The three bounds are empty where none is stated."""
+
+    accuracy: str
+    drop: str
+    speedup: str
+    pairs: str
+    over_control: str
+    size: str
+    memory: str
+    compress: str
+    bounds: dict[str, str]
+    """"accuracy", "speed", "footprint" -> the bound with its sign, such as "≥ 2.00×"."""
+
+
+def cells(row: Row) -> Cells:
+    """The cells of `row`, such as `96.8 %`, `+0.3 [−0.2, +0.9]`, `2.61× [2.55, 2.70]`, `182 MiB`, `74 s`."""
+    drop, speedup, size = row.measure("accuracy_drop"), row.measure("speedup"), row.measure("size_ratio")
+    return Cells(
+        accuracy=_estimate(row.measure("accuracy"), 1, " %", scale=100),
+        drop=_estimate(drop, 1, scale=100, signed=True),
+        speedup=_estimate(speedup, 2, "×"),
+        pairs=f"n={row.pairs}" if row.pairs is not None else "",
+        over_control=_estimate(row.measure("speedup_vs_control"), 2, "×"),
+        size=_estimate(size, 3, "×"),
+        memory=memory(row.measure("peak_memory_bytes").value),
+        compress=seconds(row.measure("compress_seconds").value),
+        bounds={
+            "accuracy": _bound("≤", drop, 1, scale=100, signed=True),
+            "speed": _bound("≥", speedup, 2, "×"),
+            "footprint": _bound("≤", size, 3, "×"),
+        },
+    )
+
+
+def verdict(word: str | None) -> str:
+    """The verdict with its symbol, so that it reads without colour."""
+    return MISSING if word is None else f"{SYMBOLS[word]} {word}"
+
+
+def memory(size: float | None) -> str:
+    """Bytes as KiB, MiB or GiB, three digits."""
+    if size is None:
+        return MISSING
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(size) >= 0.9995 * scale:
+            return f"{_three_digits(size / scale)} {unit}"
+    return f"{_fixed(size, 0)} B"
+
+
+def seconds(duration: float | None) -> str:
+    """Seconds as s, min or h."""
+    if duration is None:
+        return MISSING
+    if duration >= 7200:
+        return f"{_fixed(duration / 3600, 1)} h"
+    if duration >= 600:
+        return f"{_fixed(duration / 60, 1)} min"
+    return f"{_three_digits(duration) if duration < 10 else _fixed(duration, 0)} s"
+
+
+def date(iso: str) -> str:
+    """An ISO 8601 time as `2026-11-21 22:15 UTC`; anything else as it stands."""
+    try:
+        moment = datetime.fromisoformat(iso)
+        return f"{(moment if moment.tzinfo is None else moment.astimezone(UTC)):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return iso
+
+
+def title(group: Sequence[Row]) -> str:
+    """What one table is about: model, task, hardware and hardware class."""
+    model, task, hardware = group[0].group
+    classes = dict.fromkeys(record.hardware_class for row in group for record in row.records.values())
+    classes.pop("", None)
+    classes.pop(hardware, None)
+    place = f"{hardware} ({', '.join(classes)})" if classes else hardware
+    return f"{model} on {task}, {place}" if task else f"{model}, {place}"
+
+
+def circumstances(header: RunHeader) -> str:
+    """Where and when: machine, threads, date and run id."""
+    machine = header.machine
+    parts = [machine.get("name") or machine.get("cpu") or "unknown", machine.get("gpu")]
+    threads = machine.get("threads", header.options.get("threads"))
+    if isinstance(threads, int):
+        parts.append("1 thread" if threads == 1 else f"{threads} threads")
+    parts += [date(header.started) if header.started else "date unknown", f"run {header.run}"]
+    return f"machine: {', '.join(str(part) for part in parts if part)}"
+
+
+def references(group: Sequence[Row]) -> str:
+    """What the speed-ups compare with: the dense model, and the best dense control by name."""
+    found: dict[str, list[str]] = {}
+    for row in group:
+        if row.control is not None:
+            found.setdefault(row.control, []).append(row.workload or row.label)
+    if len(found) == 1:
+        return f"{_DENSE}; best control: {next(iter(found))}"
+    lists = "; ".join(f"{name} for {', '.join(dict.fromkeys(of))}" for name, of in found.items())
+    return f"{_DENSE}; best controls: {lists}" if lists else _DENSE
+
+
+def headline(what: Summary) -> str:
+    """`executed 51 of 54: 40 pass, 2 fail`, or that the run was interrupted."""
+    of = f"{what.executed} of {what.expected}" if what.expected else str(what.executed)
+    start = f"interrupted: {of} cases" if what.interrupted else f"executed {of}"
+    counts = ", ".join(f"{number} {word}" for word, number in what.counts.items())
+    return f"{start}: {counts}" if counts else start
+
+
+def problem(record: CaseRecord) -> str:
+    """`case, measure: reason`."""
+    return f"{record.case}, {record.measure}: {record.reason or 'no reason was recorded'}"
+
+
+def missing(what: Summary) -> list[str]:
+    """The cases that were expected and not executed, the first few by name."""
+    rest = len(what.missing) - LISTED
+    return [*what.missing[:LISTED], *([f"and {rest} more"] if rest > 0 else [])]
+
+
+def time_spent(what: Summary) -> str:
+    """Where the time went, longest first; empty where the run did not say."""
+    stages = sorted(what.seconds.items(), key=lambda item: -item[1])
+    total = sum(duration for _, duration in stages)
+    if not stages or total <= 0:
+        return ""
+    parts = (f"{stage} {seconds(duration)} ({duration / total:.0%})" for stage, duration in stages)
+    return f"time {seconds(total)}: {', '.join(parts)}"
+
+
+def _estimate(measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False) -> str:
+    """`2.61× [2.55, 2.70]`: the value, its unit, and its interval where there is one."""
+    ends = (measure.low, measure.high)
+    if measure.value is None and ends == (None, None):
+        return MISSING
+    digits = _digits((measure.value, *ends), measure.bound, digits, scale)
+    value, low, high = (
+        MISSING if x is None else _fixed(x * scale, digits, signed) for x in (measure.value, *ends)
+    )
+    unit = unit if measure.value is not None else ""
+    return f"{value}{unit}" if ends == (None, None) else f"{value}{unit} [{low}, {high}]"
+
+
+def _bound(
+    sign: str, measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False
+) -> str:
+    if measure.bound is None:
+        return ""
+    digits = _digits((measure.value, measure.low, measure.high), measure.bound, digits, scale)
+    return f"{sign} {_fixed(measure.bound * scale, digits, signed)}{unit}"
+
+
+def _digits(numbers: Sequence[float | None], bound: float | None, least: int, scale: float) -> int:
+    """The fewest decimals, from `least` to two more, at which no number only seems to equal its bound."""
+    if bound is None:
+        return least
+    for digits in (least, least + 1):
+        edge = _fixed(bound * scale, digits)
+        if all(x is None or x == bound or _fixed(x * scale, digits) != edge for x in numbers):
+            return digits
+    return least + 2
+
+
+def _fixed(number: float, digits: int, signed: bool = False) -> str:
+    if abs(number) >= 1e6:
+        text = f"{number:{'+' if signed else ''}.2e}"
+    else:
+        if not signed and digits and 0 < abs(number) < 5 * 10**-digits:  # a ratio that would read as nothing
+            digits += 1
+        text = f"{number:{'+' if signed else ''}.{digits}f}"
+        if float(text) == 0:
+            text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def _three_digits(number: float) -> str:
+    size = abs(number) or 100
+    return _fixed(number, 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3)

@@ -1,0 +1,249 @@
+"""A run's table: for the terminal here, for pages and programs in `results.export`.
+
+The terminal table never cuts a number. It takes the first of four layouts that the console holds: a column
+for each thing (about 125 wide), four columns of three-line cells with the bounds (100) or without (80), and
+one column for consoles narrower still.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from results.cells import (
+    Cells,
+    cells,
+    circumstances,
+    headline,
+    missing,
+    problem,
+    references,
+    time_spent,
+    title,
+    verdict,
+)
+from results.export import to_csv, to_json, to_markdown
+from results.rows import Row, by_group, rows, summary
+from results.store import Run
+from results.strict_json import ResultsError
+from results.text import ascii_only, shown
+
+__all__ = ["FORMATS", "print_terminal", "render", "rows"]
+
+_EXPORTS: Mapping[str, Callable[[Run], str]] = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
+FORMATS = ("terminal", *_EXPORTS)
+_STYLES = {
+    "pass": "green",
+    "fail": "bold red",
+    "error": "bold magenta",
+    "inconclusive": "yellow",
+    "unqualified": "yellow",
+    "unsupported": "dim",
+    "measured": "",
+}
+
+Line = tuple[str, str]
+"""A line of a cell and its style."""
+
+
+def render(run: Run, format: str, console: Console | None = None) -> str:
+    """The run's table as text in one of `FORMATS`.
+
+    console: for "terminal", what to draw for (its width, colours and encoding); without one, plain text
+    as wide as the terminal. Raises ResultsError for another format.
+    """
+    if format in _EXPORTS:
+        return _EXPORTS[format](run)
+    if format != "terminal":
+        raise ResultsError(f"no format {shown(format)!r}: use one of {', '.join(FORMATS)}")
+    if console is None:
+        file = io.StringIO()
+        width = shutil.get_terminal_size((100, 24)).columns
+        console = Console(file=file, width=width, color_system=None)
+        print_terminal(run, console)
+        return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+    with console.capture() as capture:
+        print_terminal(run, console)
+    return capture.get()
+
+
+def print_terminal(run: Run, console: Console) -> None:
+    """Print the run's tables and summary on `console`."""
+    pen = _Pen(ascii=console.options.ascii_only)
+    groups = by_group(rows(run))
+    for group, table in zip(groups, _tables(pen, groups, console), strict=True):
+        console.print(pen.text(title(group), "bold"))
+        for note in (circumstances(run.header), references(group)):
+            console.print(pen.text(note, "dim"))
+        console.print(table)
+        console.print()
+    if not groups:
+        console.print(pen.text(circumstances(run.header), "dim"))
+        console.print(pen.text("no case was recorded"))
+    _print_summary(pen, run, console)
+
+
+class _Pen:
+    """Makes rich texts of plain ones: never markup, never a control character."""
+
+    def __init__(self, ascii: bool) -> None:
+        self._ascii = ascii
+
+    def text(self, plain: str, style: str = "") -> Text:
+        clean = shown(plain)
+        return Text(ascii_only(clean) if self._ascii else clean, style)
+
+    def lines(self, lines: Sequence[Line]) -> Text:
+        return Text("\n").join(self.text(plain.rstrip(), style) for plain, style in lines)
+
+
+def _verdict(row: Row, measure: str, bound: str = "") -> Line:
+    word = row.verdict(measure)
+    return f"{verdict(word)}  {bound}".rstrip(), _STYLES[word] if word else "dim"
+
+
+def _wide(row: Row, cell: Cells) -> list[list[Line]]:
+    def judged(measure: str) -> list[Line]:
+        return [_verdict(row, measure), (cell.bounds[measure], "dim")]
+
+    return [
+        _identity(row),
+        [(cell.accuracy, ""), (cell.drop, "")],
+        judged("accuracy"),
+        [(f"{cell.speedup} {cell.pairs}", ""), (cell.over_control, "")],
+        judged("speed"),
+        [(cell.size, "")],
+        judged("footprint"),
+        [(cell.memory, ""), (cell.compress, "")],
+    ]
+
+
+def _medium(row: Row, cell: Cells) -> list[list[Line]]:
+    accuracy, speed, footprint = (_verdict(row, measure, bound) for measure, bound in cell.bounds.items())
+    return [
+        [*_identity(row), (cell.compress, "")],
+        [(cell.accuracy, ""), (cell.drop, ""), accuracy],
+        [(f"{cell.speedup} {cell.pairs}", ""), (cell.over_control, ""), speed],
+        [(cell.size, ""), (cell.memory, ""), footprint],
+    ]
+
+
+def _narrow(row: Row, cell: Cells) -> list[list[Line]]:
+    return [
+        [*_identity(row), (cell.compress, "")],
+        [(cell.accuracy, ""), (cell.drop, ""), _verdict(row, "accuracy")],
+        [(cell.speedup, ""), (cell.over_control, ""), _verdict(row, "speed", cell.pairs)],
+        [(cell.size, ""), (cell.memory, ""), _verdict(row, "footprint")],
+    ]
+
+
+def _stacked(row: Row, cell: Cells) -> list[list[Line]]:
+    def judged(measure: str) -> Line:
+        word, style = _verdict(row, measure, cell.bounds[measure])
+        return f"{measure}: {word}", style
+
+    lines = [
+        *_identity(row),
+        judged("accuracy"),
+        (f"  {cell.accuracy}", ""),
+        (f"  drop {cell.drop}", ""),
+        judged("speed"),
+        (f"  {cell.speedup} {cell.pairs}", ""),
+        (f"  over control {cell.over_control}", ""),
+        judged("footprint"),
+        (f"  size {cell.size}", ""),
+        (f"  peak memory {cell.memory}", ""),
+        (f"  compress {cell.compress}", ""),
+    ]
+    return [[line for line in lines if line[0]]]
+
+
+def _identity(row: Row) -> list[Line]:
+    role = "" if row.first.role in ("method", row.label) else row.first.role
+    return [(row.label, "bold"), (", ".join(part for part in (row.workload, role) if part), "dim")]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """longest_name: where a longer name in the first column is folded."""
+
+    cells: Callable[[Row, Cells], list[list[Line]]]
+    headings: Sequence[Sequence[str]]
+    longest_name: int | None
+
+    def table(self, pen: _Pen, group: Sequence[Row]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=1)
+        for index, heading in enumerate(self.headings):
+            table.add_column(
+                pen.lines([(line, "") for line in heading]),
+                overflow="fold",
+                max_width=None if index else self.longest_name,
+            )
+        for row in group:
+            table.add_row(*map(pen.lines, self.cells(row, cells(row))))
+        return table
+
+
+_ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control")
+_THREE_LINES = (
+    ("compressor", "workload", "time to compress"),
+    (*_ACCURACY, "verdict"),
+    (*_SPEED, "verdict"),
+    ("size of dense", "peak memory", "verdict"),
+)
+_VERDICT = ("verdict", "bound")
+_LAYOUTS = (
+    _Layout(
+        _wide,
+        (
+            ("compressor", "workload"),
+            _ACCURACY,
+            _VERDICT,
+            _SPEED,
+            _VERDICT,
+            ("size", "of dense"),
+            _VERDICT,
+            ("memory", "compress"),
+        ),
+        26,
+    ),
+    _Layout(_medium, _THREE_LINES, 22),
+    _Layout(_narrow, _THREE_LINES, 16),
+    _Layout(_stacked, (("compressor", "(drop: percentage points, + = loss)"),), None),
+)
+
+
+def _tables(pen: _Pen, groups: Sequence[Sequence[Row]], console: Console) -> list[Table]:
+    """A table for each group, all in the first layout in which every number fits on its line."""
+    unbounded = console.options.update(width=10_000)
+    for layout in _LAYOUTS:
+        tables = [layout.table(pen, group) for group in groups]
+        if all(Measurement.get(console, unbounded, table).maximum <= console.width for table in tables):
+            break
+    return tables
+
+
+def _print_summary(pen: _Pen, run: Run, console: Console) -> None:
+    what = summary(run)
+    console.print(pen.text(headline(what), "bold red" if what.interrupted else "bold"))
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(no_wrap=True)
+    lines.add_column(overflow="fold")
+    for record in what.problems:
+        lines.add_row(pen.text(verdict(record.verdict), _STYLES[record.verdict]), pen.text(problem(record)))
+    for case in missing(what):
+        lines.add_row(pen.text("not executed", "yellow"), pen.text(case))
+    for note in what.notes:
+        lines.add_row(pen.text("note", "yellow"), pen.text(note))
+    if lines.row_count:
+        console.print(lines)
+    if time := time_spent(what):
+        console.print(pen.text(time, "dim"))
