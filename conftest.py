@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import io
 import sys
@@ -33,13 +32,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME[:KEY=VALUE,…]",
         help="compressors to run (default: all of the tier); with parameters, one of your own making; may be repeated",
     )
-    group.addoption("--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too")
+    group.addoption(
+        "--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too"
+    )
     group.addoption("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     group.addoption("--targets", default=str(ROOT / "baselines" / "targets.toml"), metavar="FILE", help="the contract")
-    group.addoption("--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written")
-    group.addoption("--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)")
+    group.addoption(
+        "--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written"
+    )
+    group.addoption(
+        "--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)"
+    )
     group.addoption("--seed", type=int, default=0, help="seed of compressors and of the order of pairs")
-    group.addoption("--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take")
+    group.addoption(
+        "--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -127,9 +134,13 @@ class Run:
         identity = new_run_id()
         self.stages = Stages(sys.__stderr__, uncaptured)
         settings = Settings(
-            tier=config.getoption("--tier"), seed=config.getoption("--seed"), stage_seconds=config.getoption("--stage-limit")
+            tier=config.getoption("--tier"),
+            seed=config.getoption("--seed"),
+            stage_seconds=config.getoption("--stage-limit"),
         )
-        self.session = Session(identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages)
+        self.session = Session(
+            identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
+        )
         selected = matrix(config)
         device = selected.hardware[0]
         print_ = self.session.fingerprint(device)
@@ -138,7 +149,12 @@ class Run:
             machine["gpu"] = print_["key"]["gpu"]["name"]
         options = {name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed")}
         header = RunHeader(
-            run=identity, started=now(), pressbench=__version__, options=options, machine=machine, expected=tuple(expected)
+            run=identity,
+            started=now(),
+            pressbench=__version__,
+            options=options,
+            machine=machine,
+            expected=tuple(expected),
         )
         self.writer = RunWriter(Path(config.getoption("--results")), header)
 
@@ -171,7 +187,7 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
-        again = f"pytest {Path(request.node.path).relative_to(request.config.invocation_params.dir)!s} -k '{request.node.name}'" if False else f'pytest "{request.node.nodeid}"{_options(request.config)}'
+        again = f'pytest "{request.node.nodeid}"{_options(request.config)}'
         message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")
@@ -181,7 +197,11 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
 
 
 def _options(config: pytest.Config) -> str:
-    parts = [f" --{name} {value}" for name in ("model", "compressor", "hardware") for value in config.getoption(f"--{name}") or []]
+    parts = [
+        f" --{name} {value}"
+        for name in ("model", "compressor", "hardware")
+        for value in config.getoption(f"--{name}") or []
+    ]
     tier = config.getoption("--tier")
     return "".join(parts) + (f" --tier {tier}" if tier != "quick" else "")
 

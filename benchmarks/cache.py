@@ -98,7 +98,9 @@ class Cache:
                     os.replace(folder, entry)
                 return entry
         except PermissionError as error:
-            raise PressbenchError(f"cache: cannot write {error.filename}; set PRESSBENCH_CACHE to a folder of yours") from None
+            raise PressbenchError(
+                f"cache: cannot write {error.filename}; set PRESSBENCH_CACHE to a folder of yours"
+            ) from None
 
 
 def _files(entry: Path) -> list[Path]:

@@ -26,7 +26,10 @@ def fingerprint(hardware: Hardware) -> dict[str, Any]:
     """{"key": …, "noted": …, "hash": SHA-256 of the key} of this machine as it is now."""
     info = cpu_info()
     key: dict[str, Any] = {
-        "cpu": {name: info.get(name) for name in ("brand_raw", "family", "model", "stepping", "l2_cache_size", "l3_cache_size")},
+        "cpu": {
+            name: info.get(name)
+            for name in ("brand_raw", "family", "model", "stepping", "l2_cache_size", "l3_cache_size")
+        },
         "features": sorted(hardware.features),
         "hardware_class": hardware.hardware_class,
         "cpus": physical_cpus(),

@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from benchmarks import verdicts
 from benchmarks.cache import Cache, content_hash, hash_files, versions
 from benchmarks.cases import Case, role
 from benchmarks.fingerprint import fingerprint
+from benchmarks.hardware import select
 from benchmarks.hardware.cpu import physical_cpus
 from benchmarks.measure import speed, stages
 from benchmarks.measure.worker import Worker, WorkerError
@@ -99,7 +100,7 @@ class Session:
     stage: Stages
 
     def __post_init__(self) -> None:
-        self._dense: dict[tuple[str, str], Dense | Exception] = {}
+        self._dense: dict[str, Dense | Exception] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._predictions: dict[tuple[str, str], np.ndarray] = {}
         self._lanes: dict[tuple[str, str, str], speed.Lane] = {}
@@ -108,8 +109,10 @@ class Session:
 
     # -- what cases share ------------------------------------------------------------------------
 
-    def dense(self, model: Model, hardware: Hardware) -> Dense:
-        """The prepared dense side of a model. Raises Unsupported where its assets cannot be had."""
+    def dense(self, model: Model) -> Dense:
+        """The prepared dense side of a model, trained on this machine's CPU whatever it is compared on.
+        Raises Unsupported where its assets cannot be had."""
+        hardware = select("cpu")
 
         def make() -> Dense:
             def build(folder: Path) -> None:
@@ -128,12 +131,12 @@ class Session:
             with self.stage("dense model", f"{model.name}: dense model") as report:
                 return Dense(self.cache.build("dense", model.name, dense_key(model, hardware), build))
 
-        return _once(self._dense, (model.name, hardware.name), make)
+        return _once(self._dense, model.name, make)
 
     def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
         """The compressed artifact, from the cache or made now, step by step. Raises Unsupported,
         WorkerError or PressbenchError, the same again when asked again."""
-        dense = self.dense(model, hardware)
+        dense = self.dense(model)
         steps = compressor.steps
         key = (content_hash([step_entry(s) for s in steps]), model.name, hardware.name)
 
@@ -190,7 +193,7 @@ class Session:
         return np.asarray(logits.argmax(axis=1))
 
     def _dense_predictions(self, model: Model, hardware: Hardware) -> np.ndarray:
-        dense = self.dense(model, hardware)
+        dense = self.dense(model)
 
         def make() -> np.ndarray:
             key = {
@@ -266,7 +269,7 @@ class Session:
             margin = case.target.accuracy_drop
             if margin is not None and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
                 raise Unsupported(reason)
-            dense = self.dense(case.model, case.hardware)
+            dense = self.dense(case.model)
             artifact = self.artifact(case.compressor, case.model, case.hardware)
             reference = self._dense_predictions(case.model, case.hardware)
             if role(case.compressor) == "dense":
@@ -305,7 +308,7 @@ class Session:
         """Bytes on disk, weights, and the memory a worker needs above an empty one."""
 
         def measure() -> dict[str, Any]:
-            dense = self.dense(case.model, case.hardware)
+            dense = self.dense(case.model)
             artifact = self.artifact(case.compressor, case.model, case.hardware)
             with self.stage("footprint", case.id), self._worker(case.id, case.hardware) as worker:
                 limit = self.settings.stage_seconds
@@ -369,7 +372,7 @@ class Session:
 
         def measure() -> dict[str, Any]:
             assert case.workload is not None
-            dense = self.dense(case.model, case.hardware)
+            dense = self.dense(case.model)
             artifact = self.artifact(case.compressor, case.model, case.hardware)
             settings = self.settings
             best = self._control_lane(case, dense)
@@ -447,7 +450,9 @@ class Session:
             hardware_class=case.hardware.hardware_class,
             workload=_workload(case),
             seconds={"case": round(time.perf_counter() - started, 3)},
-            recipe=tuple({k: v for k, v in step.items() if k != "structure"} for step in (artifact.recipe if artifact else [])),
+            recipe=tuple(
+                {k: v for k, v in step.items() if k != "structure"} for step in (artifact.recipe if artifact else [])
+            ),
             artifact=artifact.digest if artifact else None,
             fingerprint=self.fingerprint(case.hardware)["hash"],
             ended=now(),
@@ -469,7 +474,9 @@ def _measure(judged: verdicts.Judgement, bound: float | None) -> Measure:
     low, high = (v if math.isfinite(v) else None for v in (judged.low, judged.high))
     if bound is None:
         return Measure(value=judged.value, low=low, high=high)
-    return Measure(value=judged.value, low=low, high=high, bound=bound, verdict=str(judged.verdict), reason=judged.reason)
+    return Measure(
+        value=judged.value, low=low, high=high, bound=bound, verdict=str(judged.verdict), reason=judged.reason
+    )
 
 
 def _ratio(value: float, low: float, high: float) -> Measure:

@@ -66,7 +66,9 @@ def load_targets(path: Path, models: set[str], compressors: Mapping[str, Compres
             target = _target(where, values)
             effect = compressors[name].effect
             if target.speed and effect != "kernel":
-                raise TargetsError(f"{where} speed: the effect of {name} is {effect!r}; only 'kernel' may claim a speed")
+                raise TargetsError(
+                    f"{where} speed: the effect of {name} is {effect!r}; only 'kernel' may claim a speed"
+                )
             found.setdefault(model, {})[name] = target
     return found
 
@@ -81,5 +83,7 @@ def _target(where: str, values: object) -> Target:
         raise TargetsError(f"{where} {key}: {first['msg']}, got {first['input']!r}{known}") from None
     for hardware_class in target.speed:
         if not hardware_class.startswith(HARDWARE_KINDS):
-            raise TargetsError(f"{where} speed.{hardware_class}: not a hardware class; classes look like cpu-vnni, cuda-sm90")
+            raise TargetsError(
+                f"{where} speed.{hardware_class}: not a hardware class; classes look like cpu-vnni, cuda-sm90"
+            )
     return target

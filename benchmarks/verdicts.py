@@ -318,9 +318,7 @@ def _exact_bounds(cells: NDArray[np.intp], share: float, alpha: float) -> tuple[
     return lost_low - gained_high - share * dense_high, lost_high - gained_low - share * dense_low
 
 
-def minimum_detectable_effect(
-    examples: int, discordance: float, alpha: float = 0.05, power: float = 0.8
-) -> float:
+def minimum_detectable_effect(examples: int, discordance: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """The drop (a fraction) told from none with probability `power`, one-sided at `alpha`.
 
     Also the least margin that a lossless model with this discordance clears that often.
@@ -336,9 +334,7 @@ def minimum_detectable_effect(
     return min(1.0, reach * math.sqrt(max(discordance, reach**2 / examples) / examples))
 
 
-def resolves(
-    examples: int, margin: float, alpha: float = 0.05, *, dense_accuracy: float | None = None
-) -> str | None:
+def resolves(examples: int, margin: float, alpha: float = 0.05, *, dense_accuracy: float | None = None) -> str | None:
     """None if a compressed model that flips nothing would pass, else why not and how many it takes.
 
     Uses the bounds that `accuracy_drop` would: without flips, 1 - (alpha/2)^(1/n) < margin. Give

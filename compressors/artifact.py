@@ -74,7 +74,9 @@ class Artifact:
         from compressors.runtimes.torch import rebuild
 
         if self.manifest["runtime"] != "torch":
-            raise ArtifactError(f"{self.directory}: made for {self.manifest['runtime']}, there is no torch module in it")
+            raise ArtifactError(
+                f"{self.directory}: made for {self.manifest['runtime']}, there is no torch module in it"
+            )
         return rebuild(self.directory, self.manifest)
 
     def load(self, *, device: str = "cpu", threads: int = 1) -> Forward:

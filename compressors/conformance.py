@@ -34,8 +34,32 @@ from compressors.build import build, step_entry
 from compressors.interface import Compressor, Context, Effect, Examples, Hardware, InputSpec, ModelSpec, skeleton
 from compressors.runtimes.base import runtime
 
-LOW_PRECISION_OPERATORS = ("MatMulInteger", "QLinearMatMul", "QGemm", "ConvInteger", "QuantizeLinear", "FakeQuantize", "FakeConvert")
-NARROW = ("int8", "uint8", "i8", "u8", "int4", "uint4", "i4", "u4", "f8e4m3", "f8e5m2", "nf4", "bfloat16", "float16", "bf16", "f16")
+LOW_PRECISION_OPERATORS = (
+    "MatMulInteger",
+    "QLinearMatMul",
+    "QGemm",
+    "ConvInteger",
+    "QuantizeLinear",
+    "FakeQuantize",
+    "FakeConvert",
+)
+NARROW = (
+    "int8",
+    "uint8",
+    "i8",
+    "u8",
+    "int4",
+    "uint4",
+    "i4",
+    "u4",
+    "f8e4m3",
+    "f8e5m2",
+    "nf4",
+    "bfloat16",
+    "float16",
+    "bf16",
+    "f16",
+)
 ENOUGH = 0.99
 """A ratio to the dense model from which down something shrank; above it nothing worth a claim did."""
 
@@ -67,7 +91,9 @@ def witness(dense: Artifact, compressed: Artifact, effect: Effect) -> tuple[list
     if after.nonzero < ENOUGH * after.parameters:
         seen.append(f"{1 - after.nonzero / after.parameters:.1%} of the weights are zero")
     if narrow:
-        seen.append(f"{narrow:.0%} of the weights stored in {', '.join(sorted(d for d in after.dtypes if d in NARROW))}")
+        seen.append(
+            f"{narrow:.0%} of the weights stored in {', '.join(sorted(d for d in after.dtypes if d in NARROW))}"
+        )
     if low:
         seen.append("low-precision operators: " + ", ".join(f"{n} {name}" for name, n in sorted(low.items())))
     if same_runtime and new_operators:
@@ -108,7 +134,7 @@ class Subject:
         )
 
 
-HARDWARE = Hardware("cpu", "cpu-generic", frozenset(), threads=1)
+HARDWARE = Hardware("cpu", "cpu-generic", frozenset({"bf16"}), threads=1)
 _CLASSES = 3
 
 TINY_SPECS = {
@@ -125,7 +151,10 @@ TINY_SPECS = {
             "max_position_embeddings": 32,
             "num_labels": _CLASSES,
         },
-        {"input_ids": InputSpec("int64", ("batch", "sequence")), "attention_mask": InputSpec("int64", ("batch", "sequence"))},
+        {
+            "input_ids": InputSpec("int64", ("batch", "sequence")),
+            "attention_mask": InputSpec("int64", ("batch", "sequence")),
+        },
     ),
     "vit": ModelSpec(
         "tiny-vit",
@@ -218,7 +247,10 @@ def reload_gives_the_same_outputs(compressor: Compressor, kind: str) -> None:
     after = _outputs(_made(compressor.steps, kind), kind)
     _require(bool(np.isfinite(after).all()), f"{compressor.name}: the reloaded artifact answers NaN or infinity")
     worst = float(np.abs(before - after).max())
-    _require(worst <= 1e-5 * max(1.0, float(np.abs(before).max())), f"{compressor.name}: outputs differ by {worst:.3g} after reloading")
+    _require(
+        worst <= 1e-5 * max(1.0, float(np.abs(before).max())),
+        f"{compressor.name}: outputs differ by {worst:.3g} after reloading",
+    )
 
 
 def same_seed_gives_the_same_artifact(compressor: Compressor, kind: str) -> None:
@@ -226,7 +258,10 @@ def same_seed_gives_the_same_artifact(compressor: Compressor, kind: str) -> None
     anew each time, the same size and bit-identical answers."""
     first, second = _made(compressor.steps, kind), _made(compressor.steps, kind, 1)
     if first.digest != second.digest:
-        _require(first.manifest["runtime"] != "torch", f"{compressor.name}: two runs with the same seed gave different weights")
+        _require(
+            first.manifest["runtime"] != "torch",
+            f"{compressor.name}: two runs with the same seed gave different weights",
+        )
         same = np.array_equal(_outputs(first, kind), _outputs(second, kind))
         _require(same, f"{compressor.name}: two runs with the same seed give different answers")
 
@@ -301,7 +336,9 @@ def checks(compressor: Compressor, label: str | None = None) -> list[Check]:
     Raises ConformanceError where it supports none of them."""
     name = label or compressor.name
     registry.register(type(compressor))  # loading goes by name; a class under test may have no entry point yet
-    supported = [kind for kind, spec in TINY_SPECS.items() if not registry.unsupported_reason(compressor, spec, HARDWARE)]
+    supported = [
+        kind for kind, spec in TINY_SPECS.items() if not registry.unsupported_reason(compressor, spec, HARDWARE)
+    ]
     if not supported:
         raise ConformanceError(f"{name} supports neither a tiny BERT nor a tiny ViT; there is nothing to check it on")
     return list(_checks(compressor, supported, name))

@@ -219,6 +219,5 @@ def skeleton(config: Mapping[str, Any], *, device: str = "cpu") -> nn.Module:
         raise PressbenchError(f"config: {name!r} is not a model class of transformers {transformers.__version__}")
     settings = dict(config)
     parsed = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
-    parsed._attn_implementation = "sdpa"
     with torch.device(device):
         return cls(parsed).eval()

@@ -49,7 +49,13 @@ def _classes(source: object, base: type[T]) -> Iterator[type[T]]:
     else:
         raise PressbenchError(f"an entry point must name a class, a module or a package, not {source!r}")
     for cls in found:
-        if isinstance(cls, type) and issubclass(cls, base) and not inspect.isabstract(cls) and cls is not base and not cls.__name__.startswith("_"):
+        if (
+            isinstance(cls, type)
+            and issubclass(cls, base)
+            and not inspect.isabstract(cls)
+            and cls is not base
+            and not cls.__name__.startswith("_")
+        ):
             yield cls
 
 

@@ -67,12 +67,12 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def layer_list(model: nn.Module) -> str:
-    """The name of the list that holds the Transformer layers: the longest-reaching ModuleList of
-    one class with at least four linear layers in each."""
+    """The name of the list that holds the Transformer layers: the outermost ModuleList of one class
+    with at least four linear layers in each."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) and len({type(m) for m in module}) == 1:
-            if sum(isinstance(m, nn.Linear) for m in module[0].modules()) >= 4:
-                return name
+        alike = isinstance(module, nn.ModuleList) and len({type(m) for m in module}) == 1
+        if alike and sum(isinstance(m, nn.Linear) for m in module[0].modules()) >= 4:
+            return name
     raise UnknownStructure(f"{type(model).__name__} has no list of Transformer layers")
 
 
@@ -88,7 +88,9 @@ def _block(model: nn.Module, name: str) -> Block:
     def one(endings: Sequence[str]) -> str:
         found = [n for n in linears if n.endswith(tuple("." + e for e in endings))]
         if len(found) != 1:
-            raise UnknownStructure(f"{name} of {type(model).__name__}: {len(found)} layers named like {endings[0]!r}, 1 needed")
+            raise UnknownStructure(
+                f"{name} of {type(model).__name__}: {len(found)} layers named like {endings[0]!r}, 1 needed"
+            )
         return found[0]
 
     query, key, value, output = one(QUERY), one(KEY), one(VALUE), one(OUTPUT)
@@ -108,7 +110,11 @@ def _block(model: nn.Module, name: str) -> Block:
 def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> str | None:
     """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None."""
     try:
-        check(skeleton(spec.config, device="meta"))
+        model = skeleton(spec.config, device="meta")
+    except Exception as error:  # transformers refuses a configuration in any way: no sdpa, a missing field
+        return f"transformers cannot build {spec.name}: {' '.join(str(error).split()).partition('. ')[0]}"
+    try:
+        check(model)
     except PressbenchError as error:
         return str(error)
     return None

@@ -2,8 +2,8 @@
 
 Plain and bounded: AdamW, linear warm-up then linear decay, gradient clipping, batches drawn by a seeded
 permutation. Runs in bf16 autocast where the CPU computes bf16 natively, else in fp32. Dropout is
-off: it costs a third of a step here (it forbids the fused attention kernel) and, for the one to four
-epochs that recovery takes, was worth nothing we could measure.
+off: it forbids the fused attention kernel, so that a MiniLM step of 16 × 128 tokens took 0.79 s with it
+and 0.61 s without.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ Loss = Callable[[nn.Module, Examples], Tensor]
 
 
 def autocast(hardware: Hardware) -> contextlib.AbstractContextManager[object]:
-    """bf16 autocast where `hardware` has native bf16 (AVX512-BF16, AMX, CUDA), else nothing."""
-    if hardware.features & {"bf16", "amx", "cuda"}:
-        return torch.autocast("cuda" if "cuda" in hardware.features else "cpu", torch.bfloat16)
+    """bf16 autocast where the CPU has native bf16 (AVX512-BF16, AMX), else nothing. Training runs on the
+    CPU, whatever hardware the result is for."""
+    if hardware.features & {"bf16", "amx"}:
+        return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()
 
 
@@ -94,7 +95,9 @@ def train(
         with autocast(hardware):
             value = loss(model, examples[picked])
         if not bool(value.isfinite()):
-            raise PressbenchError(f"{what}: the loss became {float(value)} at step {step + 1} of {steps}; lower learning_rate")
+            raise PressbenchError(
+                f"{what}: the loss became {float(value)} at step {step + 1} of {steps}; lower learning_rate"
+            )
         value.backward()
         nn.utils.clip_grad_norm_(chosen, 1.0)
         optimizer.step()

@@ -167,16 +167,12 @@ def _estimate(measure: Measure, digits: int, unit: str = "", scale: float = 1, s
     if measure.value is None and ends == (None, None):
         return MISSING
     digits = _digits((measure.value, *ends), measure.bound, digits, scale)
-    value, low, high = (
-        MISSING if x is None else _fixed(x * scale, digits, signed) for x in (measure.value, *ends)
-    )
+    value, low, high = (MISSING if x is None else _fixed(x * scale, digits, signed) for x in (measure.value, *ends))
     unit = unit if measure.value is not None else ""
     return f"{value}{unit}" if ends == (None, None) else f"{value}{unit} [{low}, {high}]"
 
 
-def _bound(
-    sign: str, measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False
-) -> str:
+def _bound(sign: str, measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False) -> str:
     if measure.bound is None:
         return ""
     digits = _digits((measure.value, measure.low, measure.high), measure.bound, digits, scale)

@@ -138,8 +138,7 @@ def to_json(run: Run) -> str:
         "missing": what.missing,
         "notes": what.notes,
         "problems": [
-            {"case": r.case, "measure": r.measure, "verdict": r.verdict, "reason": r.reason}
-            for r in what.problems
+            {"case": r.case, "measure": r.measure, "verdict": r.verdict, "reason": r.reason} for r in what.problems
         ],
         "rows": [_object(row) for row in rows(run)],
     }

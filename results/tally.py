@@ -46,7 +46,5 @@ def tally(header: RunHeader, cases: Iterable[CaseRecord]) -> Tally:
         counts={verdict: verdicts[verdict] for verdict in VERDICTS if verdicts[verdict]},
         missing=tuple(missing.elements()),
         unplanned=tuple(case for case in done if case not in planned),
-        repeated=tuple(
-            case for case, times in Counter(record.case for record in every).items() if times > done[case]
-        ),
+        repeated=tuple(case for case, times in Counter(record.case for record in every).items() if times > done[case]),
     )

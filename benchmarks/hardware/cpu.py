@@ -44,7 +44,9 @@ def features(flags: set[str]) -> frozenset[str]:
 def physical_cpus() -> list[int]:
     """One logical CPU for each physical core this process may run on: siblings of a core share its
     arithmetic units, and two threads on one core would be timed against each other."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(psutil.cpu_count() or 1))
+    allowed = (
+        sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(psutil.cpu_count() or 1))
+    )
     chosen: dict[str, int] = {}
     for cpu in allowed:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks.hardware.cpu import physical_cpus
 from compressors.interface import Hardware
 
 
@@ -13,5 +14,13 @@ def detect() -> list[Hardware]:
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         major, minor = torch.cuda.get_device_capability(index)
         sm = f"sm{major}{minor}"
-        found.append(Hardware(f"cuda{index}", f"cuda-{sm}", frozenset({"cuda", sm}), device=f"cuda:{index}"))
+        found.append(
+            Hardware(
+                f"cuda{index}",
+                f"cuda-{sm}",
+                frozenset({"cuda", sm}),
+                threads=len(physical_cpus()),
+                device=f"cuda:{index}",
+            )
+        )
     return found

@@ -37,7 +37,16 @@ class Budget:
 class Lane:
     """One artifact loaded in a worker, with its workload, ready to be timed."""
 
-    def __init__(self, name: str, artifact: Path, hardware: Hardware, cpus: Sequence[int], examples: Path, workload: Workload, timeout: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        artifact: Path,
+        hardware: Hardware,
+        cpus: Sequence[int],
+        examples: Path,
+        workload: Workload,
+        timeout: float,
+    ) -> None:
         self.name = name
         self.timeout = timeout
         self.worker = Worker(name, cpus=cpus, threads=hardware.threads)

@@ -17,8 +17,8 @@ from benchmarks.zoo.model import Model, Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
-from compressors.runtimes.base import runtime
 from compressors.interface import Context, Examples, Hardware, PressbenchError, Progress
+from compressors.runtimes.base import runtime
 
 State = dict[str, Any]
 SLOT_SECONDS = 0.005

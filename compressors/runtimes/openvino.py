@@ -80,7 +80,11 @@ def _is_weight(constant: Any) -> bool:
         kind = user.get_type_name()
         if kind == "FakeQuantize" and target.get_index() > 0:
             return False  # the limits of a quantizer
-        if kind in ("Multiply", "Subtract") and target.get_index() == 1 and _from_integers(user.input_value(0).get_node()):
+        if (
+            kind in ("Multiply", "Subtract")
+            and target.get_index() == 1
+            and _from_integers(user.input_value(0).get_node())
+        ):
             return False  # the scale or zero point of stored integers
     return True
 

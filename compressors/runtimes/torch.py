@@ -7,8 +7,9 @@ memory or time: the tensor is dense again once loaded.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,7 +73,7 @@ def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dictionary that `write_state` wrote."""
     state: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
-        for name in file.keys():
+        for name in file.keys():  # noqa: SIM118  (a safetensors file is no dictionary)
             if "::" not in name:
                 state[name] = file.get_tensor(name)
         for name, shape in payload["sparse"].items():
@@ -86,15 +87,37 @@ def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
     """The module in `directory`: a fresh skeleton, the recipe's structural changes, then the weights."""
     from compressors import registry
 
-    model = skeleton(manifest["config"])
+    with _weightless():
+        model = skeleton(manifest["config"])
     for step in manifest["recipe"]:
         compressor = registry.build(step["compressor"], step["parameters"])
         model = compressor.restructure(model, step["structure"])
     try:
-        model.load_state_dict(read_state(directory / WEIGHTS, manifest["payload"]), strict=True)
+        model.load_state_dict(read_state(directory / WEIGHTS, manifest["payload"]), strict=True, assign=True)
     except RuntimeError as error:
-        raise PressbenchError(f"{directory}: the weights do not fit the recipe: {str(error).splitlines()[-1].strip()}") from None
+        raise PressbenchError(
+            f"{directory}: the weights do not fit the recipe: {str(error).splitlines()[-1].strip()}"
+        ) from None
     return model.eval()
+
+
+@contextlib.contextmanager
+def _weightless() -> Iterator[None]:
+    """Within it modules are built with parameters that take no memory, but with real buffers (which
+    transformers fills in the constructor and does not save). Otherwise loading would hold every
+    weight twice, once at random."""
+    original = nn.Module.register_parameter
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        original(module, name, parameter)
+        if parameter is not None:
+            module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    nn.Module.register_parameter = register  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = original  # type: ignore[method-assign]
 
 
 class TorchRuntime(Runtime):

@@ -59,7 +59,9 @@ class MiniLmBbc(Model):
 
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
-        encoded = tokenizer(data["text"][:], truncation=True, max_length=TOKENS, padding="max_length", return_tensors="pt")
+        encoded = tokenizer(
+            data["text"][:], truncation=True, max_length=TOKENS, padding="max_length", return_tensors="pt"
+        )
         return Examples({name: encoded[name] for name in self.inputs}, torch.tensor(data["label"][:]))
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
@@ -72,7 +74,14 @@ class MiniLmBbc(Model):
             use_safetensors=True,
         )
         return train(
-            model, examples, supervised, hardware, epochs=2.5, learning_rate=1.5e-4, progress=progress, what="fine-tuning"
+            model,
+            examples,
+            supervised,
+            hardware,
+            epochs=2.5,
+            learning_rate=1.5e-4,
+            progress=progress,
+            what="fine-tuning",
         )
 
 

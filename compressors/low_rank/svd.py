@@ -1,0 +1,162 @@
+"""Low rank: the weight of a linear layer becomes a product of two thin ones.
+
+Sources: Eckart and Young 1936 for the plain truncated SVD; SVD-LLM (Wang et al. 2024) for weighing the
+error by the activations, so that what is kept is what the layer's real inputs excite. Covers the linear
+layers of the Transformer blocks; embeddings stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from compressors import surgery
+from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.recovery import check_recovery, recover
+from compressors.training import autocast
+
+MULTIPLE = 8
+"""Ranks are rounded to a multiple of this: a product's kernel works on whole vectors of them."""
+
+
+def factorise(weight: Tensor, rank: int, moment: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(second, first) with second @ first closest to `weight`: (out, rank), (rank, in), float32.
+
+    weight: (out, in). moment: (in, in), the inputs' second moment E[x xᵀ], or None for the identity.
+    Least is the mean of |W x - second @ first @ x|² over inputs with that moment; without one, the
+    Frobenius norm of the difference.
+
+    With S Sᵀ the moment, that is the truncated SVD of W S, and its left factor U gives W ≈ U Uᵀ W. So S is
+    never inverted, and inputs that never vary (a dead neuron) do no harm, unlike in a Cholesky whitening.
+    """
+    matrix = weight.double()
+    target = matrix if moment is None else matrix @ _root(moment.double())
+    left = torch.linalg.svd(target, full_matrices=False).U[:, :rank]
+    return left.float(), (left.T @ matrix).float()
+
+
+def _root(moment: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(moment)
+    return vectors * values.clamp(min=0).sqrt()
+
+
+def low_rank(layer: nn.Linear, second: Tensor, first: Tensor) -> nn.Sequential:
+    """Two linear layers, in -> rank -> out, in the place of one; its bias goes to the second."""
+    thin = _empty(layer, first.shape[0])
+    with torch.no_grad():
+        thin[0].weight.copy_(first)
+        thin[1].weight.copy_(second)
+        if layer.bias is not None:
+            thin[1].bias.copy_(layer.bias)
+    return thin
+
+
+def _empty(layer: nn.Linear, rank: int) -> nn.Sequential:
+    where: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    return nn.Sequential(
+        nn.Linear(layer.in_features, rank, bias=False, **where),
+        nn.Linear(rank, layer.out_features, bias=layer.bias is not None, **where),
+    )
+
+
+def rank_for(layer: nn.Linear, ratio: float) -> int | None:
+    """The rank that `ratio` of the narrower side means, or None where two factors would be no smaller."""
+    narrow = min(layer.in_features, layer.out_features)
+    rank = max(1, round(ratio * narrow / MULTIPLE) * MULTIPLE or round(ratio * narrow))
+    return rank if rank * (layer.in_features + layer.out_features) < layer.weight.numel() else None
+
+
+@torch.no_grad()
+def second_moments(model: nn.Module, names: Sequence[str], examples: Examples, context: Context) -> dict[str, Tensor]:
+    """E[x xᵀ] of the inputs x of each layer, over all positions that are not padding: (in, in) float32."""
+    sums: dict[str, Tensor] = {}
+    kept: Tensor | None = None
+    # Query, key and value see one tensor: its moment is computed once.
+    seen: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def watch(name: str) -> Any:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            values = args[0]
+            if id(values) not in seen:
+                rows = values.flatten(0, -2) if kept is None or kept.shape != values.shape[:-1] else values[kept]
+                seen[id(values)] = (values, rows.float().T @ rows.float())
+            moment = seen[id(values)][1]
+            sums[name] = sums[name] + moment if name in sums else moment
+
+        return hook
+
+    handles = [surgery.get(model, name).register_forward_pre_hook(watch(name)) for name in names]
+    try:
+        for done, batch in enumerate(examples.batches(16)):
+            mask = batch.inputs.get("attention_mask")
+            kept = None if mask is None else mask.bool()
+            with autocast(context.hardware):
+                model(**batch.inputs)
+            seen.clear()
+            context.progress("activations", done + 1, -(-len(examples) // 16))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: total / len(examples) for name, total in sums.items()}
+
+
+@dataclass(frozen=True)
+class LowRankSvd(Compressor):
+    """Factorises the linear layers of every block and recovers by distillation.
+
+    rank_ratio: rank as a share of a layer's narrower side, 0 to 1. Two factors are smaller than one layer
+    below out / (in + out): half for a square layer, 0.8 for one four times as wide as high; a layer
+    that would not shrink is left alone. activation_aware: weigh the error by the calibration data's
+    activations. recovery_epochs, learning_rate: of the distillation.
+    """
+
+    name: ClassVar[str] = "low-rank-svd"
+    family: ClassVar[str] = "low-rank"
+    effect: ClassVar[Effect] = "kernel"
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "plain": {"activation_aware": False},
+        "quarter": {"rank_ratio": 0.25},
+    }
+
+    rank_ratio: float = 0.33
+    activation_aware: bool = True
+    recovery_epochs: float = 1.0
+    learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rank_ratio < 1:
+            raise ValueError(f"rank_ratio = {self.rank_ratio!r}: must lie between 0 and 1, both excluded")
+        check_recovery(self.recovery_epochs, self.learning_rate)
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return surgery.structure_reason(model, self._ranks)
+
+    def _ranks(self, model: nn.Module) -> dict[str, int]:
+        names = [name for block in surgery.blocks(model) for name in block.linears]
+        ranks = {name: rank_for(surgery.get(model, name), self.rank_ratio) for name in names}
+        chosen = {name: rank for name, rank in ranks.items() if rank}
+        if not chosen:
+            raise surgery.UnknownStructure(f"rank_ratio {self.rank_ratio} makes no layer of {type(model).__name__} smaller")
+        return chosen
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        ranks = self._ranks(model)
+        moments: Mapping[str, Tensor] = {}
+        if self.activation_aware:
+            moments = second_moments(model, list(ranks), context.require_calibration(), context)
+        for done, (name, rank) in enumerate(ranks.items()):
+            layer = surgery.get(model, name)
+            surgery.replace(model, name, low_rank(layer, *factorise(layer.weight.detach(), rank, moments.get(name))))
+            context.progress("factorising", done + 1, len(ranks))
+        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        return Compressed(model, {"ranks": ranks})
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        for name, rank in structure["ranks"].items():
+            surgery.replace(model, name, _empty(surgery.get(model, name), rank))
+        return model

@@ -1,0 +1,217 @@
+"""The command-line program: what is not a test run. `pytest benchmarks` runs the matrix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A benchmark suite for Transformer compression.",
+)
+RUNS = Path("results") / "runs"
+USAGE_ERROR = 4
+"""As pytest's own: the command was not understood, nothing ran."""
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    compressors = "compressors"
+    models = "models"
+    hardware = "hardware"
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    if version:
+        from pressbench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(
+    what: Annotated[What | None, typer.Argument(help="Default: all three.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    tier: Annotated[str, typer.Option(help="quick, or nightly and full with more variants.")] = "quick",
+) -> None:
+    """What there is, and for each compressor why it cannot run on a model, where it cannot."""
+    parts = [what] if what else list(What)
+    found = {str(part): _LISTINGS[part](tier) for part in parts}
+    if as_json:
+        typer.echo(json.dumps(found[str(what)] if what else found, indent=2))
+        return
+    console = Console()
+    for part in parts:
+        console.print(_tables(part, found[str(part)]))
+    if What.compressors in parts:
+        from compressors.registry import broken_plugins
+
+        for plugin in broken_plugins():
+            console.print(Text(f"plugin {plugin.name} could not be used: {plugin.reason}", style="red"))
+
+
+def _list_compressors(tier: str) -> list[dict[str, Any]]:
+    from benchmarks import zoo
+    from benchmarks.cases import role
+    from benchmarks.hardware import detected
+    from compressors import registry
+
+    if tier not in ("quick", "nightly", "full"):
+        from compressors.interface import PressbenchError
+
+        raise PressbenchError(f"unknown tier {tier!r}{registry.nearest(tier, ('quick', 'nightly', 'full'))}")
+    listing = []
+    for name, compressor in registry.variants(tier).items():
+        unsupported = {
+            f"{model.name}-{hardware.name}": reason
+            for model in zoo.known_models().values()
+            for hardware in detected().values()
+            if (reason := registry.unsupported_reason(compressor, model.spec(), hardware))
+        }
+        listing.append(
+            {
+                "id": name,
+                "role": role(compressor),
+                "family": compressor.family,
+                "effect": compressor.effect,
+                "parameters": compressor.parameters,
+                "recipe": [step.name for step in compressor.steps],
+                "source": type(compressor).__module__,
+                "summary": " ".join((type(compressor).__doc__ or "").split("\n\n")[0].split()),
+                "unsupported": unsupported,
+            }
+        )
+    return listing
+
+
+def _list_models(tier: str) -> list[dict[str, Any]]:
+    from benchmarks import zoo
+
+    return [
+        {
+            "id": name,
+            "task": model.task.name,
+            "architecture": model.spec().architecture,
+            "test_examples": model.task.test_examples,
+            "workloads": [workload.name for workload in model.workloads_of(tier)],
+            "assets": [
+                {"name": a.name, "package": f"{a.package}=={a.version}", "license": a.license, "variable": a.variable}
+                for a in model.assets
+            ],
+        }
+        for name, model in zoo.known_models().items()
+    ]
+
+
+def _list_hardware(tier: str) -> list[dict[str, Any]]:
+    from benchmarks.hardware import detected
+
+    return [
+        {
+            "id": h.name,
+            "class": h.hardware_class,
+            "features": sorted(h.features),
+            "threads": h.threads,
+            "device": h.device,
+        }
+        for h in detected().values()
+    ]
+
+
+_LISTINGS = {What.compressors: _list_compressors, What.models: _list_models, What.hardware: _list_hardware}
+
+
+def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=str(what), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    if what is What.compressors:
+        headings, cells = (
+            ("id", "role", "effect", "from", "cannot run"),
+            [
+                (
+                    r["id"],
+                    r["role"],
+                    r["effect"],
+                    r["source"],
+                    "\n".join(f"{on}: {why}" for on, why in r["unsupported"].items()),
+                )
+                for r in rows
+            ],
+        )
+    elif what is What.models:
+        headings, cells = ("id", "task", "architecture", "tested on", "workloads", "assets"), [
+            (r["id"], r["task"], r["architecture"], f"{r['test_examples']:,} examples", ", ".join(r["workloads"]),
+             ", ".join(a["package"] for a in r["assets"]))
+            for r in rows
+        ]  # fmt: skip
+    else:
+        headings, cells = (
+            ("id", "class", "features", "threads"),
+            [(r["id"], r["class"], " ".join(r["features"]), str(r["threads"])) for r in rows],
+        )
+    for heading in headings:
+        table.add_column(heading, header_style="dim", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: names are not markup
+    return table
+
+
+@app.command()
+def table(
+    run: Annotated[str | None, typer.Argument(help="A run's id or file; default: the latest.")] = None,
+    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.terminal,
+    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+) -> None:
+    """The table of a stored run."""
+    from results.store import read_run, resolve_run
+    from results.table import print_terminal, render
+
+    stored = read_run(resolve_run(runs, run))
+    if format is Format.terminal:
+        print_terminal(stored, Console())
+    else:
+        typer.echo(render(stored, format), nl=False)
+
+
+def main() -> None:
+    """Run the program; a user's mistake is one line and exit code 4."""
+    try:
+        app()
+    except Exception as error:
+        if _is_for_the_user(error):
+            print(f"pressbench: {error}", file=sys.stderr)
+            sys.exit(USAGE_ERROR)
+        raise
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    # By name first: reading results must not import torch only to learn that nothing went wrong.
+    from results.strict_json import ResultsError
+
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, ResultsError) or "PressbenchError" in names
+
+
+if __name__ == "__main__":
+    main()
