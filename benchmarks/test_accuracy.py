@@ -1,8 +1,14 @@
 """Accuracy: what a compressor costs on the task, against the margin it may cost."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+
+from benchmarks.cases import Case
+from results.record import CaseRecord
 
 
 @pytest.mark.accuracy
-def test_accuracy(case, bench, settle):
+def test_accuracy(case: Case, bench: Any, settle: Callable[[CaseRecord], None]) -> None:
     settle(bench.session.accuracy(case))

@@ -1,20 +1,25 @@
 """Speed: interleaved pairs against the dense model, replayed into pytest-benchmark."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from benchmarks.cases import Case
 from benchmarks.measure.replay import CLOCK
+from results.record import CaseRecord
 
 
 @pytest.mark.speed
 @pytest.mark.benchmark(timer=CLOCK.now)
-def test_speed(case, bench, settle, benchmark):
+def test_speed(case: Case, bench: Any, settle: Callable[[CaseRecord], None], benchmark: Any) -> None:
     if benchmark.disabled:
         # xdist or --benchmark-disable: cases would be timed beside each other, or the caller wants none.
         record = bench.session.unmeasured(case, "timing is disabled (--benchmark-disable, or pytest-xdist is active)")
     else:
         record = bench.session.speed(case)
+        assert case.workload is not None
         if samples := record.evidence.get("compressed_seconds"):
             benchmark.group = f"{case.model.name} {case.workload.name} on {case.hardware.name}"
             benchmark.name = case.compressor_id

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from compressors.interface import InputSpec, ModelSpec, PressbenchError
 from compressors.runtimes.base import Forward, Inventory, runtime
 
@@ -69,15 +67,10 @@ class Artifact:
         text = json.dumps({n: f["sha256"] for n, f in self.manifest["files"].items()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def module(self) -> nn.Module:
-        """The torch module, loaded from disk. Only for the torch runtime."""
-        from compressors.runtimes.torch import rebuild
-
-        if self.manifest["runtime"] != "torch":
-            raise ArtifactError(
-                f"{self.directory}: made for {self.manifest['runtime']}, there is no torch module in it"
-            )
-        return rebuild(self.directory, self.manifest)
+    def model(self) -> Any:
+        """The model loaded from disk, in a form that can be changed: an nn.Module for the torch runtime,
+        else the runtime's own graph."""
+        return runtime(self.manifest["runtime"]).read(self.directory, self.manifest)
 
     def load(self, *, device: str = "cpu", threads: int = 1) -> Forward:
         """Load it into its runtime."""

@@ -11,7 +11,7 @@ import torch
 
 from compressors import artifact
 from compressors.artifact import Artifact
-from compressors.interface import Compressor, Context, PressbenchError
+from compressors.interface import Compressed, Compressor, Context, PressbenchError
 
 
 def step_entry(step: Compressor) -> dict[str, Any]:
@@ -19,21 +19,30 @@ def step_entry(step: Compressor) -> dict[str, Any]:
     return {"compressor": step.name, "parameters": step.parameters}
 
 
-def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:
-    """Run one compressor on the model in `source` and save the result in `directory`.
+def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Compressed, dict[str, Any]]:
+    """Run one compressor on the model in `source`; its result in memory, and the entry for the recipe.
 
     The model is loaded from disk, so that a chain is the same whether its first steps were made just
-    now or come from a cache. Raises PressbenchError where `source` is no torch module any more.
+    now or come from a cache. Raises PressbenchError where `source` is not of the runtime that the step takes.
     """
-    if source.manifest["runtime"] != "torch":
-        made_by = source.recipe[-1]["compressor"]
-        raise PressbenchError(f"{step.name} cannot follow {made_by}: its result is not a torch module")
-    model = source.module()
+    have = source.manifest["runtime"]
+    if have != step.takes:
+        made_by = source.recipe[-1]["compressor"] if source.recipe else "the dense model"
+        raise PressbenchError(
+            f"{step.name} takes a {step.takes} model and cannot follow {made_by}: that is one of {have}"
+        )
+    model = source.model()
     torch.manual_seed(context.seed)
     started = time.perf_counter()
     result = step.compress(model, context)
     seconds = time.perf_counter() - started
-    entry = {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+    return result, {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+
+
+def save_step(
+    result: Compressed, entry: dict[str, Any], source: Artifact, context: Context, directory: Path
+) -> Artifact:
+    """Save what `run_step` returned."""
     return artifact.save(
         result.model,
         directory,
@@ -42,6 +51,12 @@ def build_step(step: Compressor, source: Artifact, context: Context, directory: 
         runtime_name=result.runtime,
         options=result.options,
     )
+
+
+def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:
+    """Run one compressor on the model in `source` and save the result in `directory`."""
+    result, entry = run_step(step, source, context)
+    return save_step(result, entry, source, context, directory)
 
 
 def build(steps: Sequence[Compressor], source: Artifact, context: Context, directory: Path) -> Artifact:

@@ -172,6 +172,9 @@ class Compressor(abc.ABC):
     """Any of "calibration" and "training"."""
     requires: ClassVar[Mapping[str, str]] = {}
     """Optional packages: import name -> what to `pip install`."""
+    takes: ClassVar[str] = "torch"
+    """The runtime whose model `compress` is given: an nn.Module for torch, an onnx.ModelProto for
+    onnxruntime, an openvino.Model for openvino. For another than torch, `steps` begins with the export."""
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
     """The parameter sets that the suite runs: id suffix -> parameters. The default is one variant,
     with the default parameters, whose id is the name."""
@@ -179,7 +182,7 @@ class Compressor(abc.ABC):
     """More of them, for the tiers nightly and full."""
 
     @abc.abstractmethod
-    def compress(self, model: nn.Module, context: Context) -> Compressed:
+    def compress(self, model: Any, context: Context) -> Compressed:
         """Compress `model`, which is the caller's to change, and return the result.
 
         torch's random state is seeded before the call; the same seed must give the same result.
@@ -201,7 +204,8 @@ class Compressor(abc.ABC):
 
     @property
     def steps(self) -> tuple[Compressor, ...]:
-        """The recipe: this compressor alone, or what a pipeline is made of."""
+        """The recipe: this compressor alone, or what it stands on and then itself, or what a pipeline
+        is made of. Two recipes with the same beginning share it in the cache."""
         return (self,)
 
 

@@ -1,7 +1,7 @@
 """Chains of compressors, themselves compressors: the recipe is what every step adds up to.
 
 The suite runs a pipeline step by step and keeps the artifact after each, so that two recipes with the
-same beginning share that work. Only the last step may leave torch.
+same beginning share that work. Each step must take what the one before it returns.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Pipeline(Compressor):
         structures = []
         result = Compressed(model)
         for step in self.steps:
-            if result.runtime != "torch":
-                raise PressbenchError(f"{step.name} cannot follow a step that leaves torch for {result.runtime}")
+            if result.runtime != step.takes:
+                raise PressbenchError(f"{step.name} takes a {step.takes} model, not one of {result.runtime}")
             result = step.compress(result.model, context)
             structures.append(dict(result.structure))
         return Compressed(result.model, {"steps": structures}, result.runtime, result.options)

@@ -144,6 +144,8 @@ _LISTINGS = {What.compressors: _list_compressors, What.models: _list_models, Wha
 
 
 def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
+    headings: tuple[str, ...]
+    cells: list[tuple[str, ...]]
     table = Table(title=str(what), title_justify="left", title_style="bold", box=None, pad_edge=False)
     if what is What.compressors:
         headings, cells = (

@@ -30,8 +30,8 @@ class Budget:
     pairs: int = 200
     seconds: float = 60.0
     at_least: int = 20
-    linger: float = 10.0
-    fewest: int = 12
+    linger: float = 6.0
+    fewest: int = 9
 
 
 class Lane:

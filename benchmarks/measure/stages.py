@@ -41,7 +41,7 @@ def compress(
     context = Context(
         model=entry.artifact.spec,
         hardware=hardware,
-        dense=entry.artifact.module,
+        dense=entry.artifact.model,
         seed=seed,
         calibration=training[:128] if "calibration" in step.needs else None,
         training=training if "training" in step.needs else None,

@@ -7,7 +7,7 @@ layers of the Transformer blocks; embeddings stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.recovery import check_recovery, recover
 from compressors.training import autocast
 
@@ -26,9 +26,9 @@ MULTIPLE = 8
 def factorise(weight: Tensor, rank: int, moment: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(second, first) with second @ first closest to `weight`: (out, rank), (rank, in), float32.
 
-    weight: (out, in). moment: (in, in), the inputs' second moment E[x xᵀ], or None for the identity.
-    Least is the mean of |W x - second @ first @ x|² over inputs with that moment; without one, the
-    Frobenius norm of the difference.
+    weight: (out, in). moment: (in, in), the inputs' second moment E[x xᵀ] or a multiple of it, or None for
+    the identity. No other pair has a smaller mean of |W x - second @ first @ x|² over inputs with that
+    moment; without one, a smaller Frobenius norm of the difference.
 
     With S Sᵀ the moment, that is the truncated SVD of W S, and its left factor U gives W ≈ U Uᵀ W. So S is
     never inverted, and inputs that never vary (a dead neuron) do no harm, unlike in a Cholesky whitening.
@@ -44,23 +44,31 @@ def _root(moment: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt()
 
 
-def low_rank(layer: nn.Linear, second: Tensor, first: Tensor) -> nn.Sequential:
-    """Two linear layers, in -> rank -> out, in the place of one; its bias goes to the second."""
-    thin = _empty(layer, first.shape[0])
-    with torch.no_grad():
-        thin[0].weight.copy_(first)
-        thin[1].weight.copy_(second)
-        if layer.bias is not None:
-            thin[1].bias.copy_(layer.bias)
-    return thin
+class LowRankLinear(nn.Module):
+    """Two linear layers, in -> rank -> out, in the place of one: (…, in) -> (…, out). Made with the shapes,
+    device and type of `layer`, with values that mean nothing yet."""
 
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
+        super().__init__()
+        where: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+        self.first = nn.Linear(layer.in_features, rank, bias=False, **where)
+        self.second = nn.Linear(rank, layer.out_features, bias=layer.bias is not None, **where)
 
-def _empty(layer: nn.Linear, rank: int) -> nn.Sequential:
-    where: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-    return nn.Sequential(
-        nn.Linear(layer.in_features, rank, bias=False, **where),
-        nn.Linear(rank, layer.out_features, bias=layer.bias is not None, **where),
-    )
+    @classmethod
+    def of(cls, layer: nn.Linear, rank: int, moment: Tensor | None = None) -> LowRankLinear:
+        """The best stand-in for `layer`, see `factorise`. The bias goes to the second."""
+        thin = cls(layer, rank)
+        second, first = factorise(layer.weight.detach(), rank, moment)
+        with torch.no_grad():
+            thin.first.weight.copy_(first)
+            thin.second.weight.copy_(second)
+            if layer.bias is not None:
+                thin.second.bias.copy_(layer.bias)
+        return thin
+
+    def forward(self, values: Tensor) -> Tensor:
+        """values: (…, in)."""
+        return self.second(self.first(values))
 
 
 def rank_for(layer: nn.Linear, ratio: float) -> int | None:
@@ -71,37 +79,41 @@ def rank_for(layer: nn.Linear, ratio: float) -> int | None:
 
 
 @torch.no_grad()
-def second_moments(model: nn.Module, names: Sequence[str], examples: Examples, context: Context) -> dict[str, Tensor]:
-    """E[x xᵀ] of the inputs x of each layer, over all positions that are not padding: (in, in) float32."""
+def second_moments(model: nn.Module, names: Sequence[str], context: Context) -> dict[str, Tensor]:
+    """For each layer, the sum of x xᵀ over its inputs x on the calibration data, padding left out:
+    (in, in) float32. A multiple of the second moment, which is as good."""
+    calibration = context.require_calibration()
     sums: dict[str, Tensor] = {}
     kept: Tensor | None = None
-    # Query, key and value see one tensor: its moment is computed once.
+    # Query, key and value see one tensor: its product is computed once.
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def watch(name: str) -> Any:
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             values = args[0]
             if id(values) not in seen:
-                rows = values.flatten(0, -2) if kept is None or kept.shape != values.shape[:-1] else values[kept]
-                seen[id(values)] = (values, rows.float().T @ rows.float())
-            moment = seen[id(values)][1]
-            sums[name] = sums[name] + moment if name in sums else moment
+                padded = kept is not None and kept.shape == values.shape[:-1]
+                rows = (values[kept] if padded else values.flatten(0, -2)).float()
+                seen[id(values)] = (values, rows.T @ rows)
+            product = seen[id(values)][1]
+            sums[name] = sums[name] + product if name in sums else product
 
         return hook
 
     handles = [surgery.get(model, name).register_forward_pre_hook(watch(name)) for name in names]
+    batches = list(calibration.batches(16))
     try:
-        for done, batch in enumerate(examples.batches(16)):
+        for done, batch in enumerate(batches):
             mask = batch.inputs.get("attention_mask")
             kept = None if mask is None else mask.bool()
             with autocast(context.hardware):
                 model(**batch.inputs)
             seen.clear()
-            context.progress("activations", done + 1, -(-len(examples) // 16))
+            context.progress("activations", done + 1, len(batches))
     finally:
         for handle in handles:
             handle.remove()
-    return {name: total / len(examples) for name, total in sums.items()}
+    return sums
 
 
 @dataclass(frozen=True)
@@ -141,22 +153,23 @@ class LowRankSvd(Compressor):
         ranks = {name: rank_for(surgery.get(model, name), self.rank_ratio) for name in names}
         chosen = {name: rank for name, rank in ranks.items() if rank}
         if not chosen:
-            raise surgery.UnknownStructure(f"rank_ratio {self.rank_ratio} makes no layer of {type(model).__name__} smaller")
+            reason = f"rank_ratio {self.rank_ratio} makes no layer of {type(model).__name__} smaller"
+            raise surgery.UnknownStructure(reason)
         return chosen
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         ranks = self._ranks(model)
         moments: Mapping[str, Tensor] = {}
         if self.activation_aware:
-            moments = second_moments(model, list(ranks), context.require_calibration(), context)
+            moments = second_moments(model, list(ranks), context)
         for done, (name, rank) in enumerate(ranks.items()):
-            layer = surgery.get(model, name)
-            surgery.replace(model, name, low_rank(layer, *factorise(layer.weight.detach(), rank, moments.get(name))))
+            thin = LowRankLinear.of(surgery.get(model, name), rank, moments.get(name))
+            surgery.replace(model, name, thin)
             context.progress("factorising", done + 1, len(ranks))
         recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
         return Compressed(model, {"ranks": ranks})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         for name, rank in structure["ranks"].items():
-            surgery.replace(model, name, _empty(surgery.get(model, name), rank))
+            surgery.replace(model, name, LowRankLinear(surgery.get(model, name), rank))
         return model

@@ -84,17 +84,17 @@ class PruneMagnitude(Compressor):
         self._recover(model, covered, masks, context)
         return Compressed(model)
 
-    def _covered(self, model: nn.Module) -> list[nn.Parameter]:
+    def _covered(self, model: nn.Module) -> list[Tensor]:
         """The weights to prune. Not the layers after the blocks: pooler and classifier are small in number
         and in value, as they were trained from nothing."""
         stack = surgery.get(model, surgery.layer_list(model))
-        weights = [m.weight for m in stack.modules() if isinstance(m, nn.Linear)]
+        weights: list[Tensor] = [m.weight for m in stack.modules() if isinstance(m, nn.Linear)]
         table = surgery.word_embedding(model) if self.embeddings else None
         if table:
             weights.append(surgery.get(model, table).weight)
         return weights
 
-    def _recover(self, model: nn.Module, covered: list[nn.Parameter], masks: list[Tensor], context: Context) -> None:
+    def _recover(self, model: nn.Module, covered: list[Tensor], masks: list[Tensor], context: Context) -> None:
         # A zero with no gradient stays an exact zero under AdamW: its moments are zero and decay scales it.
         hooks = [w.register_hook(m.mul) for w, m in zip(covered, masks, strict=True)]
         try:

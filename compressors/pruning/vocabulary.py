@@ -23,6 +23,8 @@ class PrunedEmbedding(nn.Module):
     """An embedding with fewer rows than tokens. rows: (tokens,) int32, the row of each token id;
     weight: (kept, width)."""
 
+    rows: Tensor
+
     def __init__(self, tokens: int, kept: int, width: int) -> None:
         super().__init__()
         self.register_buffer("rows", torch.zeros(tokens, dtype=torch.int32))
@@ -51,10 +53,10 @@ class PruneVocabulary(Compressor):
             raise ValueError(f"minimum_count is {self.minimum_count}, must be at least 1")
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        def check(skeleton: nn.Module) -> None:
+        def check(skeleton: Any) -> None:
             if "input_ids" not in model.inputs or surgery.word_embedding(skeleton) is None:
                 raise surgery.UnknownStructure("the model has no vocabulary")
-            head = skeleton.get_output_embeddings()  # type: ignore[operator]
+            head = skeleton.get_output_embeddings()
             if head is not None:
                 raise surgery.UnknownStructure("the model also predicts tokens, its output needs the whole vocabulary")
 

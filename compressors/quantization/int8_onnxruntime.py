@@ -10,12 +10,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-from torch import nn
+from typing import Any, ClassVar
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.runtimes.export import quiet, to_onnx
+from compressors.runtimes.controls import OnnxRuntimeFp32
+from compressors.runtimes.export import quiet
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,28 @@ class Int8OnnxRuntime(Compressor):
         "onnxscript": "onnxscript",
     }
 
+    takes: ClassVar[str] = "onnxruntime"
+
     per_channel: bool = True
     reduce_range: bool = False
+
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        return (OnnxRuntimeFp32(), self)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
 
-    def compress(self, model: nn.Module, context: Context) -> Compressed:
+    def compress(self, model: Any, context: Context) -> Compressed:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        proto = to_onnx(model, context.model)
+        # Stale shapes make the quantizer refuse the graph it has just rewritten.
+        del model.graph.value_info[:]
         with tempfile.TemporaryDirectory() as folder, quiet():
             target = Path(folder) / "int8.onnx"
             quantize_dynamic(
-                proto,
+                model,
                 target,
                 weight_type=QuantType.QInt8,
                 per_channel=self.per_channel,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import nn
+from typing import Any, ClassVar
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.runtimes.export import quiet, to_openvino
+from compressors.runtimes.controls import OpenvinoFp32
+from compressors.runtimes.export import quiet
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Int8Openvino(Compressor):
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino", "nncf": "nncf"}
 
+    takes: ClassVar[str] = "openvino"
+
     samples: int = 128
     float_precision: str = "auto"
 
@@ -37,10 +38,14 @@ class Int8Openvino(Compressor):
         if self.float_precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"float_precision is {self.float_precision!r}, must be auto, bf16 or fp32")
 
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        return (OpenvinoFp32(), self)
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
 
-    def compress(self, model: nn.Module, context: Context) -> Compressed:
+    def compress(self, model: Any, context: Context) -> Compressed:
         # NNCF and OpenVINO report usage over the network unless told not to.
         os.environ["NNCF_DISABLE_TELEMETRY"] = os.environ["OPENVINO_TELEMETRY_DISABLE"] = "1"
         import nncf
@@ -49,7 +54,7 @@ class Int8Openvino(Compressor):
         data = nncf.Dataset(list(calibration.batches(1)), lambda e: {n: v.numpy() for n, v in e.inputs.items()})
         with quiet():
             quantized = nncf.quantize(
-                to_openvino(model, context.model),
+                model,
                 data,
                 model_type=nncf.ModelType.TRANSFORMER,
                 preset=nncf.QuantizationPreset.MIXED,

@@ -23,7 +23,9 @@ SMALLEST_LINEAR = 4096
 """Weights under which a linear layer is left alone: MiniLM's classifier is 1,920 of 22.7 million."""
 
 
-def quantize_linear(weight: Tensor, bits: int, group_size: int, *, symmetric: bool, per_tensor: bool = False) -> PackedWeight:
+def quantize_linear(
+    weight: Tensor, bits: int, group_size: int, *, symmetric: bool, per_tensor: bool = False
+) -> PackedWeight:
     """Round `weight` to the nearest point of a linear grid with 2**bits points for each group.
 
     weight: (rows, columns), any floating type. group_size: columns that share a scale (`columns` for
@@ -37,7 +39,7 @@ def quantize_linear(weight: Tensor, bits: int, group_size: int, *, symmetric: bo
     Every weight ends within half a step of where it was. Raises PressbenchError for NaN or infinity.
     """
     weight = weight.float()
-    rows, columns = weight.shape
+    columns = weight.shape[1]
     if not bool(weight.isfinite().all()):
         raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
     grouped = F.pad(weight, (0, -columns % group_size)).unflatten(1, (-1, group_size))  # (rows, groups, size)

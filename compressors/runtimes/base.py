@@ -45,6 +45,10 @@ class Runtime(abc.ABC):
         `manifest["payload"]` (JSON)."""
 
     @abc.abstractmethod
+    def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
+        """The model of an artifact in memory, in a form that can be changed and saved again."""
+
+    @abc.abstractmethod
     def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         """Make `model`, in memory, ready to run on `device` with `threads` threads."""
 

@@ -105,9 +105,14 @@ class OpenvinoBf16(Compressor):
     family: ClassVar[str] = FAMILY
     effect: ClassVar[Effect] = "kernel"
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+    takes: ClassVar[str] = "openvino"
+
+    @property
+    def steps(self) -> tuple[Compressor, ...]:
+        return (OpenvinoFp32(), self)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return _cpu_reason(hardware) or _bf16_reason(hardware)
 
-    def compress(self, model: nn.Module, context: Context) -> Compressed:
-        return Compressed(to_openvino(model, context.model), runtime="openvino", options={"precision": "bf16"})
+    def compress(self, model: Any, context: Context) -> Compressed:
+        return Compressed(model, runtime="openvino", options={"precision": "bf16"})

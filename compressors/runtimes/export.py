@@ -82,10 +82,7 @@ def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
             program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False
         )
     assert exported is not None
-    proto = exported.model_proto
-    # Stale shapes make ONNX Runtime's quantizer refuse the graph it has just rewritten.
-    del proto.graph.value_info[:]
-    return proto
+    return exported.model_proto
 
 
 def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:

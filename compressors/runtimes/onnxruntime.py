@@ -27,6 +27,11 @@ class OnnxRuntime(Runtime):
 
         onnx.save(model, str(directory / GRAPH))
 
+    def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
+        import onnx
+
+        return onnx.load(str(directory / GRAPH))
+
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         return self.attach(directory / GRAPH, manifest["options"], device=device, threads=threads)
 

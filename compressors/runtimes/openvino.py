@@ -28,6 +28,11 @@ class OpenvinoRuntime(Runtime):
         # Rounding the weights to fp16 on the way to disk would be compression nobody asked for.
         openvino.save_model(model, str(directory / GRAPH), compress_to_fp16=False)
 
+    def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
+        import openvino
+
+        return openvino.Core().read_model(str(directory / GRAPH))
+
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         return self.attach(str(directory / GRAPH), manifest["options"], device=device, threads=threads)
 

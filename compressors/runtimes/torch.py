@@ -113,7 +113,7 @@ def _weightless() -> Iterator[None]:
         if parameter is not None:
             module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
 
-    nn.Module.register_parameter = register  # type: ignore[method-assign]
+    nn.Module.register_parameter = register  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
@@ -127,6 +127,9 @@ class TorchRuntime(Runtime):
 
     def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:
         manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)
+
+    def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
+        return rebuild(directory, manifest)
 
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         return self.attach(rebuild(directory, manifest), manifest["options"], device=device, threads=threads)

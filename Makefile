@@ -1,0 +1,53 @@
+# Each target does all of its own set-up: it makes .venv, installs the versions that constraints.txt pins
+# and installs again when pyproject.toml or constraints.txt has changed. ARGS goes to pytest.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
+WATCHED := $(BIN)/python pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test lint clean
+.NOTPARALLEL:
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'pass options to pytest with ARGS: make bench ARGS="--model minilm-bbc -k int8"'
+
+bench: .venv/.bench ## run the quick tier of the benchmarks and draw the table
+	@echo "bench: pytest benchmarks --tier quick $(ARGS)"
+	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(ARGS)
+
+test: .venv/.dev ## run the tests of the suite itself
+	@echo "test: pytest tests $(ARGS)"
+	@$(BIN)/python -m pytest tests $(ARGS)
+
+lint: .venv/.dev ## check style, types and the direction of imports
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
+		$(BIN)/$$check || status=1; \
+	done; \
+	exit $$status
+
+clean: ## remove .venv and what tools leave behind; results, baselines and the cache stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "setup: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "setup: making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# The stamps are files inside .venv, so that they go when it goes.
+.venv/.bench: $(WATCHED)
+	@echo 'setup: pip install -c constraints.txt -e ".[runtimes]"'
+	@$(PIP) -e ".[runtimes]"
+	@touch $@
+
+.venv/.dev: $(WATCHED)
+	@echo 'setup: pip install -c constraints.txt -e ".[dev]"'
+	@$(PIP) -e ".[dev]"
+	@touch $@

@@ -1,0 +1,17 @@
+import pytest
+from compressors import conformance, surgery
+from compressors.interface import PressbenchError
+from pressbench_example.float16 import Float16Weights
+
+
+@pytest.mark.parametrize("check", conformance.checks(Float16Weights()), ids=str)
+def test_conformance(check):
+    check()
+
+
+def test_a_weight_beyond_float16_is_an_error_and_not_infinity():
+    subject = conformance.subject("bert")
+    model = subject.dense.model()
+    surgery.get(model, surgery.blocks(model)[0].query).weight.data[0, 0] = 1e6
+    with pytest.raises(PressbenchError, match="query has a weight that float16 cannot hold"):
+        Float16Weights().compress(model, subject.context(Float16Weights()))

@@ -1,0 +1,78 @@
+"""The example in docs/example-plugin is a real package: pip installs it here, and the suite must find it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "example-plugin"
+GUIDE = ROOT / "docs" / "writing-a-compressor.md"
+
+COMMANDS = {
+    "cases": ["-m", "pytest", "benchmarks", "--collect-only", "-q", "-p", "no:cacheprovider"],
+    "classes": ["-c", "from compressors import registry as r; print(r.broken_plugins(), *sorted(r.compressor_classes()))"],
+    "listing": ["-m", "pressbench.cli", "list", "compressors", "--json"],
+    "conformance": ["-m", "pytest", "-q", "-p", "no:cacheprovider"],
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What each command prints where the example is installed."""
+    folder = tmp_path_factory.mktemp("example")
+    source, site = folder / "source", folder / "site"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(site), str(ROOT)])
+
+    def run(name):
+        where = source if name == "conformance" else ROOT
+        done = subprocess.run(
+            [sys.executable, *arguments(name)], cwd=where, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{name}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def arguments(name):
+        offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+        return ["-m", "pip", "install", *offline, "--target", site, source] if name == "install" else COMMANDS[name]
+
+    run("install")
+    with ThreadPoolExecutor(2) as pool:
+        running = {name: pool.submit(run, name) for name in COMMANDS}
+    return lambda name: running[name].result()
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "footprint", "speed"])
+def test_its_cases_are_in_the_matrix(output, measure):
+    assert f"benchmarks/test_{measure}.py::test_{measure}[float16-weights-vit-digits-cpu]" in output("cases").splitlines()
+
+
+def test_the_registry_finds_it_by_its_entry_point(output):
+    broken, *names = output("classes").split()
+    assert broken == "[]"
+    assert {"float16-weights", "dense"} <= set(names)
+
+
+def test_the_command_line_lists_it_with_its_source(output):
+    (found,) = [c for c in json.loads(output("listing")) if c["id"] == "float16-weights"]
+    assert (found["effect"], found["source"]) == ("storage", "pressbench_example.float16")
+
+
+def test_its_own_conformance_tests_pass(output):
+    (summary,) = re.findall(r"^(\d+) passed in", output("conformance"), re.MULTILINE)
+    assert int(summary) > 12  # six checks on each of two tiny models, and its own
+
+
+def test_the_guide_quotes_the_example_and_nothing_else():
+    sources = [p.read_text(encoding="utf-8") for p in EXAMPLE.rglob("*") if p.suffix in (".py", ".toml")]
+    quoted = re.findall(r"^```(?:python|toml)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(quoted) > 4
+    assert [block for block in quoted if not any(block in source for source in sources)] == []
