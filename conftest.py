@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
+TARGETS = ROOT / "baselines" / "targets.toml"
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -36,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too"
     )
     group.addoption("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
-    group.addoption("--targets", default=str(ROOT / "baselines" / "targets.toml"), metavar="FILE", help="the contract")
+    group.addoption("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
     group.addoption(
         "--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written"
     )
@@ -68,6 +70,7 @@ class Matrix:
 
     def __init__(self, config: pytest.Config) -> None:
         from benchmarks import zoo
+        from benchmarks.cases import MEASURES, expand
         from benchmarks.hardware import select
         from benchmarks.session import parse_compressors
         from benchmarks.targets import load_targets
@@ -84,13 +87,12 @@ class Matrix:
             self.models = [zoo.find_model(name) for name in config.getoption("--model") or zoo.known_models()]
             self.hardware = [select(name) for name in config.getoption("--hardware") or ["cpu"]]
             self.compressors = parse_compressors(config.getoption("--compressor"), self.tier)
+            self.cases = {
+                measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
+                for measure in MEASURES
+            }
         except PressbenchError as error:
             raise pytest.UsageError(str(error)) from None
-
-    def cases(self, measure: str) -> list[Any]:
-        from benchmarks.cases import expand
-
-        return expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
 
 
 @functools.cache
@@ -98,17 +100,29 @@ def matrix(config: pytest.Config) -> Matrix:
     return Matrix(config)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """A mistake in the options or the targets ends the run here, in one line: while a file is being
+    collected it would be a traceback for each file."""
+    start = session.config.invocation_params.dir
+    paths = [(start / argument.partition("::")[0]).resolve() for argument in session.config.args]
+    if any(path == MATRIX or MATRIX in path.parents or path in MATRIX.parents for path in paths):
+        matrix(session.config)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames or MATRIX not in Path(metafunc.definition.path).parents:
         return
-    from benchmarks.cases import MEASURES
-
-    measure = next(name for name in MEASURES if metafunc.definition.get_closest_marker(name))
-    cases = matrix(metafunc.config).cases(measure)
+    selected = matrix(metafunc.config).cases
+    cases = selected[next(name for name in selected if metafunc.definition.get_closest_marker(name))]
     metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
+    return _broken()
+
+
+def _broken() -> list[str]:
     from compressors import registry
 
     return [f"pressbench: plugin {p.name} could not be used: {p.reason}" for p in registry.broken_plugins()]
@@ -166,9 +180,14 @@ class Run:
 @pytest.fixture(scope="session")
 def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     """The run that this pytest session is."""
+    from results.store import ResultsError
+
     config = request.config
     expected = [item.callspec.params["case"].id for item in request.session.items if _is_case(item)]
-    run = Run(config, expected)
+    try:
+        run = Run(config, expected)
+    except ResultsError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[RUN] = run
     yield run
     run.session.close()
@@ -198,12 +217,17 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
 
 def _options(config: pytest.Config) -> str:
     parts = [
-        f" --{name} {value}"
+        f" --{name} {shlex.quote(value)}"
         for name in ("model", "compressor", "hardware")
         for value in config.getoption(f"--{name}") or []
     ]
-    tier = config.getoption("--tier")
-    return "".join(parts) + (f" --tier {tier}" if tier != "quick" else "")
+    usual = {"tier": "quick", "targets": str(TARGETS), "seed": 0}
+    parts += [
+        f" --{name} {shlex.quote(str(config.getoption(name)))}"
+        for name, value in usual.items()
+        if config.getoption(name) != value
+    ]
+    return "".join(parts)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -226,6 +250,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if terminalreporter.verbosity < 0 and matrix.cache_info().currsize:  # there was no header to say so
+        for line in _broken():
+            terminalreporter.write_line(line)
     run = config.stash[RUN]
     if run is None or not config.stash[RECORDS]:
         return

@@ -8,8 +8,10 @@ again. Deleting the cache is always safe.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -28,6 +30,7 @@ from compressors.artifact import file_hash
 from compressors.interface import PressbenchError
 
 SEAL = "seal.json"
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 
 
 def default_root() -> Path:
@@ -40,20 +43,30 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def hash_files(paths: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 by file name, for source files that decide what is built."""
-    return {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
+def hash_files(paths: Iterable[str | Path]) -> list[tuple[str, str]]:
+    """(name, SHA-256) of source files that decide what is built. Where they lie does not decide, but files
+    of one name in two folders both do."""
+    return sorted((Path(p).name, hashlib.sha256(Path(p).read_bytes()).hexdigest()) for p in paths)
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, "absent" for what is not installed."""
+    """Installed versions by the name a package is installed or imported by, "absent" for what is not."""
     found = {}
     for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
+            found[package] = _version_of_module(package)
     return found
+
+
+def _version_of_module(name: str) -> str:
+    """`sklearn` is installed by scikit-learn: the versions of all that install a module of that name."""
+    top = name.partition(".")[0]
+    if importlib.util.find_spec(top) is None:  # before asking every installed package, which is slow
+        return "absent"
+    owners = sorted(set(importlib.metadata.packages_distributions().get(top, ())))
+    return " ".join(importlib.metadata.version(owner) for owner in owners) or "unknown"
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Cache:
 
     def path(self, kind: str, label: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of that key lies, whether it exists or not. `label` is for people's eyes."""
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in label)[:80]
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in label)[:80]
         return self.root / kind / f"{safe}-{content_hash(key)[:20]}"
 
     def get(self, kind: str, label: str, key: Mapping[str, Any]) -> Path | None:
@@ -89,7 +102,10 @@ class Cache:
             with lock:
                 if found := self.get(kind, label, key):
                     return found
-                with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".building-") as aside:
+                building = f".building-{entry.name}-"
+                for abandoned in entry.parent.glob(f"{building}*"):  # its process was killed: we hold the lock
+                    shutil.rmtree(abandoned, ignore_errors=True)
+                with tempfile.TemporaryDirectory(dir=entry.parent, prefix=building) as aside:
                     folder = Path(aside) / "entry"
                     folder.mkdir()
                     started = time.time()
@@ -97,9 +113,12 @@ class Cache:
                     _seal(folder, key, time.time() - started)
                     os.replace(folder, entry)
                 return entry
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
             raise PressbenchError(
-                f"cache: cannot write {error.filename}; set PRESSBENCH_CACHE to a folder of yours"
+                f"cache: cannot write {error.filename or entry}: {error.strerror}; "
+                "set PRESSBENCH_CACHE to a folder of yours"
             ) from None
 
 
@@ -115,8 +134,8 @@ def _seal(entry: Path, key: Mapping[str, Any], seconds: float) -> None:
 
 def _fault(entry: Path) -> str | None:
     try:
-        sealed = json.loads((entry / SEAL).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        sealed = dict(json.loads((entry / SEAL).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return "its seal is missing or damaged"
     present = {p.relative_to(entry).as_posix(): p for p in _files(entry)}
     for name in sorted(sealed.keys() | present.keys()):

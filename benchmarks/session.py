@@ -32,7 +32,7 @@ from benchmarks.zoo.metrics.accuracy import accuracy
 from benchmarks.zoo.model import Model, Workload
 from compressors import registry
 from compressors.artifact import Artifact, ArtifactError, open_artifact
-from compressors.build import step_entry
+from compressors.build import code_of, step_entry
 from compressors.conformance import witness
 from compressors.interface import Compressor, Hardware, PressbenchError
 from results.record import CaseRecord, Measure
@@ -159,7 +159,7 @@ class Session:
             "dense": dense.identity,
             "source": source.digest,
             "recipe": [step_entry(s) for s in recipe],
-            "code": hash_files(registry.source_closure(type(step))),
+            "code": hash_files(code_of(step)),
             "versions": versions("torch", "transformers", *step.requires),
             "features": sorted(hardware.features),
             "device": hardware.device,
@@ -243,7 +243,7 @@ class Session:
                 with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
                     lanes.append(self._lane(name, self.artifact(control, case.model, case.hardware), case, dense))
             with self.stage("time", f"{case.model.name}: choosing the best control"):
-                best = speed.fastest(lanes, seed=self.settings.seed) if lanes else None
+                best = speed.fastest(lanes, seed=self.settings.seed)
             for lane in lanes:
                 if lane is not best:
                     lane.close()
@@ -382,9 +382,13 @@ class Session:
                 lane = self._lane(case.compressor_id, artifact, case, dense)
                 stack.callback(lane.close)
                 other = best if best is not None and best.name != case.compressor_id else None
-                pairs, judged = speed.measure(
-                    reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
-                )
+                try:
+                    pairs, judged = speed.measure(
+                        reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
+                    )
+                except WorkerError:  # whichever of them it was: the next case starts with live ones
+                    self._close_lanes(_lane_key(case))
+                    raise
             measures = {"speedup": _measure(judged, case.speed_target)}
             if other is not None:
                 measures["speedup_vs_control"] = _ratio(*speed.ratio_interval(pairs.log_ratios_to_control(), 2 * ALPHA))

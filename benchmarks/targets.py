@@ -18,13 +18,12 @@ from typing import Annotated
 
 import pydantic
 
+from benchmarks.hardware import is_class
 from compressors.interface import Compressor, PressbenchError
 from compressors.registry import nearest
 
 Fraction = Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)]
 Ratio = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-
-HARDWARE_KINDS = ("cpu-", "cuda-")
 
 
 class Target(pydantic.BaseModel):
@@ -51,6 +50,8 @@ def load_targets(path: Path, models: set[str], compressors: Mapping[str, Compres
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TargetsError(f"{path}: not found") from None
+    except OSError as error:
+        raise TargetsError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetsError(f"{path}: {error}") from None
     found: dict[str, dict[str, Target]] = {}
@@ -82,7 +83,7 @@ def _target(where: str, values: object) -> Target:
         known = f"; known keys: {', '.join(Target.model_fields)}" if first["type"] == "extra_forbidden" else ""
         raise TargetsError(f"{where} {key}: {first['msg']}, got {first['input']!r}{known}") from None
     for hardware_class in target.speed:
-        if not hardware_class.startswith(HARDWARE_KINDS):
+        if not is_class(hardware_class):
             raise TargetsError(
                 f"{where} speed.{hardware_class}: not a hardware class; classes look like cpu-vnni, cuda-sm90"
             )

@@ -130,15 +130,19 @@ def open_artifact(directory: Path) -> Artifact:
     missing_keys = {"runtime", "options", "inputs", "recipe", "config", "payload", "files", "model"} - set(manifest)
     if missing_keys:
         raise ArtifactError(f"{path}: damaged, without {', '.join(sorted(missing_keys))}")
+    try:
+        files = {name: (int(facts["bytes"]), str(facts["sha256"])) for name, facts in manifest["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ArtifactError(f"{path}: damaged, its list of files cannot be read") from None
     root = directory.resolve()
-    for name, facts in manifest["files"].items():
+    for name, (size, sha256) in files.items():
         file = directory / name
         if root not in file.resolve().parents:
             raise ArtifactError(f"{path}: names a file outside the artifact: {name!r}")
         if not file.is_file():
             raise ArtifactError(f"{file}: missing")
-        if file.stat().st_size != facts["bytes"]:
-            raise ArtifactError(f"{file}: {file.stat().st_size} bytes where {facts['bytes']} were saved (truncated?)")
-        if file_hash(file) != facts["sha256"]:
+        if file.stat().st_size != size:
+            raise ArtifactError(f"{file}: {file.stat().st_size} bytes where {size} were saved (truncated?)")
+        if file_hash(file) != sha256:
             raise ArtifactError(f"{file}: its SHA-256 is not the one it was saved with (corrupted or edited)")
     return Artifact(directory, manifest)

@@ -53,6 +53,13 @@ def save_step(
     )
 
 
+def code_of(step: Compressor) -> list[str]:
+    """The files whose code decides what `build_step` makes of `step`: the method's own, and what saves
+    the artifact. They go into cache keys."""
+    writers = [build_step, *runtime_classes().values()]
+    return sorted({file for maker in (type(step), *writers) for file in source_closure(maker)})
+
+
 def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:
     """Run one compressor on the model in `source` and save the result in `directory`."""
     result, entry = run_step(step, source, context)

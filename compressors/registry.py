@@ -9,6 +9,7 @@ A source that fails to import is reported by name and reason; the others go on.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -34,10 +35,11 @@ class BrokenPlugin:
     reason: str
 
 
-def _walk(module: ModuleType) -> Iterator[ModuleType]:
-    yield module
-    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), module.__name__ + "."):
-        yield importlib.import_module(info.name)
+def _parts(source: object) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The modules inside a package, each with what imports it."""
+    if isinstance(source, ModuleType):
+        for info in pkgutil.iter_modules(getattr(source, "__path__", ()), source.__name__ + "."):
+            yield info.name, functools.partial(importlib.import_module, info.name)
 
 
 def _classes(source: object, base: type[T]) -> Iterator[type[T]]:
@@ -45,7 +47,7 @@ def _classes(source: object, base: type[T]) -> Iterator[type[T]]:
         found: list[object] = [source]
     elif isinstance(source, ModuleType):
         # Only classes a module defines itself: what it imports belongs to another source.
-        found = [c for m in _walk(source) for c in vars(m).values() if getattr(c, "__module__", "") == m.__name__]
+        found = [c for c in vars(source).values() if getattr(c, "__module__", "") == source.__name__]
     else:
         raise PressbenchError(f"an entry point must name a class, a module or a package, not {source!r}")
     for cls in found:
@@ -66,16 +68,19 @@ def discover(base: type[T], own: str, group: str) -> tuple[dict[str, type[T]], l
     loaders += [(f"{e.name} = {e.value}", e.load) for e in importlib.metadata.entry_points(group=group)]
     found: dict[str, type[T]] = {}
     broken: list[BrokenPlugin] = []
-    for label, load in loaders:
+    while loaders:
+        label, load = loaders.pop(0)
         try:
-            for cls in _classes(load(), base):
+            source = load()
+            loaders[:0] = _parts(source)  # each on its own: one that fails does not take its neighbours along
+            for cls in _classes(source, base):
                 name = getattr(cls, "name", "")
                 if not isinstance(name, str) or not name.replace("-", "").isalnum() or name != name.lower():
                     raise PressbenchError(f"{cls.__qualname__}.name must be lower-case words joined by '-': {name!r}")
                 if found.get(name, cls) is not cls:
                     raise PressbenchError(f"the name {name!r} is taken by {found[name].__module__}")
                 found[name] = cls
-        except Exception as error:  # a plugin may fail in any way at import; it must not stop the others
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way at import, the others go on
             broken.append(BrokenPlugin(label, f"{type(error).__name__}: {' '.join(str(error).split())}"))
     return found, broken
 
@@ -105,9 +110,10 @@ def build(name: str, parameters: dict[str, Any] | None = None) -> Compressor:
     """The compressor of that name with these parameters. One line for an unknown name or parameter."""
     classes = compressor_classes()
     if name not in classes:
-        raise PressbenchError(f"unknown compressor {name!r}{nearest(name, classes)}")
+        broken = "".join(f"; {p.name} could not be used: {p.reason}" for p in broken_plugins())
+        raise PressbenchError(f"unknown compressor {name!r}{nearest(name, classes)}{broken}")
     cls = classes[name]
-    fields = {f: v for f, v in cls.__dataclass_fields__.items() if v.init}  # the parameters
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]  # the parameters
     for key in parameters or {}:
         if key not in fields:
             raise PressbenchError(f"compressor {name!r} has no parameter {key!r}{nearest(key, fields)}")
@@ -148,8 +154,8 @@ def nearest(name: str, known: Any) -> str:
     return f"; did you mean {', '.join(close)}?" if close else f"; there are: {', '.join(known)}"
 
 
-def source_closure(cls: type, *also: str) -> list[str]:
-    """The files whose code decides what `cls` does: its own module and what that imports from its own
+def source_closure(cls: type | Callable[..., object], *also: str) -> list[str]:
+    """The files whose code decides what a class or a function does: its own module and what that imports from its own
     top-level package, from `compressors` and from the packages `also`, transitively. They go into
     cache keys, so that editing a method rebuilds what it made and nothing else."""
     tops = {cls.__module__.partition(".")[0], "compressors", *also}
@@ -165,8 +171,10 @@ def source_closure(cls: type, *also: str) -> list[str]:
             tree = ast.parse(file.read())
         for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+            if isinstance(node, ast.ImportFrom):
+                package = name if spec.submodule_search_locations else name.rpartition(".")[0]
+                module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                names = [module, *(f"{module}.{a.name}" for a in node.names)]
             for candidate in names:
                 if candidate.partition(".")[0] in tops and _is_module(candidate):
                     pending.append(candidate)

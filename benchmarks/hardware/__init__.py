@@ -1,21 +1,34 @@
-"""Which hardware is there: one module a kind of device, each with `detect()`; one list for all."""
+"""Which hardware is there: one module a kind of device, each with `detect()` and `CLASS`, the pattern
+of its classes; one list for all."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import pkgutil
+import re
+from types import ModuleType
 
 from compressors.interface import Hardware, PressbenchError
 from compressors.registry import nearest
 
 
 @functools.cache
+def _modules() -> list[ModuleType]:
+    return [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+
+
+def is_class(name: str) -> bool:
+    """Whether any machine could be of that class: `cpu-vnni` yes, `cpu-vnnni` no."""
+    return any(re.fullmatch(module.CLASS, name) for module in _modules())
+
+
+@functools.cache
 def detected() -> dict[str, Hardware]:
     """Every device of this machine by name: `cpu`, `cuda0`, …"""
     found: dict[str, Hardware] = {}
-    for info in pkgutil.iter_modules(__path__):
-        for hardware in importlib.import_module(f"{__name__}.{info.name}").detect():
+    for module in _modules():
+        for hardware in module.detect():
             found[hardware.name] = hardware
     return found
 

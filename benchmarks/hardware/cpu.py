@@ -22,6 +22,8 @@ FEATURES = {
 CLASSES = ("amx", "vnni", "avx512", "avx2")
 """From the strongest to the weakest: the first that is there names the class."""
 
+CLASS = rf"cpu-({'|'.join(CLASSES)}|generic)"
+
 
 @functools.cache
 def cpu_info() -> dict[str, Any]:

@@ -7,6 +7,8 @@ import torch
 from benchmarks.hardware.cpu import physical_cpus
 from compressors.interface import Hardware
 
+CLASS = r"cuda-sm\d+"
+
 
 def detect() -> list[Hardware]:
     """Every visible CUDA device."""

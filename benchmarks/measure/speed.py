@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import stages
-from benchmarks.measure.worker import Worker
+from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.verdicts import SpeedJudgement, SpeedTest, anytime_interval
 from benchmarks.zoo.model import Workload
-from compressors.interface import Hardware, Progress, no_progress
+from compressors.interface import Hardware, PressbenchError, Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,17 @@ def ratio_interval(log_ratios: Sequence[float], alpha: float) -> tuple[float, fl
     return math.exp(median), math.exp(low), math.exp(high)
 
 
-def fastest(lanes: Sequence[Lane], *, rounds: int = 7, seed: int = 0) -> Lane:
-    """The lane with the lowest median slot over a few interleaved rounds."""
+def fastest(lanes: Sequence[Lane], *, rounds: int = 7, seed: int = 0) -> Lane | None:
+    """The lane with the lowest median slot over a few interleaved rounds. One that fails is out of it;
+    None where none is left."""
     coin = random.Random(seed)
     times: dict[str, list[float]] = {lane.name: [] for lane in lanes}
     for _ in range(rounds):
         for lane in coin.sample(list(lanes), len(lanes)):
-            times[lane.name].append(lane.slot())
-    return min(lanes, key=lambda lane: sorted(times[lane.name])[rounds // 2])
+            if lane.name in times:
+                try:
+                    times[lane.name].append(lane.slot())
+                except (WorkerError, PressbenchError):  # as a case of its own it tells why
+                    del times[lane.name]
+    alive = [lane for lane in lanes if lane.name in times]
+    return min(alive, key=lambda lane: sorted(times[lane.name])[rounds // 2], default=None)

@@ -60,13 +60,15 @@ class Worker:
         A function with a parameter `progress` is given one. Raises PressbenchError where the function
         did, WorkerError for anything else that went wrong; after a hang or a death the worker is gone.
         """
+        if self._pipe.closed:
+            raise WorkerError("died", f"{self.name}: the process was stopped before")
         deadline = time.monotonic() + timeout
         try:
             self._pipe.send((function, args))
             while True:
                 if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
                     self.kill()
-                    raise WorkerError("hung", f"{self.name}: no answer in {timeout:.0f} s, stopped", self.log())
+                    raise WorkerError("hung", f"{self.name}: no answer in {timeout:g} s, stopped", self.log())
                 kind, *rest = self._pipe.recv()
                 if kind == "progress":
                     progress(*rest)

@@ -21,6 +21,7 @@ from compressors import artifact
 from compressors.artifact import Artifact
 from compressors.interface import Examples, Hardware, Progress
 from compressors.registry import source_closure
+from compressors.runtimes.torch import TorchRuntime
 from compressors.training import logits_of
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn")
@@ -28,9 +29,10 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn")
 
 def dense_key(model: Model, hardware: Hardware) -> dict[str, Any]:
     """All that decides the dense model: code, assets, library versions, and the numerics it was trained in."""
+    makers = (type(model), prepare_dense, TorchRuntime)
     return {
         "model": model.name,
-        "source": hash_files(source_closure(type(model), "benchmarks")),
+        "source": hash_files({file for maker in makers for file in source_closure(maker, "benchmarks")}),
         "assets": {a.name: a.identity() for a in model.assets},
         "versions": versions(*LIBRARIES),
         "features": sorted(hardware.features & {"bf16", "amx"}),

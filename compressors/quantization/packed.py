@@ -243,11 +243,11 @@ def pack_layers(
     Layers that share a weight (a tied output embedding) share the packed one. Returns the structure
     that `repack_layers` takes."""
     structure: dict[str, Any] = {"layers": {}, "shared": {}}
-    # The old layers are held until the end: ids of freed tensors are given out again.
+    # The old layers are held until the end: the address of a freed tensor is given out again.
     layers = {name: surgery.get(model, name) for name in names}
     owners: dict[int, str] = {}
     for name, layer in layers.items():
-        owner = owners.setdefault(id(layer.weight), name)
+        owner = owners.setdefault(layer.weight.data_ptr(), name)
         if owner == name:
             weight = quantize(name, layer.weight.detach())
             structure["layers"][name] = asdict(weight.layout)

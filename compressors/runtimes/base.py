@@ -62,7 +62,8 @@ class Runtime(abc.ABC):
 
 
 @functools.cache
-def _runtimes() -> dict[str, type[Runtime]]:
+def runtime_classes() -> dict[str, type[Runtime]]:
+    """Every runtime class by name."""
     from compressors.registry import discover
 
     return discover(Runtime, "compressors.runtimes", "pressbench.runtimes")[0]  # type: ignore[type-abstract]
@@ -72,7 +73,7 @@ def runtime(name: str) -> Runtime:
     """The runtime of that name; one line if it is unknown or its package is missing."""
     from compressors.registry import nearest
 
-    found = _runtimes()
+    found = runtime_classes()
     if name not in found:
         raise PressbenchError(f"unknown runtime {name!r}{nearest(name, found)}")
     missing = [pip for module, pip in found[name].requires.items() if importlib.util.find_spec(module) is None]

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compressors import surgery
 from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
 
@@ -98,6 +99,10 @@ def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         raise PressbenchError(
             f"{directory}: the weights do not fit the recipe: {str(error).splitlines()[-1].strip()}"
         ) from None
+    # Assigning gave a weight that has two names two Parameters, which training would take apart.
+    for alias, name in manifest["payload"]["shared"].items():
+        if isinstance(surgery.get(model, name), nn.Parameter):
+            surgery.replace(model, alias, surgery.get(model, name))
     return model.eval()
 
 

@@ -1,7 +1,8 @@
 import pytest
+from pressbench_example.float16 import Float16Weights
+
 from compressors import conformance, surgery
 from compressors.interface import PressbenchError
-from pressbench_example.float16 import Float16Weights
 
 
 @pytest.mark.parametrize("check", conformance.checks(Float16Weights()), ids=str)

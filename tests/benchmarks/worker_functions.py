@@ -1,0 +1,93 @@
+"""What the tests of the worker run inside one: well-behaved and ill-behaved functions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compressors.interface import PressbenchError
+
+State = dict[str, Any]
+
+
+def add(state: State, amount: int) -> int:
+    state["sum"] = state.get("sum", 0) + amount
+    return int(state["sum"])
+
+
+def process(state: State) -> int:
+    return os.getpid()
+
+
+def raises(state: State) -> None:
+    raise KeyError("first line\nsecond line")
+
+
+def tells(state: State) -> None:
+    raise PressbenchError("samples is 0, must be at least 1")
+
+
+def segfault(state: State) -> None:
+    ctypes.string_at(0)
+
+
+def send_signal(state: State, number: int) -> str:
+    os.kill(os.getpid(), number)
+    return "still here"
+
+
+def leave(state: State, code: int) -> None:
+    os._exit(code)
+
+
+def exit_politely(state: State) -> None:
+    sys.exit("the plugin thinks it is a program")
+
+
+def hang(state: State) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+    time.sleep(600)
+
+
+def chatter(state: State) -> str:
+    print("garbage by print")
+    print("garbage by print to stderr", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os.write(1, b"garbage by write\n")
+    os.write(2, b"garbage by write to stderr\n")
+    libc = ctypes.CDLL(None)
+    libc.puts(b"garbage by a library")
+    libc.fflush(None)
+    return "result"
+
+
+def chatter_and_die(state: State) -> None:
+    chatter(state)
+    os._exit(7)
+
+
+def count(state: State, total: int, *, progress: Callable[[str, int, int], None]) -> str:
+    for number in range(total):
+        progress("counting", number + 1, total)
+    return "counted"
+
+
+def unpicklable(state: State) -> object:
+    return lambda: None
+
+
+def surroundings(state: State) -> dict[str, Any]:
+    import torch
+
+    return {
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "variables": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE")},
+        "log": Path(os.readlink("/proc/self/fd/1")),
+    }

@@ -1,0 +1,9 @@
+"""What holds for every test of the suite itself."""
+
+import os
+
+# Read by OpenMP when torch is first imported, which is after this. With its default, a thread that waits
+# spins: on two busy cores, training took twenty times as long. Nothing here times anything.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A test that forgets to name a cache must not read, fill or repair the user's own.
+os.environ["PRESSBENCH_CACHE"] = os.devnull
