@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,6 @@ from benchmarks.zoo.model import Model, Workload
 from compressors import registry
 from compressors.artifact import Artifact, ArtifactError, open_artifact
 from compressors.build import code_of, step_entry
-from compressors.conformance import witness
 from compressors.interface import Compressor, Hardware, PressbenchError
 from results.record import CaseRecord, Measure
 from results.store import now
@@ -198,6 +198,7 @@ class Session:
         def make() -> np.ndarray:
             key = {
                 "dense": dense.identity,
+                "code": hash_files(registry.source_closure(stages.predict, "benchmarks")),
                 "batch": model.evaluation_batch,
                 "versions": versions("torch", "transformers"),
                 "hardware": [hardware.hardware_class, hardware.threads],
@@ -317,7 +318,11 @@ class Session:
                 worker.call(stages.set_workload, dense.test_path, case.model.workloads[0], timeout=limit)
                 worker.call(stages.forward_once, timeout=limit)
                 peak = worker.call(stages.peak_memory, timeout=limit)
-            inventory = artifact.inventory()
+                # In the worker, too: to count a module it has to be rebuilt, by the method's own code.
+                effect = case.compressor.effect if role(case.compressor) == "method" else None
+                inventory, seen, fault = worker.call(
+                    stages.count, dense.artifact.directory, artifact.directory, effect, timeout=limit
+                )
             size = artifact.disk_bytes / dense.artifact.disk_bytes
             bound = case.target.size
             if bound is None:
@@ -329,11 +334,8 @@ class Session:
                     f"bound ≤ {bound}"
                 )
             size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
-            seen: list[str] = []
-            if role(case.compressor) == "method":
-                seen, fault = witness(dense.artifact, artifact, case.compressor.effect)
-                if fault:
-                    verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
+            if fault:
+                verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
             return {
                 "verdict": verdict,
                 "reason": reason,
@@ -439,6 +441,9 @@ class Session:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
         except WorkerError as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error), "evidence": {"detail": error.detail}}
+        except Exception as error:  # ours, then: it must not cost the record, nor the cases after it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            found = {"verdict": str(Verdict.ERROR), "reason": reason, "evidence": {"detail": traceback.format_exc()}}
         return CaseRecord(
             run=self.run,
             case=case.id,

@@ -12,6 +12,8 @@ import torch
 from compressors import artifact
 from compressors.artifact import Artifact
 from compressors.interface import Compressed, Compressor, Context, PressbenchError
+from compressors.registry import source_closure
+from compressors.runtimes.base import runtime_classes
 
 
 def step_entry(step: Compressor) -> dict[str, Any]:

@@ -141,10 +141,17 @@ def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardw
         missing = [pip for module, pip in step.requires.items() if importlib.util.find_spec(module) is None]
         if missing:
             return f"{step.name} needs a package that is not installed: pip install {' '.join(missing)}"
-        reason = step.supports(model, hardware)
-        if reason:
+        if reason := _ask(step, model, hardware):
             return f"{step.name}: {reason}"
-    return compressor.supports(model, hardware)
+    return _ask(compressor, model, hardware)
+
+
+def _ask(compressor: Compressor, model: ModelSpec, hardware: Hardware) -> str | None:
+    try:
+        return compressor.supports(model, hardware)
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise PressbenchError(f"{compressor.name}.supports failed for {model.name}: {what}") from error
 
 
 def nearest(name: str, known: Any) -> str:

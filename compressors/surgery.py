@@ -2,9 +2,9 @@
 
 The blocks are found by what they are (linear layers and their usual names), not by a table of
 architectures, so that a new model needs no edit here. Covers encoders and decoders whose attention
-reshapes with a free number of heads (BERT, RoBERTa, ELECTRA, ViT, Llama and their like in
-transformers 5). Does not cover fused query-key-value projections, grouped-query attention for head
-pruning, or models whose attention has the number of heads fixed in its forward pass (DistilBERT).
+reshapes with a free number of heads (BERT, RoBERTa, ELECTRA, DistilBERT, ViT, Llama and their like in
+transformers 5). Does not cover fused query-key-value projections, experts, or grouped-query attention
+for head pruning; of an encoder-decoder it sees the encoder only.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _block(model: nn.Module, name: str) -> Block:
     query, key, value, output = one(QUERY), one(KEY), one(VALUE), one(OUTPUT)
     rest = {n: m for n, m in linears.items() if n not in (query, key, value, output)}
     # By position, not by width: after pruning, the inner width may be the smaller one.
-    *expand, contract = rest
+    *expand, contract = rest or [""]
     if not expand or len({(m.in_features, m.out_features) for n, m in rest.items() if n != contract}) != 1:
         raise UnknownStructure(f"{name} of {type(model).__name__}: no feed-forward part of the usual form")
     attention = query.rpartition(".")[0]

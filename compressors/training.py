@@ -96,7 +96,7 @@ def train(
             value = loss(model, examples[picked])
         if not bool(value.isfinite()):
             raise PressbenchError(
-                f"{what}: the loss became {float(value)} at step {step + 1} of {steps}; lower learning_rate"
+                f"{what}: the loss became {value.item()} at step {step + 1} of {steps}; lower learning_rate"
             )
         value.backward()
         nn.utils.clip_grad_norm_(chosen, 1.0)

@@ -17,8 +17,9 @@ from benchmarks.zoo.model import Model, Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
-from compressors.interface import Context, Examples, Hardware, PressbenchError, Progress
-from compressors.runtimes.base import runtime
+from compressors.conformance import witness
+from compressors.interface import Context, Effect, Examples, Hardware, PressbenchError, Progress
+from compressors.runtimes.base import Inventory, runtime
 
 State = dict[str, Any]
 SLOT_SECONDS = 0.005
@@ -125,6 +126,16 @@ def slot(state: State, calls: int) -> float:
 def forward_once(state: State) -> None:
     """One untimed forward pass."""
     state["forward"](state["inputs"])
+
+
+def count(
+    state: State, dense: Path, directory: Path, effect: Effect | None
+) -> tuple[Inventory, list[str], str | None]:  # fmt: skip
+    """What an artifact holds; what changed against the dense one; and why that does not bear out `effect`,
+    None where it does or where nothing is claimed."""
+    artifact = open_artifact(directory)
+    seen, fault = witness(open_artifact(dense), artifact, effect) if effect else ([], None)
+    return artifact.inventory(), seen, fault
 
 
 def peak_memory(state: State) -> int:

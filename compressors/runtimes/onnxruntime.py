@@ -65,7 +65,7 @@ class OnnxRuntime(Runtime):
             if np.prod(tensor.dims) < 2 or tensor.name.endswith(("_scale", "_zero_point")):
                 continue
             values = numpy_helper.to_array(tensor)
-            if values.dtype == np.int64:
+            if values.dtype in (np.int64, np.int32, np.bool_):  # positions and masks
                 continue
             parameters += values.size
             nonzero += int(np.count_nonzero(values))

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from benchmarks import cache as cache_module
 from benchmarks.cache import SEAL, Cache, content_hash, default_root, hash_files, versions
-from compressors.interface import PressbenchError
+from benchmarks.zoo import find_model
+from benchmarks.zoo.dense import dense_key
+from compressors.interface import Hardware, PressbenchError
 
 KEY = {"parameter": 1}
 FORK = multiprocessing.get_context("fork")  # a fresh interpreter would import torch first
@@ -282,3 +284,13 @@ def test_the_seal_says_what_the_entry_was_made_from(cache: Cache) -> None:
     seal = json.loads((entry / SEAL).read_text())
     assert seal["key"] == KEY
     assert sorted(seal["files"]) == ["inner/graph", "weights"]
+
+
+def test_a_dense_model_is_made_anew_when_what_trains_or_stores_it_changes() -> None:
+    key = dense_key(find_model("minilm-bbc"), Hardware("cpu", "cpu-vnni"))
+    files = [name for name, _ in key["source"]]
+    assert {"minilm_bbc.py", "training.py", "dense.py", "torch.py", "task.py"} <= set(files)
+    assert files.count("bbc_news.py") == 2  # the task and the asset
+    assert "vit_digits.py" not in files
+    assert set(key["versions"]) >= {"torch", "transformers", "tokenizers"}
+    assert set(key["assets"]) == {"minilm", "bbc-news"}

@@ -15,6 +15,7 @@ import pytest
 from torch import nn
 
 from compressors import registry
+from compressors.build import code_of
 from compressors.distillation.layers import DistilLayers
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
 from compressors.pruning.vocabulary import PruneVocabulary
@@ -254,6 +255,16 @@ def test_the_code_that_decides_is_a_methods_own_and_what_it_imports() -> None:
     found = names(DistilLayers)
     assert {"compressors/distillation/layers.py", "compressors/training.py", "compressors/surgery.py"} <= found
     assert {"compressors/runtimes/export.py", "compressors/interface.py"} <= names(Int8Openvino)
+
+
+def test_the_code_that_writes_an_artifact_decides_it_too() -> None:
+    # How a runtime stores weights decides the bytes on disk, which are a result.
+    for compressor in registry.variants().values():
+        found = {Path(p).relative_to(ROOT).as_posix() for p in code_of(compressor)}
+        assert names(type(compressor)) <= found
+        assert {"compressors/artifact.py", "compressors/build.py", "compressors/runtimes/openvino.py"} <= found
+    found = {Path(p).relative_to(ROOT).as_posix() for p in code_of(PruneVocabulary())}
+    assert "compressors/distillation/layers.py" not in found
 
 
 def test_editing_one_method_rebuilds_no_other() -> None:

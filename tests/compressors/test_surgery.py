@@ -1,0 +1,228 @@
+"""Cutting a head, a neuron or a layer out is the same as silencing it, and a model that cannot be cut says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressors import conformance, surgery
+from compressors.interface import ModelSpec, skeleton
+from compressors.surgery import Block, UnknownStructure
+
+TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "vocab_size": 100,
+    "max_position_embeddings": 32,
+    "num_labels": 3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+LLAMA = {**TEXT, "model_type": "llama", "architectures": ["LlamaForSequenceClassification"], "num_key_value_heads": 4}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "bert": {**TEXT, "model_type": "bert", "architectures": ["BertForSequenceClassification"]},
+    "vit": conformance.TINY_SPECS["vit"].config,
+    "llama": LLAMA,
+    "distilbert": {
+        "model_type": "distilbert",
+        "architectures": ["DistilBertForSequenceClassification"],
+        "dim": 32,
+        "n_layers": 3,
+        "n_heads": 4,
+        "hidden_dim": 48,
+        "vocab_size": 100,
+    },
+}
+cuttable = pytest.mark.parametrize("kind", CONFIGS)
+
+
+def build(kind: str) -> nn.Module:
+    """In double precision, where a sum that leaves zeros out is the same to the last digits."""
+    torch.manual_seed(5)
+    model = skeleton(CONFIGS[kind]).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+def answer(model: nn.Module) -> Tensor:
+    generator = torch.Generator().manual_seed(6)
+    inputs: dict[str, Tensor]
+    if "image_size" in CONFIGS["vit"] and model.main_input_name == "pixel_values":
+        inputs = {"pixel_values": torch.randn(3, 1, 8, 8, generator=generator).double()}
+    else:
+        ids = torch.randint(3, 100, (3, 7), generator=generator)
+        mask = torch.ones_like(ids)
+        mask[1, 4:] = 0
+        inputs = {"input_ids": ids * mask, "attention_mask": mask}
+    with torch.inference_mode():
+        return model(**inputs).logits
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return bool(torch.allclose(one, other, rtol=1e-11, atol=1e-11))
+
+
+def silence(model: nn.Module, name: str, columns: Tensor) -> None:
+    """What a layer hears on these inputs becomes zero."""
+    with torch.no_grad():
+        surgery.get(model, name).weight[:, columns] = 0
+
+
+# -- edits -----------------------------------------------------------------------------------------
+
+
+@cuttable
+def test_pruning_heads_is_silencing_them(kind: str) -> None:
+    dense, silenced, pruned = build(kind), build(kind), build(kind)
+    for number, block in enumerate(surgery.blocks(pruned)):
+        kept = [[0, 2], [3], [1, 2, 3]][number % 3]
+        gone = [h for h in range(4) if h not in kept]
+        silence(silenced, block.output, torch.cat([torch.arange(h * block.head_size, (h + 1) * block.head_size) for h in gone]))
+        surgery.prune_heads(pruned, block, kept)
+        assert surgery.head_count(pruned, surgery.blocks(pruned)[number]) == len(kept)
+        assert surgery.get(pruned, block.query).out_features == len(kept) * block.head_size
+    assert same(answer(pruned), answer(silenced))
+    assert not same(answer(pruned), answer(dense)), "the heads did not matter, the test shows nothing"
+
+
+@cuttable
+def test_pruning_neurons_is_silencing_them(kind: str) -> None:
+    dense, silenced, pruned = build(kind), build(kind), build(kind)
+    for block in surgery.blocks(pruned):
+        width = surgery.get(pruned, block.contract).in_features
+        kept = torch.arange(0, width, 3)
+        silence(silenced, block.contract, torch.tensor([i for i in range(width) if i % 3]))
+        surgery.prune_neurons(pruned, block, kept)
+        assert surgery.get(pruned, block.contract).in_features == len(kept)
+    assert same(answer(pruned), answer(silenced))
+    assert not same(answer(pruned), answer(dense))
+
+
+@cuttable
+def test_pruning_twice_is_pruning_what_was_left(kind: str) -> None:
+    once, twice = build(kind), build(kind)
+    for block in surgery.blocks(once):
+        surgery.prune_heads(once, block, [3])
+    for heads in ([1, 3], [1]):  # of 0…3, then of the two that are left
+        for block in surgery.blocks(twice):
+            surgery.prune_heads(twice, block, heads)
+    assert same(answer(once), answer(twice))
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit", "llama"])
+def test_keeping_layers_is_a_model_of_those_layers(kind: str) -> None:
+    model = build(kind)
+    stack = surgery.layer_list(model)
+    smaller = skeleton({**CONFIGS[kind], "num_hidden_layers": 2}).double()
+    state = {n: t for n, t in model.state_dict().items() if not n.startswith(f"{stack}.")}
+    for position, layer in enumerate([0, 2]):
+        found = surgery.get(model, f"{stack}.{layer}").state_dict()
+        state |= {f"{stack}.{position}.{name}": tensor for name, tensor in found.items()}
+    smaller.load_state_dict(state)
+    before = answer(model)
+    surgery.keep_layers(model, [0, 2])
+    assert same(answer(model), answer(smaller))
+    assert not same(answer(model), before)
+    assert model.config.num_hidden_layers == len(surgery.blocks(model)) == 2
+
+
+def test_a_cut_model_still_generates_with_its_cache() -> None:
+    model = skeleton({**LLAMA, "architectures": ["LlamaForCausalLM"]}).double()
+    surgery.keep_layers(model, [0, 2])
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.inference_mode():
+        first = model(input_ids=ids[:, :3], use_cache=True)
+        cached = model(input_ids=ids[:, 3:], past_key_values=first.past_key_values).logits[:, -1]
+        assert same(cached, model(input_ids=ids).logits[:, -1])
+
+
+# -- finding ---------------------------------------------------------------------------------------
+
+
+@cuttable
+def test_every_linear_layer_of_a_block_is_found_once(kind: str) -> None:
+    model = build(kind)
+    found = surgery.blocks(model)
+    assert len(found) == 3
+    for block in found:
+        inside = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.startswith(f"{block.name}.")}
+        assert sorted(block.linears) == sorted(inside)
+        assert len(block.expand) == (2 if kind == "llama" else 1)
+        assert block.head_size == (16 if kind == "vit" else 8)
+
+
+GROUPED = {**LLAMA, "num_key_value_heads": 2}
+MOE = {**TEXT, "model_type": "mixtral", "architectures": ["MixtralForSequenceClassification"], "num_local_experts": 2}
+FUSED = {**TEXT, "model_type": "phi3", "architectures": ["Phi3ForSequenceClassification"]}
+GPT2 = {
+    "model_type": "gpt2",
+    "architectures": ["GPT2ForSequenceClassification"],
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "vocab_size": 100,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def find(model: nn.Module) -> list[Block]:
+    return surgery.blocks(model)
+
+
+def cut_a_head(model: nn.Module) -> None:
+    surgery.prune_heads(model, surgery.blocks(model)[0], [0])
+
+
+@pytest.mark.parametrize(
+    ("config", "check", "reason"),
+    [
+        (GPT2, find, "GPT2ForSequenceClassification has no list of Transformer layers"),
+        (FUSED, find, "model.layers.0 of Phi3ForSequenceClassification: 0 layers named like 'query', 1 needed"),
+        (MOE, find, "model.layers.0 of MixtralForSequenceClassification: no feed-forward part of the usual form"),
+        (
+            {"model_type": "resnet", "architectures": ["ResNetForImageClassification"]},
+            find,
+            "ResNetForImageClassification has no list of Transformer layers",
+        ),
+        (GROUPED, cut_a_head, "model.layers.0.self_attn: grouped-query attention, its heads cannot be pruned one by one"),
+        ({**LLAMA, "hidden_size": "wide"}, find, "transformers cannot build odd: "),
+        ({**LLAMA, "architectures": ["os"]}, find, "transformers cannot build odd: config: 'os' is not a model class"),
+        (LLAMA, cut_a_head, None),
+        (GROUPED, find, None),
+    ],
+    ids=["gpt2", "fused", "experts", "resnet", "grouped", "nonsense", "no-model", "llama", "grouped-blocks"],
+)
+def test_a_model_that_cannot_be_cut_gives_its_reason(
+    config: Mapping[str, Any], check: Callable[[nn.Module], object], reason: str | None
+) -> None:
+    found = surgery.structure_reason(ModelSpec("odd", config, {}), check)
+    if reason is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.startswith(reason)
+        assert "\n" not in found
+
+
+def test_grouped_heads_are_left_whole_when_refused() -> None:
+    model = skeleton(GROUPED)
+    before = [(n, tuple(p.shape)) for n, p in model.named_parameters()]
+    with pytest.raises(UnknownStructure):
+        cut_a_head(model)
+    assert [(n, tuple(p.shape)) for n, p in model.named_parameters()] == before
+
+
+def test_the_word_embedding_is_found_where_there_is_one() -> None:
+    assert surgery.word_embedding(build("bert")) == "bert.embeddings.word_embeddings"
+    assert surgery.word_embedding(build("llama")) == "model.embed_tokens"
+    assert surgery.word_embedding(build("vit")) is None
