@@ -16,11 +16,11 @@ help: ## show this
 	@echo 'pass options to pytest with ARGS: make bench ARGS="--model minilm-bbc -k int8"'
 
 bench: .venv/.bench ## run the quick tier of the benchmarks and draw the table
-	@echo "bench: pytest benchmarks --tier quick $(ARGS)"
+	$(info bench: pytest benchmarks --tier quick $(ARGS))
 	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(ARGS)
 
 test: .venv/.dev ## run the tests of the suite itself
-	@echo "test: pytest tests $(ARGS)"
+	$(info test: pytest tests $(ARGS))
 	@$(BIN)/python -m pytest tests $(ARGS)
 
 lint: .venv/.dev ## check style, types and the direction of imports

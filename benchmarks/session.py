@@ -280,15 +280,14 @@ class Session:
             labels = dense.test().labels
             assert labels is not None
             truth = labels.numpy()
-            # Where nothing is claimed the drop is still measured; the margin then only fills the formula.
-            judged = verdicts.accuracy_drop(reference == truth, predictions == truth, margin or 0.02)
+            judged = verdicts.accuracy_drop(reference == truth, predictions == truth, margin)
             value = accuracy(predictions.tolist(), truth.tolist())
             low, high = verdicts.proportion_interval(int((predictions == truth).sum()), len(truth))
             drop = _measure(judged, margin)
             flips = {"correct_to_wrong": judged.correct_to_wrong, "wrong_to_correct": judged.wrong_to_correct}
             return {
                 "verdict": drop.verdict,
-                "reason": judged.reason if margin is not None else _plain(judged.reason),
+                "reason": judged.reason,
                 "measures": {"accuracy": Measure(value=value, low=low, high=high), "accuracy_drop": drop},
                 "evidence": {
                     "examples": len(truth),
@@ -490,11 +489,6 @@ def _measure(judged: verdicts.Judgement, bound: float | None) -> Measure:
 
 def _ratio(value: float, low: float, high: float) -> Measure:
     return Measure(value=value, low=low, high=high if math.isfinite(high) else None)
-
-
-def _plain(reason: str) -> str:
-    """The reason without the bound, for what nothing was claimed of."""
-    return reason.partition("; margin")[0]
 
 
 def _once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:

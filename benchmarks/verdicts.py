@@ -231,7 +231,7 @@ class SpeedTest:
 def accuracy_drop(
     dense_correct: ArrayLike,
     compressed_correct: ArrayLike,
-    margin: float,
+    margin: float | None,
     *,
     relative: bool = False,
     alpha: float = 0.05,
@@ -250,9 +250,13 @@ def accuracy_drop(
     bounds (Clopper & Pearson 1934) on the rate of flips in each direction, alpha/2 each (alpha/3 with
     the dense accuracy, when `relative`); by the union bound their combined error stays below alpha.
     Assumes independent examples. `seed` fixes the resampling. ValueError on empty input, mismatched
-    lengths, values other than 0 and 1, margin outside (0, 1), alpha outside (0, 0.5).
+    lengths, values other than 0 and 1, margin outside (0, 1), alpha outside (0, 0.5). With margin None
+    the drop is measured and not judged: bound and verdict are None.
     """
-    _check_fraction("margin", margin)
+    if margin is not None:
+        _check_fraction("margin", margin)
+    elif relative:
+        raise ValueError("a relative margin must be given: the drop itself has no share in it")
     _check_fraction("alpha", alpha, 0.5)
     dense, compressed = _outcomes("dense", dense_correct), _outcomes("compressed", compressed_correct)
     if dense.size != compressed.size:
@@ -260,20 +264,24 @@ def accuracy_drop(
     # The cells of the 2 x 2 table: both correct, correct to wrong, wrong to correct, both wrong.
     cells = np.bincount(2 * ~dense + (dense != compressed), minlength=4)[[0, 1, 3, 2]]
     n, lost, gained = int(cells.sum()), int(cells[1]), int(cells[2])
-    share = margin if relative else 0.0
+    share = margin if relative and margin is not None else 0.0
     bounds = None
     if lost + gained >= FEWEST_DISCORDANT:
         bounds = _bca_bounds(cells, share, alpha, seed)
     method = "BCa bootstrap" if bounds else "exact binomial"
     low, high = bounds or _exact_bounds(cells, share, alpha)
-    limit = 0.0 if relative else margin
-    verdict = Verdict.PASS if high < limit else Verdict.FAIL if low > limit else Verdict.INCONCLUSIVE
+    limit = None if margin is None else 0.0 if relative else margin
+    verdict = None
+    if limit is not None:
+        verdict = Verdict.PASS if high < limit else Verdict.FAIL if low > limit else Verdict.INCONCLUSIVE
     shift = share * float(dense.mean())  # from the excess over the allowance back to the drop
-    value, low, high, bound = (lost - gained) / n, low + shift, high + shift, limit + shift
+    value, low, high = (lost - gained) / n, low + shift, high + shift
+    bound = None if limit is None else limit + shift
     detectable = minimum_detectable_effect(n, (lost + gained) / n, alpha)
     reason = (
-        f"accuracy drop {_points(value)} [{_points(low)}, {_points(high)}] points, bound {_points(bound)}"
-        f"; {lost} of {n} correct to wrong, {gained} wrong to correct; detectable {_points(detectable)}"
+        f"accuracy drop {_points(value)} [{_points(low)}, {_points(high)}] points"
+        + (f", bound {_points(bound)}" if bound is not None else "")
+        + f"; {lost} of {n} correct to wrong, {gained} wrong to correct; detectable {_points(detectable)}"
     )
     return AccuracyJudgement(
         value, low, high, bound, verdict, reason, n, float(dense.mean()), float(compressed.mean()),

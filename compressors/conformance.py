@@ -99,7 +99,7 @@ def witness(dense: Artifact, compressed: Artifact, effect: Effect) -> tuple[list
         seen.append(f"bytes on disk {bytes_ratio:.3f}×")
     if parameters < ENOUGH:
         seen.append(f"parameters {before.parameters:,} → {after.parameters:,}")
-    if after.nonzero < ENOUGH * after.parameters:
+    if after.nonzero / max(1, after.parameters) < ENOUGH * before.nonzero / max(1, before.parameters):
         seen.append(f"{1 - after.nonzero / after.parameters:.1%} of the weights are zero")
     if narrow:
         seen.append(
@@ -234,6 +234,7 @@ def _made(steps: tuple[Compressor, ...], kind: str) -> Artifact:
     """The artifact of a recipe, each beginning of one made once."""
     if not steps:
         return subject(kind).dense
+    torch.set_num_threads(HARDWARE.threads)  # sums in another order are other weights
     context = subject(kind).context(*steps)
     return build_step(steps[-1], _made(steps[:-1], kind), context, _folder())
 
@@ -241,8 +242,9 @@ def _made(steps: tuple[Compressor, ...], kind: str) -> Artifact:
 @functools.cache
 def _again(steps: tuple[Compressor, ...], kind: str) -> tuple[np.ndarray, Artifact]:
     """The last step once more, from another random state: its answers in memory, then the artifact."""
-    torch.manual_seed(1001)  # the state before must not matter
     source, context = _made(steps[:-1], kind), subject(kind).context(*steps)
+    torch.set_num_threads(HARDWARE.threads)
+    torch.manual_seed(1001)  # the state before must not matter
     result, entry = run_step(steps[-1], source, context)
     forward = runtime(result.runtime).attach(result.model, result.options, device="cpu", threads=1)
     return forward(_inputs(kind)), save_step(result, entry, source, context, _folder())

@@ -1,17 +1,19 @@
 """Recovery: the short distillation that follows a cut, the same for every method that needs one.
 
-The student has the dense model's own weights, less what was cut, so a fraction of an epoch to two
-epochs at a high learning rate suffice. The token embedding is held: it is half of a small encoder, its
-gradient and optimizer state cost a fifth of a step, and a short training touches few of its rows.
+The student is the dense model less what was cut, with the same layers, so that every hidden state has a
+target (FitNets, Romero et al. 2015; TinyBERT, Jiao et al. 2020) beside the answers (Hinton et al. 2015).
+With pure soft targets the training data, which the dense model knows by heart, teaches little: half an
+epoch after low-rank-svd (rank 128, MiniLM, dense 96.8 %) gave 95.8 %, with the hidden states too 96.3 %.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Context, PressbenchError
-from compressors.training import distillation, train
+from compressors.interface import Context, Examples
+from compressors.training import Loss, soft_targets, train
 
 
 def check_recovery(epochs: float, learning_rate: float) -> None:
@@ -22,25 +24,53 @@ def check_recovery(epochs: float, learning_rate: float) -> None:
         raise ValueError(f"learning_rate = {learning_rate!r}: must be above 0")
 
 
-def recover(model: nn.Module, context: Context, *, epochs: float, learning_rate: float, what: str) -> None:
-    """Train `model` in place on the dense model's answers for the training data (Hinton et al. 2015).
+def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
+    """Soft targets plus the error of the hidden states, against `teacher` on the same batch.
 
-    epochs: passes over the training data, fractions allowed; 0 leaves the model alone."""
+    The error of a hidden state is its squared distance to the teacher's over that one's variance, averaged
+    over the layers; padding is left out. Where the depths differ, only the last states are compared.
+    Labels are not used."""
+
+    def loss(model: nn.Module, batch: Examples) -> Tensor:
+        with torch.no_grad():
+            target = teacher(**batch.inputs, output_hidden_states=True)
+        answer = model(**batch.inputs, output_hidden_states=True)
+        found, wanted = answer.hidden_states[1:], target.hidden_states[1:]  # the first is the embedding's
+        if len(found) != len(wanted):
+            found, wanted = found[-1:], wanted[-1:]
+        mask = batch.inputs.get("attention_mask")
+        errors = [_relative_error(f.float(), w.float(), mask) for f, w in zip(found, wanted, strict=True)]
+        return soft_targets(answer.logits, target.logits, temperature) + torch.stack(errors).mean()
+
+    return loss
+
+
+def _relative_error(found: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
+    """found, wanted: (batch, positions, width). mask: (batch, positions), 1 for what is real."""
+    if mask is not None:
+        found, wanted = found[mask.bool()], wanted[mask.bool()]
+    return (found - wanted).square().mean() / wanted.var()
+
+
+def recover(model: nn.Module, context: Context, *, epochs: float, learning_rate: float, what: str) -> None:
+    """Train `model` in place to answer as the dense model does.
+
+    epochs: passes over the training data, fractions allowed; 0 leaves the model alone. what: names the
+    method where progress is shown.
+
+    The token embedding is held: half of a small encoder, its gradient and optimizer state cost a good part
+    of a step, and so short a training touches few of its rows."""
     if not epochs:
         return
-    training = context.require_training()
-    if training.dense_logits is None:
-        raise PressbenchError(f"{what}: the training data has no dense_logits to distil from; set recovery_epochs = 0")
     name = surgery.word_embedding(model)
     table = surgery.get(model, name).weight if name else None
-    # Not only left out of the optimizer: without this its gradient would still be computed.
     if table is not None:
         table.requires_grad_(False)
     try:
         train(
             model,
-            training,
-            distillation(),
+            context.require_training(),
+            imitation(context.dense().eval()),
             context.hardware,
             epochs=epochs,
             learning_rate=learning_rate,

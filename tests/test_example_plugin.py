@@ -15,11 +15,12 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "example-plugin"
 GUIDE = ROOT / "docs" / "writing-a-compressor.md"
 
+PIP = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
 COMMANDS = {
-    "cases": ["-m", "pytest", "benchmarks", "--collect-only", "-q", "-p", "no:cacheprovider"],
+    "cases": [*PYTEST, "benchmarks", "--collect-only"],
     "classes": ["-c", "from compressors import registry as r; print(r.broken_plugins(), *r.compressor_classes())"],
     "listing": ["-m", "pressbench.cli", "list", "compressors", "--json"],
-    "conformance": ["-m", "pytest", "-q", "-p", "no:cacheprovider"],
 }
 
 
@@ -32,21 +33,17 @@ def output(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(site), str(ROOT)])
 
-    def run(name):
-        where = source if name == "conformance" else ROOT
+    def run(name, arguments, where=ROOT):
         done = subprocess.run(
-            [sys.executable, *arguments(name)], cwd=where, env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, f"{name}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def arguments(name):
-        offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-        return ["-m", "pip", "install", *offline, "--target", site, source] if name == "install" else COMMANDS[name]
-
-    run("install")
+    run("install", [*PIP, "--target", site, source])
     with ThreadPoolExecutor(2) as pool:
-        running = {name: pool.submit(run, name) for name in COMMANDS}
+        running = {name: pool.submit(run, name, arguments) for name, arguments in COMMANDS.items()}
+        running["conformance"] = pool.submit(run, "conformance", PYTEST, source)
     return lambda name: running[name].result()
 
 

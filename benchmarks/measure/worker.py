@@ -110,6 +110,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process; safe to call twice."""
+        self._pipe.close()  # at the end of its pipe it leaves by itself, and puts its semaphores away
+        self._process.join(2)
         if self._process.is_alive():
             self.kill()
         self._log.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ class PruneMagnitude(Compressor):
     }
 
     sparsity: float = 0.5
-    scope: str = "layer"
+    scope: str = "layer"  # as good as global within the noise (MiniLM, 50 %), and no tensor can be wrecked
     embeddings: bool = True
     recovery_epochs: float = 0.25
     learning_rate: float = 1e-4
@@ -86,7 +86,8 @@ class PruneMagnitude(Compressor):
 
     def _covered(self, model: nn.Module) -> list[Tensor]:
         """The weights to prune. Not the layers after the blocks: pooler and classifier are small in number
-        and in value, as they were trained from nothing."""
+        and in value, as they were trained from nothing. With them in, global scope at 50 % took MiniLM from
+        96.8 to 76 %; without, 95.5 % (and per layer 95.3 %), before recovery."""
         stack = surgery.get(model, surgery.layer_list(model))
         weights: list[Tensor] = [m.weight for m in stack.modules() if isinstance(m, nn.Linear)]
         table = surgery.word_embedding(model) if self.embeddings else None

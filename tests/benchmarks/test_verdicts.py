@@ -569,3 +569,14 @@ def test_bad_input_gets_one_clear_line(call, message):
 def test_verdicts_are_the_six_words():
     words = ["pass", "fail", "inconclusive", "unqualified", "unsupported", "error"]
     assert [str(verdict) for verdict in verdicts.Verdict] == words
+
+
+def test_a_drop_without_a_margin_is_measured_and_not_judged() -> None:
+    dense = np.ones(500, dtype=bool)
+    compressed = dense.copy()
+    compressed[:20] = False
+    bare = accuracy_drop(dense, compressed, None)
+    judged = accuracy_drop(dense, compressed, 0.02)
+    assert (bare.value, bare.low, bare.high) == (judged.value, judged.low, judged.high)
+    assert bare.verdict is None and bare.bound is None and "bound" not in bare.reason
+    assert judged.verdict == Verdict.FAIL
