@@ -110,7 +110,7 @@ def measure(
         test.add(math.log(pairs.dense[-1] / pairs.compressed[-1]))
         count, spent = len(pairs.orders), time.perf_counter() - started
         progress("timing", min(count, budget.at_least), budget.at_least)
-        decided = test.done or count >= budget.pairs or spent >= budget.seconds
+        decided = test.target is None or test.done or count >= budget.pairs or spent >= budget.seconds
         if decided and count >= budget.fewest and (count >= budget.at_least or spent >= budget.linger):
             break
     pairs.seconds = time.perf_counter() - started

@@ -135,7 +135,7 @@ class LowRankSvd(Compressor):
         "quarter": {"rank_ratio": 0.25},
     }
 
-    rank_ratio: float = 0.33
+    rank_ratio: float = 0.42
     activation_aware: bool = True
     recovery_epochs: float = 1.0
     learning_rate: float = 3e-4

@@ -78,7 +78,7 @@ class MiniLmBbc(Model):
             examples,
             supervised,
             hardware,
-            epochs=2.5,
+            epochs=2,
             learning_rate=1.5e-4,
             progress=progress,
             what="fine-tuning",

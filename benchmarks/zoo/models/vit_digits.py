@@ -32,7 +32,6 @@ class VitDigits(Model):
     inputs: ClassVar[Mapping[str, InputSpec]] = {"pixel_values": InputSpec("float32", ("batch", 1, 8, 8))}
     workloads: ClassVar[tuple[Workload, ...]] = (Workload(32),)
     nightly_workloads: ClassVar[tuple[Workload, ...]] = (Workload(1), Workload(128))
-    evaluation_batch: ClassVar[int] = 32
 
     def config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,396 @@
+"""The matrix as people run it: pytest in a process of its own, on vit-digits, which is trained once for all.
+
+The one long run is started first and works beside the tests of listings and mistakes; what it left (records,
+table, JUnit, pytest-benchmark's JSON) is looked at by the tests after them. Nothing here asserts a time.
+Set PRESSBENCH_TEST_CACHE to a folder to keep the dense model between runs of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.hardware import select
+from benchmarks.zoo import find_model
+from results.record import CaseRecord
+from results.store import Run, list_runs, read_run
+
+ROOT = Path(__file__).parents[1]
+BF16 = bool(select("cpu").features & {"bf16", "amx"})
+WAIT = 600
+"""Seconds until a run is given up: only a hang takes so long."""
+
+# -- what is run -----------------------------------------------------------------------------------
+
+METHOD = """
+import ctypes, os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from compressors.interface import Compressor, Compressed
+
+@dataclass(frozen=True)
+class {cls}(Compressor):
+    name: ClassVar[str] = "planted-{name}"
+    family: ClassVar[str] = "pruning"
+    effect: ClassVar[str] = "storage"
+    variants: ClassVar[dict] = {{}}
+    nightly_variants: ClassVar[dict] = {{"": {{}}}}
+
+    def compress(self, model, context):
+        {body}
+        return Compressed(model)
+"""
+PLUGINS = {
+    # Talks on every channel, then dies as a faulty kernel would.
+    "planted_crash": METHOD.format(
+        cls="Crash",
+        name="crash",
+        body="print('GARBAGE'); os.write(1, b'GARBAGE'); os.write(2, b'GARBAGE'); ctypes.string_at(0)",
+    ),
+    # Does nothing, and says it is smaller.
+    "planted_idle": METHOD.format(cls="Idle", name="idle", body="pass"),
+    # Tells who it is, and takes its time.
+    "planted_slow": METHOD.format(
+        cls="Slow",
+        name="slow",
+        body="Path(os.environ['PLANTED_STARTED']).write_text(str(os.getpid())); time.sleep(600)",
+    ),
+    "planted_broken": "raise RuntimeError('built for another torch')",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ids(self) -> list[str]:
+        """What `--collect-only -q` listed."""
+        return [line for line in self.out.splitlines() if "::" in line]
+
+
+class Place:
+    """Where the runs of this file work: their cache, results and plugins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cache = Path(os.environ.get("PRESSBENCH_TEST_CACHE") or folder / "cache")
+        self.site = folder / "site"
+        info = self.site / "planted-1.0.dist-info"
+        info.mkdir(parents=True)
+        for name, text in PLUGINS.items():
+            (self.site / f"{name}.py").write_text(text)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+        entries = "\n".join(f"{name} = {name}" for name in PLUGINS)
+        (info / "entry_points.txt").write_text(f"[pressbench.compressors]\n{entries}\n")
+        self.targets = folder / "targets.toml"
+        self.targets.write_text(
+            "[vit-digits.int8-openvino]\naccuracy_drop = 0.05\nsize = 0.9\n"
+            f"speed = {{ {select('cpu').hardware_class} = 1000 }}\n"
+        )
+
+    def start(self, *options: str, results: str = "results", target: str = "benchmarks") -> subprocess.Popen[str]:
+        """pytest on the matrix, in a process group of its own, as a shell would start it."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "FORCE_COLOR"))}
+        environment |= {
+            "PYTHONPATH": str(self.site),
+            "COLUMNS": "120",
+            "NO_COLOR": "1",
+            "PLANTED_STARTED": str(self.folder / "started"),
+        }
+        command = [sys.executable, "-m", "pytest", target, "-p", "no:xdist", "-o", f"cache_dir={self.folder / 'pytest'}"]
+        command += ["--cache", str(self.cache), "--results", str(self.folder / results), "--targets", str(self.targets)]
+        return subprocess.Popen(
+            [*command, *options],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options: str, results: str = "results", target: str = "benchmarks") -> Done:
+        """The same, to its end."""
+        return finish(self.start(*options, results=results, target=target))
+
+
+def finish(process: subprocess.Popen[str]) -> Done:
+    try:
+        out, err = process.communicate(timeout=WAIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return Done(process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("matrix"))
+
+
+COMPRESSORS = ("int8-openvino", "torch-bf16", "prune-vocabulary", "planted-crash", "planted-idle")
+CHOSEN = [word for name in COMPRESSORS for word in ("--compressor", name)]
+QUICKER = [f"--deselect=benchmarks/test_speed.py::test_speed[{n}-vit-digits-cpu]" for n in ("torch-bf16", "planted-idle")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """The long run, under way."""
+    options = ["--model", "vit-digits", *CHOSEN, *QUICKER]
+    options += [f"--junitxml={place.folder / 'junit.xml'}", f"--benchmark-json={place.folder / 'benchmark.json'}"]
+    process = place.start(*options, results="long")
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+# -- listings --------------------------------------------------------------------------------------
+
+
+def test_a_listing_has_every_measure_under_one_id(place: Place) -> None:
+    done = place.run("--collect-only", "-q", "-k", "int8")
+    assert done.code == 0
+    for model in ("minilm-bbc", "vit-digits"):
+        for measure in ("accuracy", "footprint", "speed"):
+            assert f"benchmarks/test_{measure}.py::test_{measure}[int8-openvino-{model}-cpu]" in done.ids
+    assert all("int8" in line for line in done.ids)
+    # With -q there is no header, and a plugin that is not there must be told all the same.
+    assert "pressbench: plugin planted_broken = planted_broken could not be used: RuntimeError: built for" in done.out
+
+
+def test_marks_and_options_select(place: Place) -> None:
+    done = place.run("--collect-only", "-q", "-m", "speed", "--tier", "nightly", "--model", "vit-digits")
+    assert done.code == 0
+    assert done.ids
+    assert all(line.startswith("benchmarks/test_speed.py::test_speed[") for line in done.ids)
+    assert not any("minilm" in line for line in done.ids)
+    workloads = {line.partition("[dense-vit-digits-cpu")[2] for line in done.ids if "[dense-" in line}
+    assert workloads == {"]", *(f"-{w.name}]" for w in find_model("vit-digits").nightly_workloads)}
+    assert any("planted-crash" in line for line in done.ids)
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--model", "vit-digit"], "unknown model 'vit-digit'; did you mean vit-digits?"),
+        (["--compressor", "int8-opnvino"], "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
+        (["--hardware", "cqu"], "unknown hardware 'cqu' on this machine; did you mean cpu"),
+        (["--tier", "nigthly"], "unknown tier 'nigthly'; did you mean nightly?"),
+        (["--targets", "nowhere.toml"], "nowhere.toml: not found"),
+        (["--hardware", "cpu", "--hardware", "cpu"], "two cases are called "),
+    ],
+    ids=["model", "compressor", "hardware", "tier", "targets", "twice"],
+)
+def test_a_mistake_is_one_line_and_exit_code_4(place: Place, options: list[str], told: str) -> None:
+    done = place.run(*options, target="benchmarks/test_footprint.py")
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in done.err.splitlines() if line]
+    assert line.startswith(f"ERROR: {told}")
+    assert "Traceback" not in done.out + done.err
+    assert "conftest.py:" not in done.out + done.err
+    assert not (place.folder / "results").exists()
+
+
+def test_results_that_cannot_be_written_are_one_line(place: Place) -> None:
+    done = place.run("--model", "vit-digits", "--compressor", "dense", "--results", os.devnull + "/x", "-k", "footprint")
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    assert f"{os.devnull}/x: cannot be made: Not a directory" in done.out + done.err
+    assert "Traceback" not in done.out + done.err
+
+
+# -- the long run ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(started: subprocess.Popen[str]) -> Done:
+    return finish(started)
+
+
+@pytest.fixture(scope="module")
+def stored(place: Place, long: Done) -> Run:
+    (path,) = list_runs(place.folder / "long")
+    return read_run(path)
+
+
+def record(stored: Run, measure: str, compressor: str) -> CaseRecord:
+    (found,) = [r for r in stored.cases if (r.measure, r.compressor) == (measure, compressor)]
+    return found
+
+
+def test_every_case_has_a_record_and_the_verdict_it_deserves(long: Done, stored: Run) -> None:
+    control = "measured" if BF16 else "unsupported"
+    verdicts = {(r.compressor, r.measure): r.verdict for r in stored.cases}
+    assert verdicts == {
+        ("torch-bf16", "accuracy"): control,
+        ("torch-bf16", "footprint"): control,
+        ("int8-openvino", "accuracy"): "pass",
+        ("int8-openvino", "footprint"): "pass",
+        ("int8-openvino", "speed"): "fail",
+        ("prune-vocabulary", "accuracy"): "unsupported",
+        ("prune-vocabulary", "footprint"): "unsupported",
+        ("prune-vocabulary", "speed"): "unsupported",
+        ("planted-crash", "accuracy"): "error",
+        ("planted-crash", "footprint"): "error",
+        ("planted-crash", "speed"): "error",
+        ("planted-idle", "accuracy"): "measured",
+        ("planted-idle", "footprint"): "fail",
+    }, long.out[-3000:]
+    assert long.code == pytest.ExitCode.TESTS_FAILED
+
+
+def test_the_run_ended_and_counted_itself(stored: Run) -> None:
+    assert stored.end is not None
+    assert stored.damaged == ()
+    assert stored.end.expected == stored.end.executed == len(stored.cases) == len(stored.header.expected) == 13
+    assert stored.end.counts["error"] == 3
+    assert stored.header.options["model"] == ["vit-digits"]
+    assert {r.fingerprint for r in stored.cases} == {stored.cases[0].fingerprint}
+
+
+def test_pytests_own_summary_counts_verdicts(long: Done) -> None:
+    last = long.out.splitlines()[-1]
+    assert "5 failed" in last
+    assert "2 passed" in last
+    assert f"{3 if BF16 else 5} unsupported" in last
+    assert f"{3 if BF16 else 1} measured" in last
+
+
+def test_the_table_is_printed_and_written(long: Done, stored: Run) -> None:
+    table = long.out[long.out.index(" pressbench ") :]
+    for word in ("int8-openvino", "prune-vocabulary", "✗ fail", "✓ pass", "! error", "○ unsupported"):
+        assert word in table
+    assert "executed 13 of 13: 2 pass, 2 fail, 3 error" in " ".join(table.split())
+    assert "interrupted" not in table
+    markdown = stored.path.with_suffix(".md")
+    assert "int8-openvino" in markdown.read_text(encoding="utf-8")
+    assert f"records: {stored.path}" in table
+
+
+def test_a_missed_target_says_number_interval_bound_and_how_to_see_it_again(place: Place, long: Done, stored: Run) -> None:
+    (message,) = re.findall(r"AssertionError: (speed of int8-openvino-vit-digits-cpu: .*)", long.out)
+    told = re.search(r"speed-up ([\d.]+)x \[([\d.]+), ([\d.]+)\], target 1000x, (\d+) pairs, decided at \d+", message)
+    assert told, message
+    measure = record(stored, "speed", "int8-openvino").measures["speedup"]
+    assert float(told[1]) == pytest.approx(measure.value, rel=1e-3)
+    assert float(told[2]) == pytest.approx(measure.low, rel=1e-3)
+    assert float(told[3]) == pytest.approx(measure.high, rel=1e-3)
+    program, *command = shlex.split(message.partition("to reproduce: ")[2])
+    assert program == "pytest"
+    assert command[0] == "benchmarks/test_speed.py::test_speed[int8-openvino-vit-digits-cpu]"
+    assert command[command.index("--targets") + 1] == str(place.targets)
+    again = place.run(*command[1:], "--collect-only", "-q", target=command[0])
+    assert again.ids == [command[0]]
+
+
+def test_a_method_that_does_nothing_is_found_out(long: Done, stored: Run) -> None:
+    reason = record(stored, "footprint", "planted-idle").reason
+    assert reason.startswith("storage effect not witnessed: the artifact is 1.0")
+    assert f"footprint of planted-idle-vit-digits-cpu: {reason}; to reproduce: pytest" in long.out
+
+
+def test_a_method_that_crashes_is_an_error_and_its_noise_stays_away(long: Done, stored: Run) -> None:
+    for measure in ("accuracy", "footprint", "speed"):
+        found = record(stored, measure, "planted-crash")
+        assert found.reason == "planted-crash on vit-digits: the process was ended by SIGSEGV"
+        assert "GARBAGE" in found.evidence["detail"]
+    assert "GARBAGE" not in long.out + long.err
+    assert long.err == "", "something was left to complain at the end"
+
+
+def test_a_plugin_that_cannot_be_imported_is_told_in_the_header(long: Done) -> None:
+    header = long.out.partition("collected ")[0]
+    assert "pressbench: plugin planted_broken = planted_broken could not be used: RuntimeError: built for" in header
+
+
+def test_junit_has_verdicts_and_reasons(place: Place, stored: Run) -> None:
+    found = {c.get("name"): c for c in ElementTree.parse(place.folder / "junit.xml").iter("testcase")}
+    assert len(found) == len(stored.cases)
+    for case in stored.cases:
+        element = found[f"test_{case.measure}[{case.case}]"]
+        properties = {p.get("name"): p.get("value") for p in element.iter("property")}
+        assert properties == {"verdict": case.verdict, "reason": case.reason}
+        skipped, failure = element.find("skipped"), element.find("failure")
+        assert (failure is not None) == (case.verdict in ("fail", "error"))
+        assert (skipped is not None) == (case.verdict == "unsupported")
+        if skipped is not None:
+            assert skipped.get("message") == f"unsupported: {case.reason}"
+        if failure is not None:
+            assert case.reason in str(failure.get("message"))
+
+
+def test_pytest_benchmark_has_the_samples(place: Place, stored: Run) -> None:
+    (found,) = json.loads((place.folder / "benchmark.json").read_text())["benchmarks"]
+    evidence = record(stored, "speed", "int8-openvino").evidence
+    assert found["name"] == "int8-openvino"
+    assert found["group"] == "vit-digits 32 on cpu"
+    assert found["stats"]["data"] == pytest.approx(evidence["compressed_seconds"], rel=1e-6)
+    assert found["stats"]["rounds"] == evidence["pairs"] == len(evidence["orders"])
+    assert found["extra_info"]["dense_seconds"] == pytest.approx(evidence["dense_seconds"])
+    assert found["extra_info"]["verdict"] == "fail"
+    assert found["extra_info"]["speedup"]["bound"] == 1000
+
+
+def test_accuracy_is_stored_for_every_example(stored: Run) -> None:
+    found = record(stored, "accuracy", "int8-openvino")
+    evidence, examples = found.evidence, find_model("vit-digits").task.test_examples
+    assert [len(evidence[name]) for name in ("predictions", "dense_predictions", "labels")] == [examples] * 3
+    correct = [p == label for p, label in zip(evidence["predictions"], evidence["labels"], strict=True)]
+    assert found.measures["accuracy"].value == pytest.approx(sum(correct) / examples)
+    dense = [p == label for p, label in zip(evidence["dense_predictions"], evidence["labels"], strict=True)]
+    assert sum(dense) / examples > 0.9, "the dense model has learned nothing, drops from it mean nothing"
+    drop = (sum(dense) - sum(correct)) / examples
+    assert found.measures["accuracy_drop"].value == pytest.approx(drop)
+
+
+def test_last_failed_is_what_failed(place: Place, long: Done, stored: Run) -> None:
+    done = place.run("--model", "vit-digits", *CHOSEN, "--collect-only", "-q", "--lf")
+    failed = [r for r in stored.cases if r.verdict in ("fail", "error")]
+    assert sorted(done.ids) == sorted(f"benchmarks/test_{r.measure}.py::test_{r.measure}[{r.case}]" for r in failed)
+
+
+# -- interrupted -----------------------------------------------------------------------------------
+
+
+def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_running(place: Place, long: Done) -> None:
+    options = ["--model", "vit-digits", "--compressor", "dense", "--compressor", "planted-slow"]
+    process = place.start(*options, results="interrupted")
+    begun, deadline = place.folder / "started", time.monotonic() + WAIT
+    while not (begun.exists() and begun.read_text()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    done = finish(process)
+    assert done.code == pytest.ExitCode.INTERRUPTED, done.out + done.err
+    (path,) = list_runs(place.folder / "interrupted")
+    found = read_run(path)
+    assert [(r.case, r.measure, r.verdict) for r in found.cases] == [("dense-vit-digits-cpu", "accuracy", "measured")]
+    assert found.end is None
+    assert len(found.header.expected) == 6
+    shown = " ".join(done.out[done.out.index(" pressbench ") :].split())
+    assert "executed 1 of 6" in shown
+    assert "interrupted" in shown
+    with pytest.raises(ProcessLookupError):  # the method sleeps no more
+        os.kill(int(begun.read_text()), 0)
+    assert not list(place.cache.rglob(".building-*"))
+    assert done.err.strip() == ""
