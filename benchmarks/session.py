@@ -29,7 +29,6 @@ from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.progress import Stages
 from benchmarks.verdicts import SpeedTest, Verdict
 from benchmarks.zoo.dense import Dense, dense_key
-from benchmarks.zoo.metrics.accuracy import accuracy
 from benchmarks.zoo.model import Model, Workload
 from compressors import registry
 from compressors.artifact import Artifact, ArtifactError, open_artifact
@@ -265,6 +264,8 @@ class Session:
 
     def accuracy(self, case: Case) -> CaseRecord:
         """Per-example outcomes of the artifact against the dense model's on the same examples."""
+
+        from benchmarks.zoo.metrics.accuracy import accuracy  # `evaluate` takes 2 s, which a listing need not wait for
 
         def measure() -> dict[str, Any]:
             margin = case.target.accuracy_drop

@@ -58,7 +58,7 @@ def save_step(
 def code_of(step: Compressor) -> list[str]:
     """The files whose code decides what `build_step` makes of `step`: the method's own, and what saves
     the artifact. They go into cache keys."""
-    writers = [build_step, *runtime_classes().values()]
+    writers: list[Any] = [build_step, *runtime_classes().values()]
     return sorted({file for maker in (type(step), *writers) for file in source_closure(maker)})
 
 

@@ -235,9 +235,7 @@ def packable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Embedding]]
             yield name, module
 
 
-def pack_layers(
-    model: nn.Module, names: list[str], quantize: Callable[[str, Tensor], PackedWeight]
-) -> dict[str, Any]:
+def pack_layers(model: nn.Module, names: list[str], quantize: Callable[[str, Tensor], PackedWeight]) -> dict[str, Any]:
     """Replace the layers called `names` in place by packed ones. quantize: (name, its weight) -> packed.
 
     Layers that share a weight (a tied output embedding) share the packed one. Returns the structure

@@ -78,7 +78,11 @@ class OpenvinoRuntime(Runtime):
 
 def _is_weight(constant: Any) -> bool:
     """Weights are constants with more than one value that are no index, scale or quantization limit."""
-    if np.prod(constant.get_output_shape(0)) < 2 or constant.get_element_type().get_type_name() in ("i64", "i32", "boolean"):
+    if np.prod(constant.get_output_shape(0)) < 2 or constant.get_element_type().get_type_name() in (
+        "i64",
+        "i32",
+        "boolean",
+    ):
         return False
     for target in constant.output(0).get_target_inputs():
         user = target.get_node()

@@ -208,14 +208,16 @@ def test_a_disk_that_refuses_is_one_line(cache: Cache, monkeypatch: pytest.Monke
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(cache_module.os, "replace", refuse)
-    with pytest.raises(PressbenchError, match=f"cache: cannot write .*{os.strerror(code)}; set PRESSBENCH_CACHE") as told:
+    with pytest.raises(
+        PressbenchError, match=f"cache: cannot write .*{os.strerror(code)}; set PRESSBENCH_CACHE"
+    ) as told:
         cache.build("kind", "label", KEY, make)
     assert "\n" not in str(told.value)
 
 
 def test_a_root_below_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PressbenchError, match="cache: cannot write .*file"):
+    with pytest.raises(PressbenchError, match=r"cache: cannot write .*file"):
         Cache(tmp_path / "file" / "cache").build("kind", "label", KEY, make)
 
 

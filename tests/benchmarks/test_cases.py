@@ -108,10 +108,15 @@ def test_only_speed_has_workloads_and_only_unusual_ones_are_named() -> None:
         "int8-text-cpu-1x128",
         "int8-text-cpu-32x512",
     ]
-    assert [c.id for c in cases("speed", [_Image()], tier="full", compressors=only)] == ["int8-image-cpu", "int8-image-cpu-1"]
+    assert [c.id for c in cases("speed", [_Image()], tier="full", compressors=only)] == [
+        "int8-image-cpu",
+        "int8-image-cpu-1",
+    ]
     assert [c.id for c in cases("speed", tier="quick", compressors=only)] == ["int8-text-cpu"]
     for measure in ("accuracy", "footprint"):
-        assert [(c.id, c.workload) for c in cases(measure, tier="nightly", compressors=only)] == [("int8-text-cpu", None)]
+        assert [(c.id, c.workload) for c in cases(measure, tier="nightly", compressors=only)] == [
+            ("int8-text-cpu", None)
+        ]
 
 
 def test_a_case_that_would_be_there_twice_is_refused_by_name() -> None:

@@ -12,7 +12,8 @@ from benchmarks.hardware import cpu, detected, is_class, select
 from compressors.interface import PressbenchError
 
 # From /proc/cpuinfo of the machines named, the flags about vectors.
-SAPPHIRE_RAPIDS = """avx f16c avx2 avx512f avx512dq avx512ifma avx512cd avx512bw avx512vl avx_vnni avx512_bf16 avx512vbmi
+SAPPHIRE_RAPIDS = """avx f16c avx2 avx512f avx512dq avx512ifma avx512cd avx512bw avx512vl avx_vnni avx512_bf16
+    avx512vbmi
     avx512_vbmi2 avx512_vnni avx512_bitalg avx512_vpopcntdq amx_bf16 avx512_fp16 amx_tile amx_int8"""
 ZEN_4 = """avx f16c avx2 avx512f avx512dq avx512ifma avx512cd avx512bw avx512vl avx512_bf16 avx512vbmi avx512_vbmi2
     avx512_vnni avx512_bitalg avx512_vpopcntdq"""
@@ -33,7 +34,12 @@ CPUS = [
     ("Alder Lake", ALDER_LAKE, "cpu-vnni", {"avx2", "vnni"}),
     ("Haswell", HASWELL, "cpu-avx2", {"avx2"}),
     ("Ivy Bridge", IVY_BRIDGE, "cpu-generic", set()),
-    ("AMX hidden by a hypervisor", SAPPHIRE_RAPIDS.replace("amx_int8", ""), "cpu-vnni", {"avx2", "avx512", "vnni", "bf16"}),
+    (
+        "AMX hidden by a hypervisor",
+        SAPPHIRE_RAPIDS.replace("amx_int8", ""),
+        "cpu-vnni",
+        {"avx2", "avx512", "vnni", "bf16"},
+    ),
     ("Graviton 3", GRAVITON_3, "cpu-generic", set()),
 ]
 

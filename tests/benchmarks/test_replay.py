@@ -49,7 +49,9 @@ def test_the_clock_moves_by_what_it_was_given_and_only_when_asked() -> None:
 def output(pytester: pytest.Pytester) -> tuple[dict[str, dict], str]:
     """(benchmarks in the JSON by name, what the terminal showed)."""
     pytester.makepyfile(FILE)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--benchmark-json=out.json", "--benchmark-columns=min,max,rounds")
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "--benchmark-json=out.json", "--benchmark-columns=min,max,rounds"
+    )
     result.assert_outcomes(passed=2)
     found = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     return {b["name"]: b for b in found}, result.stdout.str()

@@ -118,7 +118,9 @@ def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is
     assert "599 examples cannot resolve a margin" in record.reason
 
 
-def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESSBENCH_MINILM", "/nowhere")
     with pytest.raises(Unsupported, match="asset minilm: PRESSBENCH_MINILM=/nowhere has no file"):
         session.dense(find_model("minilm-bbc"))
@@ -134,7 +136,10 @@ def test_without_an_option_it_is_the_whole_tier() -> None:
 
 def test_an_id_a_class_and_parameters_of_ones_own() -> None:
     assert list(parse_compressors(["distil-layers-3"], "quick")) == ["distil-layers-3"]  # of another tier, and wanted
-    assert set(parse_compressors(["quantize-weights"], "quick")) == {"quantize-weights-8bit", "quantize-weights-4bit-g64"}
+    assert set(parse_compressors(["quantize-weights"], "quick")) == {
+        "quantize-weights-8bit",
+        "quantize-weights-4bit-g64",
+    }
     chosen = parse_compressors(["quantize-weights:bits=5,granularity=channel,symmetric=false"], "quick")
     assert list(chosen) == ["quantize-weights-bits=5-granularity=channel-symmetric=False"]
     (built,) = chosen.values()

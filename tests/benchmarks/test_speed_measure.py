@@ -54,7 +54,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def lanes(clock: Clock, dense: float, compressed: float, best: float | None = None) -> tuple[list[FakeLane], list[str]]:
     log: list[str] = []
     times = {"dense": dense, "compressed": compressed, "best": best}
-    return [FakeLane(n, t, clock, log, rng=np.random.default_rng(i)) for i, (n, t) in enumerate(times.items()) if t], log
+    return [
+        FakeLane(n, t, clock, log, rng=np.random.default_rng(i)) for i, (n, t) in enumerate(times.items()) if t
+    ], log
 
 
 def run(

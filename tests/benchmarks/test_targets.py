@@ -123,17 +123,23 @@ def test_a_value_that_cannot_be_meant_is_told_by_its_key(file: Path, line: str, 
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("hardware_class", ["cpu", "cpu-", "cpu-vnnni", "vnni", "cpu_vnni", "cuda-90", "cuda-sm", "tpu-v4"])
+@pytest.mark.parametrize(
+    "hardware_class", ["cpu", "cpu-", "cpu-vnnni", "vnni", "cpu_vnni", "cuda-90", "cuda-sm", "tpu-v4"]
+)
 def test_a_speed_for_hardware_that_cannot_exist_is_refused(file: Path, hardware_class: str) -> None:
     # It would be judged nowhere, and nobody would notice.
     with pytest.raises(TargetsError) as error:
         load(file, f"[minilm-bbc.int8-openvino]\nspeed = {{ {hardware_class} = 2.5 }}")
-    assert str(error.value).startswith(f"{file}: [minilm-bbc.int8-openvino] speed.{hardware_class}: not a hardware class")
+    assert str(error.value).startswith(
+        f"{file}: [minilm-bbc.int8-openvino] speed.{hardware_class}: not a hardware class"
+    )
 
 
 @pytest.mark.parametrize(("case", "effect"), [("quantize-weights-8bit", "storage"), ("fake-quantize", "simulated")])
 def test_a_speed_target_on_a_method_that_claims_none_is_refused(file: Path, case: str, effect: str) -> None:
-    with pytest.raises(TargetsError, match=f"speed: the effect of {case} is '{effect}'; only 'kernel' may claim a speed"):
+    with pytest.raises(
+        TargetsError, match=f"speed: the effect of {case} is '{effect}'; only 'kernel' may claim a speed"
+    ):
         load(file, f"[minilm-bbc.{case}]\nspeed = {{ cpu-vnni = 1.1 }}")
 
 

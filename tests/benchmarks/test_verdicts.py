@@ -36,9 +36,7 @@ NEVER = 10**6
 # --- the e-value -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("pairs", "wins"), [(8, 9), (9, 9), (10, 10), (20, 18), (50, 37), (100, 68), (200, 126)]
-)
+@pytest.mark.parametrize(("pairs", "wins"), [(8, 9), (9, 9), (10, 10), (20, 18), (50, 37), (100, 68), (200, 126)])
 def test_wins_needed_matches_the_published_values(pairs, wins):
     assert wins_needed(pairs, 0.01) == wins
 
@@ -51,9 +49,7 @@ def test_e_value_is_the_integral_of_the_mixture(wins, pairs):
         return 2 * math.exp(pairs * math.log(2) + wins * math.log(p) + (pairs - wins) * math.log1p(-p))
 
     peak = min(max(wins / max(pairs, 1), 0.5), 1 - 1e-9)
-    expected, _ = integrate.quad(
-        likelihood_ratio, 0.5, 1 - 1e-15, points=[peak], epsabs=0, epsrel=1e-11, limit=500
-    )
+    expected, _ = integrate.quad(likelihood_ratio, 0.5, 1 - 1e-15, points=[peak], epsabs=0, epsrel=1e-11, limit=500)
     assert math.exp(log_e_value(wins, pairs)) == pytest.approx(expected, rel=1e-8)
 
 
@@ -84,10 +80,7 @@ def crossings(r, target=1.0, tau=0.0, needed=None):
     guard = stats.norm.ppf(1 - ALPHA) * tau
     if needed is None:
         needed = np.array([wins_needed(n, ALPHA) for n in range(1, r.shape[1] + 1)])
-    crossed = [
-        (side.cumsum(axis=1) >= needed)
-        for side in (r > math.log(target) + guard, r < math.log(target) - guard)
-    ]
+    crossed = [(side.cumsum(axis=1) >= needed) for side in (r > math.log(target) + guard, r < math.log(target) - guard)]
     return [np.where(c.any(axis=1), c.argmax(axis=1), NEVER) for c in crossed]
 
 
@@ -277,9 +270,7 @@ def test_the_interval_covers_at_the_moment_a_hostile_rule_stops():
     missed = 0
     for row, at in zip(r, stop, strict=True):
         low, high = anytime_interval(row[: at + 1], alpha)
-        assert (low > 0 or high < 0) == (
-            at < PAIRS - 1 or max((row > 0).sum(), (row < 0).sum()) >= needed[-1]
-        )
+        assert (low > 0 or high < 0) == (at < PAIRS - 1 or max((row > 0).sum(), (row < 0).sum()) >= needed[-1])
         missed += low > 0 or high < 0
     assert 0.02 < missed / RUNS <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / RUNS)
 
@@ -370,9 +361,7 @@ def test_errors_of_the_exact_path_by_full_enumeration(margin, discordance):
     p_lost, p_gained = (discordance + margin) / 2, (discordance - margin) / 2
     for lost in range(10):
         for gained in range(10 - lost):
-            p = stats.multinomial.pmf(
-                [lost, gained, n - lost - gained], n, [p_lost, p_gained, 1 - discordance]
-            )
+            p = stats.multinomial.pmf([lost, gained, n - lost - gained], n, [p_lost, p_gained, 1 - discordance])
             result = judged(n, lost, gained, margin)
             assert (result.method == "exact binomial") == (lost + gained < 10)
             errors[result.verdict] += p
@@ -386,9 +375,7 @@ def test_exact_bounds_follow_the_beta_quantiles():
     assert (result.method, judged(300, 5, 5, 0.02).method) == ("exact binomial", "BCa bootstrap")
     upper_lost, lower_gained = stats.beta.ppf(0.975, 6, 295), stats.beta.ppf(0.025, 2, 299)
     assert result.high == pytest.approx(upper_lost - lower_gained, abs=1e-9)
-    assert result.low == pytest.approx(
-        stats.beta.ppf(0.025, 5, 296) - stats.beta.ppf(0.975, 3, 298), abs=1e-9
-    )
+    assert result.low == pytest.approx(stats.beta.ppf(0.025, 5, 296) - stats.beta.ppf(0.975, 3, 298), abs=1e-9)
 
 
 def test_relative_exact_bounds_split_alpha_in_three():
@@ -434,10 +421,7 @@ def test_no_flip_at_all_passes_where_the_set_resolves_the_margin_and_only_there(
         assert judged(n, 0, 0, margin).verdict is Verdict.PASS
         assert f"needs {n}" in resolves(n - 1, margin)
         assert judged(n - 1, 0, 0, margin).verdict is Verdict.INCONCLUSIVE
-    assert (
-        resolves(367, 0.01)
-        == "367 examples cannot resolve a margin of 1 points even without a flip: needs 368"
-    )
+    assert resolves(367, 0.01) == "367 examples cannot resolve a margin of 1 points even without a flip: needs 368"
 
 
 def test_resolving_a_relative_margin_is_harder():

@@ -82,13 +82,20 @@ def test_only_the_named_files_are_unpacked_and_nothing_is_imported(tmp_path: Pat
 def test_a_wheel_with_another_hash_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     pinned = asset(write_wheel(tmp_path, CONTENT))
     swapped = write_wheel(tmp_path, {**CONTENT, "fake_asset/data/one.txt": b"0ne"})
-    with pytest.raises(AssetError, match=rf"asset fake: {swapped.name} has SHA-256 \w{{64}}, pinned is {pinned.sha256}"):
+    with pytest.raises(
+        AssetError, match=rf"asset fake: {swapped.name} has SHA-256 \w{{64}}, pinned is {pinned.sha256}"
+    ):
         pinned.unpack(swapped, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    "name", ["fake_asset/data/../../../evil.txt", "fake_asset/data/deep/../../../../evil.txt", "fake_asset/data//../../evil.txt"]
+    "name",
+    [
+        "fake_asset/data/../../../evil.txt",
+        "fake_asset/data/deep/../../../../evil.txt",
+        "fake_asset/data//../../evil.txt",
+    ],
 )
 def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     packed = write_wheel(tmp_path, {name: b"evil"})
@@ -194,7 +201,9 @@ def test_an_incomplete_folder_of_ones_own_is_named(tmp_path: Path, monkeypatch: 
     wanted = asset(None, "one.txt", "deep/*.json")
     absent = "deep/*.json" if own == "incomplete" else "one.txt"
     for ask in (lambda: wanted.folder(Cache(tmp_path / "cache")), wanted.identity):
-        with pytest.raises(AssetError, match=re.escape(f"asset fake: {VARIABLE}={tmp_path / own} has no file {absent!r}")):
+        with pytest.raises(
+            AssetError, match=re.escape(f"asset fake: {VARIABLE}={tmp_path / own} has no file {absent!r}")
+        ):
             ask()
 
 

@@ -100,7 +100,9 @@ def test_an_answer_that_cannot_be_sent_is_an_error(shared: Worker) -> None:
     ],
     ids=["segfault", "abort", "killed", "exit-3", "exit-0"],
 )
-def test_a_death_is_an_error_that_says_how(worker: Worker, function: Callable[..., Any], args: tuple[int], told: str) -> None:
+def test_a_death_is_an_error_that_says_how(
+    worker: Worker, function: Callable[..., Any], args: tuple[int], told: str
+) -> None:
     error = failing(worker, function, *args)
     assert error.kind == "died"
     assert str(error) == f"method on model: {told}"

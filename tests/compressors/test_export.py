@@ -55,7 +55,9 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 @kinds
 @runtimes
-def test_it_agrees_with_torch_at_every_size(exported: Mapping[tuple[str, str], Artifact], kind: str, runtime: str) -> None:
+def test_it_agrees_with_torch_at_every_size(
+    exported: Mapping[tuple[str, str], Artifact], kind: str, runtime: str
+) -> None:
     forward = exported[kind, runtime].load(threads=1)
     for batch, sequence in [(1, 2), (1, 16), (2, 16), (5, 9), (8, 32), (1, 2), (33, 4)]:  # shapes come back, too
         inputs = inputs_of(kind, batch, sequence, seed=batch)
@@ -64,7 +66,9 @@ def test_it_agrees_with_torch_at_every_size(exported: Mapping[tuple[str, str], A
 
 
 @runtimes
-def test_what_lies_under_the_padding_changes_nothing(exported: Mapping[tuple[str, str], Artifact], runtime: str) -> None:
+def test_what_lies_under_the_padding_changes_nothing(
+    exported: Mapping[tuple[str, str], Artifact], runtime: str
+) -> None:
     forward = exported["bert", runtime].load(threads=1)
     inputs = {name: values.numpy() for name, values in inputs_of("bert", 6, 12).items()}
     noise = np.random.default_rng(0).integers(1, 600, inputs["input_ids"].shape)
@@ -85,7 +89,9 @@ def test_the_order_in_which_inputs_are_given_does_not_matter(
 
 
 @runtimes
-def test_an_answer_is_not_overwritten_by_the_next_call(exported: Mapping[tuple[str, str], Artifact], runtime: str) -> None:
+def test_an_answer_is_not_overwritten_by_the_next_call(
+    exported: Mapping[tuple[str, str], Artifact], runtime: str
+) -> None:
     forward = exported["vit", runtime].load(threads=1)
     first = forward({"pixel_values": inputs_of("vit", 2, 0, seed=1)["pixel_values"].numpy()})
     kept = first.copy()
@@ -95,7 +101,9 @@ def test_an_answer_is_not_overwritten_by_the_next_call(exported: Mapping[tuple[s
 
 @kinds
 @runtimes
-def test_the_weights_are_all_there_in_fp32(exported: Mapping[tuple[str, str], Artifact], kind: str, runtime: str) -> None:
+def test_the_weights_are_all_there_in_fp32(
+    exported: Mapping[tuple[str, str], Artifact], kind: str, runtime: str
+) -> None:
     dense = conformance.subject(kind).dense.inventory()
     found = exported[kind, runtime].inventory()
     # Exporters fold a position table or a token type away, and add constants.

@@ -90,7 +90,7 @@ def test_padding_does_not_count(tiny: conformance.Subject) -> None:
     found = second_moments(model, names, context)
     for name in (names[0], names[-1]):
         seen: list[Tensor] = []
-        hook = surgery.get(model, name).register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+        hook = surgery.get(model, name).register_forward_pre_hook(lambda _m, args, seen=seen: seen.append(args[0]))
         with torch.inference_mode():
             model(**context.calibration.inputs)
         hook.remove()

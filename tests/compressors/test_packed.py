@@ -78,7 +78,12 @@ def layouts() -> list[tuple[str, PackedWeight]]:
     """Every way to store a (9, 13) matrix: shared scales, zero points, tables, uneven groups."""
     made = []
     for bits in (2, 3, 4, 8):
-        for name, shape, size in (("tensor", (1, 1), 13), ("channel", (9, 1), 13), ("group", (9, 3), 5), ("even", (9, 13), 1)):
+        for name, shape, size in (
+            ("tensor", (1, 1), 13),
+            ("channel", (9, 1), 13),
+            ("group", (9, 3), 5),
+            ("even", (9, 13), 1),
+        ):
             scale = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.5
             codes, zero = random_codes(bits, 9, 13), random_codes(bits, *shape)
             levels = torch.randn(2**bits, generator=torch.Generator().manual_seed(2))

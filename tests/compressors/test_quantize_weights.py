@@ -106,7 +106,9 @@ def test_per_tensor_stores_one_scale() -> None:
 
 
 @pytest.mark.parametrize("bits,size", [(8, 64), (4, 64), (4, 32), (3, 64), (5, 16), (2, 32)])
-def test_bytes_on_disk_are_the_bits_and_the_scales(tiny: conformance.Subject, tmp_path: Path, bits: int, size: int) -> None:
+def test_bytes_on_disk_are_the_bits_and_the_scales(
+    tiny: conformance.Subject, tmp_path: Path, bits: int, size: int
+) -> None:
     compressor = QuantizeWeights(bits=bits, group_size=size)
     made = build([compressor], tiny.dense, tiny.context(compressor), tmp_path)
     state = made.model().state_dict()

@@ -56,7 +56,9 @@ def planted() -> Iterator[type[_Planted]]:
 
 
 def test_every_built_in_is_found_and_none_is_broken() -> None:
-    assert {"dense", "torch-bf16", "distil-layers", "prune-vocabulary", "int8-openvino"} <= set(registry.compressor_classes())
+    assert {"dense", "torch-bf16", "distil-layers", "prune-vocabulary", "int8-openvino"} <= set(
+        registry.compressor_classes()
+    )
     assert registry.broken_plugins() == []
 
 
@@ -193,7 +195,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], lis
     lines = "\n".join(f"{name} = {value}" for name, value in ENTRIES.items())
     (info / "entry_points.txt").write_text(f"[pressbench.compressors]\n{lines}\n")
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     return answers[0], answers[1]
@@ -284,7 +288,9 @@ def test_a_plugins_code_is_its_own_package_and_ours_with_cycles_and_local_import
         "import json\nfrom closure_plugin.math import double\n"
         "class Method:\n    def run(self):\n        from compressors import surgery\n        import numpy\n"
     )
-    (package / "math.py").write_text("import closure_plugin.method\nfrom . import constants\ndef double(x): return 2 * x\n")
+    (package / "math.py").write_text(
+        "import closure_plugin.method\nfrom . import constants\ndef double(x): return 2 * x\n"
+    )
     (package / "constants.py").write_text("TWO = 2\n")
     (package / "unrelated.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -86,7 +86,11 @@ def test_pruning_heads_is_silencing_them(kind: str) -> None:
     for number, block in enumerate(surgery.blocks(pruned)):
         kept = [[0, 2], [3], [1, 2, 3]][number % 3]
         gone = [h for h in range(4) if h not in kept]
-        silence(silenced, block.output, torch.cat([torch.arange(h * block.head_size, (h + 1) * block.head_size) for h in gone]))
+        silence(
+            silenced,
+            block.output,
+            torch.cat([torch.arange(h * block.head_size, (h + 1) * block.head_size) for h in gone]),
+        )
         surgery.prune_heads(pruned, block, kept)
         assert surgery.head_count(pruned, surgery.blocks(pruned)[number]) == len(kept)
         assert surgery.get(pruned, block.query).out_features == len(kept) * block.head_size
@@ -194,7 +198,11 @@ def cut_a_head(model: nn.Module) -> None:
             find,
             "ResNetForImageClassification has no list of Transformer layers",
         ),
-        (GROUPED, cut_a_head, "model.layers.0.self_attn: grouped-query attention, its heads cannot be pruned one by one"),
+        (
+            GROUPED,
+            cut_a_head,
+            "model.layers.0.self_attn: grouped-query attention, its heads cannot be pruned one by one",
+        ),
         ({**LLAMA, "hidden_size": "wide"}, find, "transformers cannot build odd: "),
         ({**LLAMA, "architectures": ["os"]}, find, "transformers cannot build odd: config: 'os' is not a model class"),
         (LLAMA, cut_a_head, None),

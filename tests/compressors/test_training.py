@@ -81,7 +81,9 @@ def test_only_what_is_asked_for_is_trained() -> None:
     tiny = conformance.subject("bert")
     model = tiny.dense.model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    train(model, tiny.examples, supervised, CPU, epochs=0.2, learning_rate=1e-2, parameters=model.classifier.parameters())
+    train(
+        model, tiny.examples, supervised, CPU, epochs=0.2, learning_rate=1e-2, parameters=model.classifier.parameters()
+    )
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"classifier.weight", "classifier.bias"}
 

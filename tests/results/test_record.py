@@ -132,9 +132,7 @@ def test_numbers_of_other_libraries_are_stored_and_other_objects_refused_by_key(
 
 
 def test_a_record_that_reading_would_refuse_is_not_written() -> None:
-    wrong = CaseRecord(
-        run=RUN, case="c", measure="speed", compressor="x", model="m", hardware="cpu", verdict="passed"
-    )
+    wrong = CaseRecord(run=RUN, case="c", measure="speed", compressor="x", model="m", hardware="cpu", verdict="passed")
     with pytest.raises(ResultsError, match=r"key 'verdict': expected one of pass, fail, .*, found 'passed'"):
         to_line(wrong)
 
@@ -168,9 +166,7 @@ def test_an_error_names_file_line_and_key(changes: dict[str, Any], message: str)
     assert "\n" not in str(error.value) and str(error.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    "key", ["run", "case", "measure", "compressor", "role", "model", "hardware", "verdict"]
-)
+@pytest.mark.parametrize("key", ["run", "case", "measure", "compressor", "role", "model", "hardware", "verdict"])
 def test_a_missing_key_is_named(key: str) -> None:
     record = payload()
     del record[key]

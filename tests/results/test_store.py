@@ -142,9 +142,7 @@ def test_records_after_the_end_are_named(tmp_path: Path) -> None:
     assert read_run(path).damaged == ((6, "stands after the run's end"),)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", b"hello\n", b"\0" * 512], ids=["empty", "blank", "text", "zeros"]
-)
+@pytest.mark.parametrize("content", [b"", b"\n", b"hello\n", b"\0" * 512], ids=["empty", "blank", "text", "zeros"])
 def test_a_file_without_any_record_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
@@ -230,9 +228,7 @@ def test_the_end_counts_a_case_measured_again_once(tmp_path: Path) -> None:
         writer.write(case("a"))
         writer.write(case("a", "footprint", verdict="inconclusive"))
         end = writer.finish()
-    assert end == RunEnd(
-        run=RUN, ended=end.ended, expected=4, executed=2, counts={"pass": 1, "inconclusive": 1}
-    )
+    assert end == RunEnd(run=RUN, ended=end.ended, expected=4, executed=2, counts={"pass": 1, "inconclusive": 1})
 
 
 def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
@@ -272,9 +268,7 @@ def test_an_unknown_run_is_told_the_nearest_names(tmp_path: Path) -> None:
         resolve_run(tmp_path, "?")
 
 
-@pytest.mark.parametrize(
-    "name", ["..", ".", "", "../x", "/etc/passwd", "..\\x", "a\0/b.jsonl", "\x1b[2J", "x" * 5000]
-)
+@pytest.mark.parametrize("name", ["..", ".", "", "../x", "/etc/passwd", "..\\x", "a\0/b.jsonl", "\x1b[2J", "x" * 5000])
 def test_a_name_is_not_a_path_and_errors_are_one_line(tmp_path: Path, name: str) -> None:
     written(tmp_path)
     with pytest.raises(ResultsError) as error:

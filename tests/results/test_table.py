@@ -147,15 +147,11 @@ def nightly() -> list[CaseRecord]:
             role="control",
             verdicts=("measured", "measured", "measured"),
         ),
-        *three(
-            "int8-openvino", (0.913, 0.001, -0.003, 0.006), (2.20, 2.11, 2.31, 1.2), 0.26, model="vit-tiny"
-        ),
+        *three("int8-openvino", (0.913, 0.001, -0.003, 0.006), (2.20, 2.11, 2.31, 1.2), 0.26, model="vit-tiny"),
     ]
 
 
-def write(
-    folder: Path, cases: list[CaseRecord], *, end: bool = True, expected: tuple[str, ...] | None = None
-) -> Run:
+def write(folder: Path, cases: list[CaseRecord], *, end: bool = True, expected: tuple[str, ...] | None = None) -> Run:
     """A run file with `cases` in it, read back."""
     header = RunHeader(
         run=RUN,
@@ -229,10 +225,7 @@ def test_compressors_that_differ_in_parameters_alone_are_told_apart(tmp_path: Pa
 
 
 def test_two_tasks_of_one_model_do_not_mix(tmp_path: Path) -> None:
-    cases = [
-        case("int8", task=task, measures={"accuracy": Measure(value=v)})
-        for task, v in (("a", 0.1), ("b", 0.2))
-    ]
+    cases = [case("int8", task=task, measures={"accuracy": Measure(value=v)}) for task, v in (("a", 0.1), ("b", 0.2))]
     found = rows(write(tmp_path, cases))
     assert [(row.first.task, row.measure("accuracy").value) for row in found] == [("a", 0.1), ("b", 0.2)]
 
@@ -283,16 +276,12 @@ def test_below_the_table_stand_counts_reasons_and_time(tmp_path: Path, format: s
     run = write(tmp_path, nightly())
     text = render(run, format, Console(file=io.StringIO(), width=300, color_system=None))
     assert (
-        "executed 19 of 19: 7 pass, 2 fail, 1 error, 1 inconclusive, 1 unqualified, 1 unsupported, 6 measured"
-        in text
+        "executed 19 of 19: 7 pass, 2 fail, 1 error, 1 inconclusive, 1 unqualified, 1 unsupported, 6 measured" in text
     )
     assert len(re.findall(r"(?:fail|error|inconclusive|unqualified|unsupported):? .*-cpu", text)) == 6
     assert "svd-rank-64-minilm-bbc-cpu, footprint: size 0.302×, allowed 0.300×" in text
     assert "steal time 14 % while timing (10 % allowed)" in text
-    assert (
-        "time 30.1 min: compress 13.5 min (45%), speed 10.1 min (33%), accuracy 388 s (22%), train 0 s (0%)"
-        in text
-    )
+    assert "time 30.1 min: compress 13.5 min (45%), speed 10.1 min (33%), accuracy 388 s (22%), train 0 s (0%)" in text
 
 
 def test_rounding_never_hides_a_missed_bound(tmp_path: Path) -> None:
@@ -370,9 +359,7 @@ def test_an_interrupted_run_still_has_its_table(tmp_path: Path) -> None:
 def test_a_run_without_cases_says_so_in_every_format(tmp_path: Path) -> None:
     run = write(tmp_path, [], end=False, expected=("a", "b"))
     for format in ("terminal", "markdown"):
-        assert "no case was recorded" in render(run, format) and "interrupted: 0 of 2 cases" in render(
-            run, format
-        )
+        assert "no case was recorded" in render(run, format) and "interrupted: 0 of 2 cases" in render(run, format)
     assert json.loads(render(run, "json"))["rows"] == []
     assert len(list(csv.reader(io.StringIO(render(run, "csv"))))) == 1
 
@@ -452,9 +439,7 @@ def test_hostile_names_keep_markdown_in_its_columns(hostile: Run) -> None:
     assert len(table) == 3 * len(HOSTILE)
     assert {line.count("|") for line in table} == {15}
     assert "<" not in text and "](" not in text.replace("\\]", "")
-    assert (
-        r"!\[x\](http://a.example/p.png)" in text and "a&#124;b&#92;&#124;c" in text and "two  lines" in text
-    )
+    assert r"!\[x\](http://a.example/p.png)" in text and "a&#124;b&#92;&#124;c" in text and "two  lines" in text
 
 
 def test_hostile_names_are_no_formulas_in_csv_and_numbers_stay_numbers(hostile: Run) -> None:
@@ -465,9 +450,7 @@ def test_hostile_names_are_no_formulas_in_csv_and_numbers_stay_numbers(hostile: 
     assert "'=cmd()" in {line["compressor"] for line in lines}
     for line in lines:
         numbers = {name for name in line if line[name] == "-1.5"}
-        assert not [
-            line[name] for name in line.keys() - numbers if line[name].startswith(("=", "+", "-", "@"))
-        ]
+        assert not [line[name] for name in line.keys() - numbers if line[name].startswith(("=", "+", "-", "@"))]
 
 
 def test_hostile_names_are_kept_exactly_in_json(hostile: Run) -> None:
