@@ -19,7 +19,7 @@ from compressors.interface import Compressed, Compressor, Context, Effect, Hardw
 class Pipeline(Compressor):
     """A chain written down as data: `chain` holds (compressor, ((parameter, value), …)) pairs.
 
-    Subclass it and give `chain` a default to ship a named recipe, or use `pipeline:chain=…`.
+    Subclass it and give `chain` a default to ship a named recipe; `--compressor a+b` makes one of two.
     """
 
     name: ClassVar[str] = "pipeline"

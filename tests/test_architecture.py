@@ -60,7 +60,8 @@ def test_an_import_the_wrong_way_is_seen(copy: Path, module: str, line: str) -> 
 
 
 def test_results_are_read_without_torch() -> None:
-    ask = "import sys, results.store, results.table, results.export; print(*(m in sys.modules for m in ('torch', 'numpy')))"
+    modules = "results.store, results.table, results.export"
+    ask = f"import sys, {modules}; print(*(m in sys.modules for m in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["False", "False"], done.stderr
 
