@@ -12,6 +12,7 @@ from results.record import CaseRecord
 
 
 @pytest.mark.speed
+@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a case that cannot run: its record says why
 @pytest.mark.benchmark(timer=CLOCK.now)
 def test_speed(case: Case, bench: Any, settle: Callable[[CaseRecord], None], benchmark: Any) -> None:
     if benchmark.disabled:

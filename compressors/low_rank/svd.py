@@ -137,7 +137,7 @@ class LowRankSvd(Compressor):
 
     rank_ratio: float = 0.42
     activation_aware: bool = True
-    recovery_epochs: float = 1.0
+    recovery_epochs: float = 0.5
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:

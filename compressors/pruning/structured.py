@@ -107,7 +107,7 @@ class PruneStructured(Compressor):
 
     heads_removed: float = 0.5
     neurons_removed: float = 0.5
-    recovery_epochs: float = 1.5
+    recovery_epochs: float = 1.0
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:

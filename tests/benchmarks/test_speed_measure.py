@@ -59,6 +59,11 @@ def lanes(clock: Clock, dense: float, compressed: float, best: float | None = No
     ], log
 
 
+def all_of(pairs: int) -> Budget:
+    """That many, whatever is decided."""
+    return Budget(pairs=pairs, at_least=pairs, seconds=1e9, linger=1e9)
+
+
 def run(
     clock: Clock, found: list[FakeLane], *, target: float | None = None, budget: Budget | None = None, seed: int = 0
 ) -> tuple[Pairs, SpeedJudgement]:
@@ -72,7 +77,7 @@ def run(
 
 def test_the_order_written_down_is_the_order_they_ran_in(clock: Clock) -> None:
     found, log = lanes(clock, 0.01, 0.01, 0.01)
-    pairs, _ = run(clock, found, budget=Budget(pairs=50))
+    pairs, _ = run(clock, found, budget=all_of(50))
     assert log == list("".join(pairs.orders))
     assert len(pairs.orders) == 50
     assert (pairs.dense, pairs.compressed, pairs.control) == (found[0].drawn, found[1].drawn, found[2].drawn)
@@ -83,7 +88,8 @@ def test_every_order_is_as_likely_whatever_came_before(clock: Clock, best: float
     # The sign test is exact only for a fair coin: always dense first, or strictly in turns, is not one.
     found, _ = lanes(clock, 0.01, 0.01, best)
     rounds = 3000
-    pairs, _ = run(clock, found, budget=Budget(pairs=rounds, seconds=1e9))
+    pairs, _ = run(clock, found, budget=all_of(rounds))
+    assert len(pairs.orders) == rounds
     orders = ["".join(p) for p in itertools.permutations("dcb" if best else "dc")]
 
     def fair(seen: Counter[tuple[str, ...]], kinds: int) -> bool:
@@ -115,6 +121,13 @@ def test_a_clear_winner_stops_early_but_not_before_the_interval_is_worth_printin
     assert judged.pairs == len(pairs.orders) == 20
     assert judged.decided_at is not None and judged.decided_at < 20
     assert pairs.seconds == pytest.approx(sum(pairs.dense) + sum(pairs.compressed))
+
+
+def test_without_a_target_the_interval_is_all_that_is_wanted(clock: Clock) -> None:
+    pairs, judged = run(clock, lanes(clock, 0.01, 0.01)[0], budget=Budget(at_least=20))
+    assert len(pairs.orders) == 20
+    assert judged.verdict is None
+    assert math.isfinite(judged.high)
 
 
 def test_a_slow_case_takes_fewer_pairs_and_never_fewer_than_the_fewest(clock: Clock) -> None:
@@ -150,7 +163,8 @@ def test_no_more_seconds_than_allowed(clock: Clock) -> None:
 def test_progress_ends_where_it_said_it_would(clock: Clock) -> None:
     found, _ = lanes(clock, 0.03, 0.01)
     seen: list[tuple[str, int, int]] = []
-    measure(found[0], found[1], None, SpeedTest(None), Budget(pairs=30), seed=0, progress=lambda *t: seen.append(t))  # type: ignore[arg-type]
+    test = SpeedTest(3.0, budget=30)  # as fast as it is: not to be decided
+    measure(found[0], found[1], None, test, Budget(pairs=30), seed=0, progress=lambda *told: seen.append(told))  # type: ignore[arg-type]
     assert seen[-1] == ("timing", 20, 20)
     assert [done for _, done, _ in seen] == [min(n, 20) for n in range(1, 31)]
 
