@@ -231,8 +231,8 @@ def test_a_root_below_a_file_is_one_line(tmp_path: Path) -> None:
 @example("a\\..\\b\0\n")
 @example("模" * 300)
 def test_no_label_leaves_its_folder(label: str) -> None:
-    path = Cache(Path("/root")).path("kind", label, KEY)
-    assert Path(os.path.normpath(path)).parent == Path("/root/kind")
+    path = Cache(Path("/cache-root")).path("kind", label, KEY)
+    assert Path(os.path.normpath(path)).parent == Path("/cache-root/kind")
     assert len(f"{path.name}.lock".encode()) < 256
     assert path.name.isprintable()
 
