@@ -72,7 +72,7 @@ class Matrix:
         from benchmarks import zoo
         from benchmarks.cases import MEASURES, expand
         from benchmarks.hardware import select
-        from benchmarks.session import parse_compressors
+        from benchmarks.selection import parse_compressors
         from benchmarks.targets import load_targets
         from compressors import registry
         from compressors.interface import PressbenchError
@@ -137,7 +137,8 @@ class Run:
     def __init__(self, config: pytest.Config, expected: list[str]) -> None:
         from benchmarks.cache import Cache, default_root
         from benchmarks.progress import Stages
-        from benchmarks.session import Session, Settings
+        from benchmarks.session import Session
+        from benchmarks.settings import Settings
         from pressbench import __version__
         from results.record import RunHeader
         from results.store import RunWriter, new_run_id, now
@@ -157,7 +158,7 @@ class Run:
         )
         selected = matrix(config)
         device = selected.hardware[0]
-        print_ = self.session.fingerprint(device)
+        print_ = self.session.prepared.fingerprint(device)
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]

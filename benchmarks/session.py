@@ -1,102 +1,32 @@
-"""One run of the suite: prepares what a case needs, measures it, judges it, writes its record.
-
-Everything that can be shared between cases is made once: the dense model, its predictions and its
-worker, the artifacts (by recipe, so that a pipeline finds its beginning ready), the best control.
-"""
+"""One run of the suite: measures a case on what was prepared for it, judges it, makes its record."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import re
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmarks import verdicts
-from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
-from benchmarks.fingerprint import fingerprint
-from benchmarks.hardware import select
-from benchmarks.hardware.cpu import physical_cpus
+from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
-from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation import Preparation, Unsupported
 from benchmarks.progress import Stages
+from benchmarks.settings import Settings
 from benchmarks.verdicts import SpeedTest, Verdict
-from benchmarks.zoo.dense import Dense, dense_key
-from benchmarks.zoo.model import Model, Workload
-from compressors import registry
-from compressors.artifact import Artifact, ArtifactError, open_artifact
-from compressors.build import code_of, step_entry
-from compressors.interface import Compressor, Hardware, PressbenchError
+from compressors.artifact import Artifact, ArtifactError
+from compressors.interface import PressbenchError
 from results.record import CaseRecord, Measure
 from results.store import now
 
 ALPHA = 0.01
 """Error rate of a speed verdict, each way."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked for. tau: the machine's own deviation; 0 until it has been qualified."""
-
-    tier: str = "quick"
-    seed: int = 0
-    stage_seconds: float = 900.0
-    budget: speed.Budget = field(default_factory=speed.Budget)
-    tau: float = 0.0
-
-
-def parse_compressors(wanted: list[str] | None, tier: str) -> dict[str, Compressor]:
-    """The compressors of a tier by id, or those that options name: an id, a class name,
-    `name:key=value,…` for parameters of one's own, or several joined by `+` for a chain of them. One
-    line for anything unknown."""
-    if not wanted:
-        return registry.variants(tier)
-    chosen: dict[str, Compressor] = {}
-    for text in wanted:
-        links = [_named(part, tier) for part in text.split("+")]
-        if len(links) == 1:
-            chosen |= links[0]
-        else:
-            chain = tuple((c.name, tuple(c.parameters.items())) for link in links for c in link.values())
-            chosen["+".join(i for link in links for i in link)] = registry.build("pipeline", {"chain": chain})
-    return chosen
-
-
-def _named(text: str, tier: str) -> dict[str, Compressor]:
-    name, colon, rest = text.partition(":")
-    if colon:
-        # At a comma that a key follows: a value may be a list with commas of its own.
-        parameters = dict(_parameter(text, part) for part in re.split(r",(?=\s*\w+=)", rest))
-        return {"-".join([name, *(f"{k}={v}" for k, v in parameters.items())]): registry.build(name, parameters)}
-    known = registry.variants("full")
-    if name in known:
-        return {name: known[name]}
-    every = {i: c for i, c in registry.variants(tier).items() if c.name == name}
-    if not every:
-        raise PressbenchError(f"unknown compressor {name!r}{registry.nearest(name, known)}")
-    return every
-
-
-def _parameter(text: str, part: str) -> tuple[str, Any]:
-    key, equals, value = part.partition("=")
-    if not equals or not key.strip():
-        raise PressbenchError(f"--compressor {text}: {part!r} is not key=value")
-    try:
-        return key.strip(), json.loads(value)
-    except ValueError:  # a bare word is a string
-        return key.strip(), value
-
-
-class Unsupported(PressbenchError):
-    """The case cannot run here, and that is no failure: the reason."""
 
 
 @dataclass
@@ -109,166 +39,12 @@ class Session:
     stage: Stages
 
     def __post_init__(self) -> None:
-        self._dense: dict[str, Dense | Exception] = {}
-        self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
-        self._predictions: dict[tuple[str, str], np.ndarray] = {}
-        self._lanes: dict[tuple[str, str, str], speed.Lane] = {}
-        self._controls: dict[tuple[str, str, str], speed.Lane | None] = {}
-        self._fingerprints: dict[str, dict[str, Any]] = {}
-
-    # -- what cases share ------------------------------------------------------------------------
-
-    def dense(self, model: Model) -> Dense:
-        """The prepared dense side of a model, trained on this machine's CPU whatever it is compared on.
-        Raises Unsupported where its assets cannot be had."""
-        hardware = select("cpu")
-
-        def make() -> Dense:
-            def build(folder: Path) -> None:
-                with self._worker(f"dense {model.name}", hardware) as worker:
-                    worker.call(
-                        stages.prepare, model, self.cache.root, hardware, folder,
-                        timeout=self.settings.stage_seconds, progress=report,
-                    )  # fmt: skip
-
-            for asset in model.assets:
-                with self.stage("assets", f"{model.name}: {asset.name}"):
-                    try:
-                        asset.folder(self.cache)
-                    except PressbenchError as error:
-                        raise Unsupported(str(error)) from None
-            with self.stage("dense model", f"{model.name}: dense model") as report:
-                return Dense(self.cache.build("dense", model.name, dense_key(model, hardware), build))
-
-        return _once(self._dense, model.name, make)
-
-    def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
-        """The compressed artifact, from the cache or made now, step by step. Raises Unsupported,
-        WorkerError or PressbenchError, the same again when asked again."""
-        dense = self.dense(model)
-        steps = compressor.steps
-        key = (content_hash([step_entry(s) for s in steps]), model.name, hardware.name)
-
-        def make() -> Artifact:
-            if reason := registry.unsupported_reason(compressor, model.spec(), hardware):
-                raise Unsupported(reason)
-            current = dense.artifact
-            for number in range(len(steps)):
-                current = self._step(steps[: number + 1], current, dense, model, hardware)
-            return current
-
-        return _once(self._artifacts, key, make)
-
-    def _step(
-        self, recipe: tuple[Compressor, ...], source: Artifact, dense: Dense, model: Model, hardware: Hardware
-    ) -> Artifact:
-        step = recipe[-1]
-        label = "+".join(s.name for s in recipe)
-        key = {
-            "dense": dense.identity,
-            "source": source.digest,
-            "recipe": [step_entry(s) for s in recipe],
-            "code": hash_files(code_of(step)),
-            "versions": versions("torch", "transformers", *step.requires),
-            "features": sorted(hardware.features),
-            "device": hardware.device,
-            "seed": self.settings.seed,
-        }
-
-        def make(folder: Path) -> None:
-            with self._worker(f"{label} on {model.name}", hardware) as worker:
-                worker.call(
-                    stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
-                    self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
-                )  # fmt: skip
-
-        with self.stage("compress", f"{model.name}: {label}") as report:
-            return open_artifact(self.cache.build("artifacts", f"{model.name}-{label}", key, make))
-
-    def _worker(self, name: str, hardware: Hardware) -> Worker:
-        return Worker(name, cpus=self._cpus(hardware), threads=hardware.threads)
-
-    def _cpus(self, hardware: Hardware) -> list[int]:
-        return physical_cpus()[: hardware.threads] if hardware.device == "cpu" else physical_cpus()
-
-    def _predict(self, artifact: Artifact, model: Model, dense: Dense, hardware: Hardware, label: str) -> np.ndarray:
-        """Predicted classes, (examples,) int64."""
-        with self.stage("evaluate", label) as report, self._worker(label, hardware) as worker:
-            limit = self.settings.stage_seconds
-            worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-            logits = worker.call(
-                stages.predict, dense.test_path, model.evaluation_batch, timeout=limit, progress=report
-            )
-        return np.asarray(logits.argmax(axis=1))
-
-    def _dense_predictions(self, model: Model, hardware: Hardware) -> np.ndarray:
-        dense = self.dense(model)
-
-        def make() -> np.ndarray:
-            key = {
-                "dense": dense.identity,
-                "code": hash_files(registry.source_closure(stages.predict, "benchmarks")),
-                "batch": model.evaluation_batch,
-                "versions": versions("torch", "transformers"),
-                "hardware": [hardware.hardware_class, hardware.threads],
-            }
-
-            def build(folder: Path) -> None:
-                found = self._predict(dense.artifact, model, dense, hardware, f"{model.name}: dense")
-                np.save(folder / "predictions.npy", found, allow_pickle=False)
-
-            entry = self.cache.build("predictions", model.name, key, build)
-            return np.load(entry / "predictions.npy", allow_pickle=False)
-
-        return _once(self._predictions, (model.name, hardware.name), make)
-
-    def _lane(self, name: str, artifact: Artifact, case: Case, dense: Dense) -> speed.Lane:
-        assert case.workload is not None
-        return speed.Lane(
-            name,
-            artifact.directory,
-            case.hardware,
-            self._cpus(case.hardware),
-            dense.test_path,
-            case.workload,
-            self.settings.stage_seconds,
-        )
-
-    def _dense_lane(self, case: Case, dense: Dense) -> speed.Lane:
-        key = _lane_key(case)
-        if key not in self._lanes:
-            # One model's lanes at a time: what is not being timed need not fill the memory.
-            for old in [k for k in self._lanes if k[:2] != key[:2]]:
-                self._close_lanes(old)
-            self._lanes[key] = self._lane("dense", dense.artifact, case, dense)
-        return self._lanes[key]
-
-    def _control_lane(self, case: Case, dense: Dense) -> speed.Lane | None:
-        """The fastest dense control for this workload, kept loaded; None where there is none."""
-        key = _lane_key(case)
-        if key not in self._controls:
-            lanes = []
-            controls = {n: c for n, c in registry.variants().items() if role(c) == "control"}
-            for name, control in controls.items():
-                with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
-                    lanes.append(self._lane(name, self.artifact(control, case.model, case.hardware), case, dense))
-            with self.stage("time", f"{case.model.name}: choosing the best control"):
-                best = speed.fastest(lanes, seed=self.settings.seed)
-            for lane in lanes:
-                if lane is not best:
-                    lane.close()
-            self._controls[key] = best
-        return self._controls[key]
-
-    def _close_lanes(self, key: tuple[str, str, str]) -> None:
-        for lane in (self._lanes.pop(key, None), self._controls.pop(key, None)):
-            if lane:
-                lane.close()
+        self.prepared = Preparation(self.cache, self.settings, self.stage)
+        self.lanes = Lanes(self.prepared)
 
     def close(self) -> None:
         """End every worker."""
-        for key in {*self._lanes, *self._controls}:
-            self._close_lanes(key)
+        self.lanes.close()
 
     # -- measures --------------------------------------------------------------------------------
 
@@ -281,13 +57,11 @@ class Session:
             margin = case.target.accuracy_drop
             if margin is not None and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
                 raise Unsupported(reason)
-            dense = self.dense(case.model)
-            artifact = self.artifact(case.compressor, case.model, case.hardware)
-            reference = self._dense_predictions(case.model, case.hardware)
-            if role(case.compressor) == "dense":
-                predictions = reference
-            else:
-                predictions = self._predict(artifact, case.model, dense, case.hardware, case.id)
+            dense = self.prepared.dense(case.model)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            dense_label = f"{case.model.name}: dense"
+            reference = self.prepared.predictions(dense.artifact, case.model, case.hardware, dense_label)
+            predictions = self.prepared.predictions(artifact, case.model, case.hardware, case.id)
             labels = dense.test().labels
             assert labels is not None
             truth = labels.numpy()
@@ -319,9 +93,9 @@ class Session:
         """Bytes on disk, weights, and the memory a worker needs above an empty one."""
 
         def measure() -> dict[str, Any]:
-            dense = self.dense(case.model)
-            artifact = self.artifact(case.compressor, case.model, case.hardware)
-            with self.stage("footprint", case.id), self._worker(case.id, case.hardware) as worker:
+            dense = self.prepared.dense(case.model)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware) as worker:
                 limit = self.settings.stage_seconds
                 empty = worker.call(stages.import_runtime, artifact.directory, timeout=limit)
                 worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
@@ -374,7 +148,7 @@ class Session:
         """The record of a case whose speed was not taken: unqualified, never a pass."""
 
         def measure() -> dict[str, Any]:
-            artifact = self.artifact(case.compressor, case.model, case.hardware)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             return {"verdict": str(Verdict.UNQUALIFIED), "reason": reason, "artifact": artifact}
 
         return self._record(case, measure)
@@ -384,14 +158,13 @@ class Session:
 
         def measure() -> dict[str, Any]:
             assert case.workload is not None
-            dense = self.dense(case.model)
-            artifact = self.artifact(case.compressor, case.model, case.hardware)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             settings = self.settings
-            best = self._control_lane(case, dense)
+            best = self.lanes.control(case)
             test = SpeedTest(case.speed_target, alpha=ALPHA, tau=settings.tau, budget=settings.budget.pairs)
             with self.stage("time", case.id) as report, contextlib.ExitStack() as stack:
-                reference = self._dense_lane(case, dense)
-                lane = self._lane(case.compressor_id, artifact, case, dense)
+                reference = self.lanes.dense(case)
+                lane = self.lanes.open(case.compressor_id, artifact, case)
                 stack.callback(lane.close)
                 other = best if best is not None and best.name != case.compressor_id else None
                 try:
@@ -399,7 +172,7 @@ class Session:
                         reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
                     )
                 except WorkerError:  # whichever of them it was: the next case starts with live ones
-                    self._close_lanes(_lane_key(case))
+                    self.lanes.drop(case)
                     raise
             measures = {"speedup": _measure(judged, case.speed_target)}
             if other is not None:
@@ -432,12 +205,6 @@ class Session:
 
     # -- records ---------------------------------------------------------------------------------
 
-    def fingerprint(self, hardware: Hardware) -> dict[str, Any]:
-        """The machine as it was when the run first asked."""
-        if hardware.name not in self._fingerprints:
-            self._fingerprints[hardware.name] = fingerprint(hardware)
-        return self._fingerprints[hardware.name]
-
     def _record(self, case: Case, measure: Callable[[], dict[str, Any]]) -> CaseRecord:
         """Run `measure`; whatever goes wrong in it becomes the record's verdict, with its reason."""
         started = time.perf_counter()
@@ -467,25 +234,16 @@ class Session:
             task=case.model.task.name,
             hardware=case.hardware.name,
             hardware_class=case.hardware.hardware_class,
-            workload=_workload(case),
+            workload=case.workload.name if case.workload else None,
             seconds={"case": round(time.perf_counter() - started, 3)},
             recipe=tuple(
                 {k: v for k, v in step.items() if k != "structure"} for step in (artifact.recipe if artifact else [])
             ),
             artifact=artifact.digest if artifact else None,
-            fingerprint=self.fingerprint(case.hardware)["hash"],
+            fingerprint=self.prepared.fingerprint(case.hardware)["hash"],
             ended=now(),
             **found,
         )
-
-
-def _lane_key(case: Case) -> tuple[str, str, str]:
-    return (case.model.name, case.hardware.name, _workload(case) or "")
-
-
-def _workload(case: Case) -> str | None:
-    workload: Workload | None = case.workload
-    return workload.name if workload else None
 
 
 def _measure(judged: verdicts.Judgement, bound: float | None) -> Measure:
@@ -500,16 +258,3 @@ def _measure(judged: verdicts.Judgement, bound: float | None) -> Measure:
 
 def _ratio(value: float, low: float, high: float) -> Measure:
     return Measure(value=value, low=low, high=high if math.isfinite(high) else None)
-
-
-def _once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
-    """`make()` the first time, then the same answer or the same error again: a method that fails after
-    a minute is not tried three times."""
-    if key not in known:
-        try:
-            known[key] = make()
-        except (PressbenchError, WorkerError) as error:
-            known[key] = error
-    if isinstance(known[key], Exception):
-        raise known[key]
-    return known[key]

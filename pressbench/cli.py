@@ -65,6 +65,10 @@ def list_(
     console = Console()
     for part in parts:
         console.print(_tables(part, found[str(part)]))
+        if part is What.compressors:
+            for line in _cannot_run(found[str(part)]):
+                console.print(line)
+        console.print()
     if What.compressors in parts:
         from compressors.registry import broken_plugins
 
@@ -148,19 +152,8 @@ def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
     cells: list[tuple[str, ...]]
     table = Table(title=str(what), title_justify="left", title_style="bold", box=None, pad_edge=False)
     if what is What.compressors:
-        headings, cells = (
-            ("id", "role", "effect", "from", "cannot run"),
-            [
-                (
-                    r["id"],
-                    r["role"],
-                    r["effect"],
-                    r["source"],
-                    "\n".join(f"{on}: {why}" for on, why in r["unsupported"].items()),
-                )
-                for r in rows
-            ],
-        )
+        headings = ("id", "role", "effect", "from")
+        cells = [(r["id"], r["role"], r["effect"], _origin(r["source"])) for r in rows]
     elif what is What.models:
         headings, cells = ("id", "task", "architecture", "tested on", "workloads", "assets"), [
             (r["id"], r["task"], r["architecture"], f"{r['test_examples']:,} examples", ", ".join(r["workloads"]),
@@ -173,10 +166,24 @@ def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
             [(r["id"], r["class"], " ".join(r["features"]), str(r["threads"])) for r in rows],
         )
     for heading in headings:
-        table.add_column(heading, header_style="dim", overflow="fold")
+        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
     for row in cells:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: names are not markup
     return table
+
+
+def _origin(module: str) -> str:
+    """What a person wants to know of a module's name: that it is ours, or whose it is."""
+    package = module.partition(".")[0]
+    return "built in" if package == "compressors" else package
+
+
+def _cannot_run(rows: list[dict[str, Any]]) -> list[Text]:
+    return [
+        Text(f"{row['id']} cannot run on {on}: {why}", style="dim")
+        for row in rows
+        for on, why in row["unsupported"].items()
+    ]
 
 
 @app.command()

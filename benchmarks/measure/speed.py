@@ -12,13 +12,10 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from benchmarks.measure import stages
-from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.measure.lane import Lane
 from benchmarks.verdicts import SpeedJudgement, SpeedTest, anytime_interval
-from benchmarks.zoo.model import Workload
-from compressors.interface import Hardware, PressbenchError, Progress, no_progress
+from compressors.interface import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -32,39 +29,6 @@ class Budget:
     at_least: int = 20
     linger: float = 6.0
     fewest: int = 9
-
-
-class Lane:
-    """One artifact loaded in a worker, with its workload, ready to be timed."""
-
-    def __init__(
-        self,
-        name: str,
-        artifact: Path,
-        hardware: Hardware,
-        cpus: Sequence[int],
-        examples: Path,
-        workload: Workload,
-        timeout: float,
-    ) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.worker = Worker(name, cpus=cpus, threads=hardware.threads)
-        try:
-            self.worker.call(stages.load, artifact, hardware, timeout=timeout)
-            self.worker.call(stages.set_workload, examples, workload, timeout=timeout)
-            self.calls = int(self.worker.call(stages.calls_per_slot, timeout=timeout))
-        except BaseException:
-            self.worker.close()
-            raise
-
-    def slot(self) -> float:
-        """Mean seconds of one forward pass in one slot."""
-        return float(self.worker.call(stages.slot, self.calls, timeout=self.timeout))
-
-    def close(self) -> None:
-        """End the worker."""
-        self.worker.close()
 
 
 @dataclass
@@ -124,19 +88,3 @@ def ratio_interval(log_ratios: Sequence[float], alpha: float) -> tuple[float, fl
     median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
     low, high = anytime_interval(log_ratios, alpha)
     return math.exp(median), math.exp(low), math.exp(high)
-
-
-def fastest(lanes: Sequence[Lane], *, rounds: int = 7, seed: int = 0) -> Lane | None:
-    """The lane with the lowest median slot over a few interleaved rounds. One that fails is out of it;
-    None where none is left."""
-    coin = random.Random(seed)
-    times: dict[str, list[float]] = {lane.name: [] for lane in lanes}
-    for _ in range(rounds):
-        for lane in coin.sample(list(lanes), len(lanes)):
-            if lane.name in times:
-                try:
-                    times[lane.name].append(lane.slot())
-                except (WorkerError, PressbenchError):  # as a case of its own it tells why
-                    del times[lane.name]
-    alive = [lane for lane in lanes if lane.name in times]
-    return min(alive, key=lambda lane: sorted(times[lane.name])[rounds // 2], default=None)

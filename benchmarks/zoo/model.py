@@ -42,7 +42,7 @@ class Model(abc.ABC):
     nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
     assets: ClassVar[tuple[WheelAsset, ...]] = ()
     """What has to be fetched for it, the task's data included."""
-    evaluation_batch: ClassVar[int] = 32
+    evaluation_batch: ClassVar[int] = 16
     """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
 
     @abc.abstractmethod

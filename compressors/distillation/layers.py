@@ -35,7 +35,7 @@ class DistilLayers(Compressor):
     temperature: float = 2.0
     alpha: float = 0.9
     hidden: float = 1.0
-    epochs: float = 3
+    epochs: float = 2
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:

@@ -13,8 +13,11 @@ from benchmarks.cache import Cache
 from benchmarks.cases import Case
 from benchmarks.measure.speed import Budget
 from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation import Unsupported
 from benchmarks.progress import Stages
-from benchmarks.session import Session, Settings, Unsupported, parse_compressors
+from benchmarks.selection import parse_compressors
+from benchmarks.session import Session
+from benchmarks.settings import Settings
 from benchmarks.targets import Target
 from benchmarks.zoo import find_model
 from compressors import registry
@@ -59,9 +62,9 @@ def lanes(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[FakeLane]:
         return opened[-1]
 
     artifact = SimpleNamespace(digest="0" * 64, recipe=[])
-    monkeypatch.setattr(session, "dense", lambda *_: SimpleNamespace(artifact=artifact))
-    monkeypatch.setattr(session, "artifact", lambda *_: artifact)
-    monkeypatch.setattr(session, "_lane", lane)
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=artifact))
+    monkeypatch.setattr(session.prepared, "artifact", lambda *_: artifact)
+    monkeypatch.setattr(session.lanes, "open", lane)
     return opened
 
 
@@ -96,8 +99,8 @@ def test_what_failed_once_is_not_tried_again(session: Session, monkeypatch: pyte
         tries.append("tried")
         raise WorkerError("hung", "method on model: no answer in 900 s, stopped")
 
-    monkeypatch.setattr(session, "dense", lambda *_: SimpleNamespace(artifact=None))
-    monkeypatch.setattr(session, "_step", step)
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=None))
+    monkeypatch.setattr(session.prepared, "_step", step)
     model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
     for measure in ("accuracy", "footprint", "speed"):
         workload = model.workloads[0] if measure == "speed" else None
@@ -110,7 +113,7 @@ def test_what_failed_once_is_not_tried_again(session: Session, monkeypatch: pyte
 def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is_built(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "dense", lambda *_: pytest.fail("the dense model was asked for"))
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: pytest.fail("the dense model was asked for"))
     model = find_model("vit-digits")
     target = Target(accuracy_drop=0.001)
     record = session.accuracy(Case("accuracy", "dense", registry.variants()["dense"], model, CPU, None, target))
@@ -123,7 +126,7 @@ def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(
 ) -> None:
     monkeypatch.setenv("PRESSBENCH_MINILM", "/nowhere")
     with pytest.raises(Unsupported, match="asset minilm: PRESSBENCH_MINILM=/nowhere has no file"):
-        session.dense(find_model("minilm-bbc"))
+        session.prepared.dense(find_model("minilm-bbc"))
 
 
 # -- options ---------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks.measure import speed
-from benchmarks.measure.speed import Budget, Pairs, fastest, measure, ratio_interval
+from benchmarks.measure.lane import fastest
+from benchmarks.measure.speed import Budget, Pairs, measure, ratio_interval
 from benchmarks.measure.worker import WorkerError
 from benchmarks.verdicts import SpeedJudgement, SpeedTest, Verdict, wins_needed
 from compressors.interface import PressbenchError

@@ -1,0 +1,77 @@
+"""The lanes that cases share: the dense model and the best dense control, loaded once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+
+from benchmarks.cases import Case, role
+from benchmarks.measure.lane import Lane, fastest
+from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation import Preparation, cpus_of
+from compressors import registry
+from compressors.artifact import Artifact
+from compressors.interface import PressbenchError
+
+Key = tuple[str, str, str]
+
+
+class Lanes:
+    """Opens lanes. One model's are kept at a time: what is not being timed need not fill the memory."""
+
+    def __init__(self, prepared: Preparation) -> None:
+        self._prepared = prepared
+        self._dense: dict[Key, Lane] = {}
+        self._controls: dict[Key, Lane | None] = {}
+
+    def open(self, name: str, artifact: Artifact, case: Case) -> Lane:
+        """A lane of the caller's own, for the caller to close. Raises WorkerError or PressbenchError."""
+        assert case.workload is not None
+        return Lane(
+            name, artifact.directory, case.hardware, cpus_of(case.hardware),
+            self._prepared.dense(case.model).test_path, case.workload, self._prepared.settings.stage_seconds,
+        )  # fmt: skip
+
+    def dense(self, case: Case) -> Lane:
+        """The dense model's lane for this workload."""
+        key = _key(case)
+        if key not in self._dense:
+            for old in [k for k in self._dense if k[:2] != key[:2]]:
+                self._drop(old)
+            self._dense[key] = self.open("dense", self._prepared.dense(case.model).artifact, case)
+        return self._dense[key]
+
+    def control(self, case: Case) -> Lane | None:
+        """The lane of the fastest dense control for this workload; None where there is none."""
+        key = _key(case)
+        if key not in self._controls:
+            lanes = []
+            for name, control in registry.variants().items():
+                if role(control) == "control":
+                    with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
+                        artifact = self._prepared.artifact(control, case.model, case.hardware)
+                        lanes.append(self.open(name, artifact, case))
+            with self._prepared.stage("time", f"{case.model.name}: choosing the best control"):
+                best = fastest(lanes, seed=self._prepared.settings.seed)
+            for lane in lanes:
+                if lane is not best:
+                    lane.close()
+            self._controls[key] = best
+        return self._controls[key]
+
+    def drop(self, case: Case) -> None:
+        """End what is shared for this workload; the next case that asks gets live ones."""
+        self._drop(_key(case))
+
+    def close(self) -> None:
+        """End every lane."""
+        for key in {*self._dense, *self._controls}:
+            self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        for lane in (self._dense.pop(key, None), self._controls.pop(key, None)):
+            if lane:
+                lane.close()
+
+
+def _key(case: Case) -> Key:
+    return (case.model.name, case.hardware.name, case.workload.name if case.workload else "")

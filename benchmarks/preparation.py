@@ -1,0 +1,172 @@
+"""What cases share, each made once: the dense model, its predictions, the artifacts by recipe, so that a
+pipeline finds its beginning ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.fingerprint import fingerprint
+from benchmarks.hardware import select
+from benchmarks.hardware.cpu import physical_cpus
+from benchmarks.measure import stages
+from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.progress import Stages
+from benchmarks.settings import Settings
+from benchmarks.zoo.dense import Dense, dense_key
+from benchmarks.zoo.model import Model
+from compressors import registry
+from compressors.artifact import Artifact, file_hash, open_artifact
+from compressors.build import code_of, step_entry
+from compressors.interface import Compressor, Hardware, PressbenchError
+from compressors.runtimes.base import runtime
+
+
+class Unsupported(PressbenchError):
+    """The case cannot run here, and that is no failure: the reason."""
+
+
+class Preparation:
+    """Makes what is asked for the first time, and gives the same answer, or the same error, ever after."""
+
+    def __init__(self, cache: Cache, settings: Settings, stage: Stages) -> None:
+        self.cache, self.settings, self.stage = cache, settings, stage
+        self._dense: dict[str, Dense | Exception] = {}
+        self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
+        self._predictions: dict[str, np.ndarray | Exception] = {}
+        self._fingerprints: dict[str, dict[str, Any]] = {}
+
+    def dense(self, model: Model) -> Dense:
+        """The prepared dense side of a model, trained on this machine's CPU whatever it is compared on.
+        Raises Unsupported where its assets cannot be had."""
+        hardware = select("cpu")
+
+        def make() -> Dense:
+            def build(folder: Path) -> None:
+                with self.worker(f"dense {model.name}", hardware) as worker:
+                    worker.call(
+                        stages.prepare, model, self.cache.root, hardware, folder,
+                        timeout=self.settings.stage_seconds, progress=report,
+                    )  # fmt: skip
+
+            for asset in model.assets:
+                with self.stage("assets", f"{model.name}: {asset.name}"):
+                    try:
+                        asset.folder(self.cache)
+                    except PressbenchError as error:
+                        raise Unsupported(str(error)) from None
+            with self.stage("dense model", f"{model.name}: dense model") as report:
+                return Dense(self.cache.build("dense", model.name, dense_key(model, hardware), build))
+
+        return _once(self._dense, model.name, make)
+
+    def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
+        """The compressed artifact, from the cache or made now, step by step. Raises Unsupported,
+        WorkerError or PressbenchError, the same again when asked again."""
+        dense = self.dense(model)
+        steps = compressor.steps
+        key = (content_hash([step_entry(s) for s in steps]), model.name, hardware.name)
+
+        def make() -> Artifact:
+            if reason := registry.unsupported_reason(compressor, model.spec(), hardware):
+                raise Unsupported(reason)
+            current = dense.artifact
+            for number in range(len(steps)):
+                current = self._step(steps[: number + 1], current, dense, model, hardware)
+            return current
+
+        return _once(self._artifacts, key, make)
+
+    def _step(
+        self, recipe: tuple[Compressor, ...], source: Artifact, dense: Dense, model: Model, hardware: Hardware
+    ) -> Artifact:
+        step = recipe[-1]
+        label = "+".join(s.name for s in recipe)
+        key = {
+            "dense": dense.identity,
+            "source": source.digest,
+            "recipe": [step_entry(s) for s in recipe],
+            "code": hash_files(code_of(step)),
+            "versions": versions("torch", "transformers", *step.requires),
+            "features": sorted(hardware.features),
+            "device": hardware.device,
+            "seed": self.settings.seed,
+        }
+
+        def make(folder: Path) -> None:
+            with self.worker(f"{label} on {model.name}", hardware) as worker:
+                worker.call(
+                    stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
+                    self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
+                )  # fmt: skip
+
+        with self.stage("compress", f"{model.name}: {label}") as report:
+            return open_artifact(self.cache.build("artifacts", f"{model.name}-{label}", key, make))
+
+    def worker(self, name: str, hardware: Hardware) -> Worker:
+        return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads)
+
+    def predictions(self, artifact: Artifact, model: Model, hardware: Hardware, label: str) -> np.ndarray:
+        """Predicted classes on the test set, (examples,) int64: from the cache where these very files were
+        evaluated before by the same code and libraries, with the same batches, on a machine of the same
+        fingerprint. Raises WorkerError or PressbenchError, the same again when asked again."""
+        dense = self.dense(model)
+        manifest = artifact.manifest
+        code = {file for step in artifact.recipe for file in _code_of_step(step)}
+        key = {
+            "files": artifact.digest,
+            "runtime": [manifest["runtime"], manifest["options"]],
+            "recipe": [{"compressor": s["compressor"], "parameters": s["parameters"]} for s in artifact.recipe],
+            "examples": file_hash(dense.test_path),
+            "batch": model.evaluation_batch,
+            "code": hash_files({*code, *registry.source_closure(stages.predict, "benchmarks")}),
+            "versions": versions(*runtime(manifest["runtime"]).requires),
+            "fingerprint": self.fingerprint(hardware)["hash"],
+        }
+
+        def build(folder: Path) -> None:
+            with self.stage("evaluate", label) as report, self.worker(label, hardware) as worker:
+                limit = self.settings.stage_seconds
+                worker.call(stages.load, artifact.directory, hardware, timeout=limit)
+                logits = worker.call(
+                    stages.predict, dense.test_path, model.evaluation_batch, timeout=limit, progress=report
+                )
+            np.save(folder / "predictions.npy", np.asarray(logits.argmax(axis=1)), allow_pickle=False)
+
+        def make() -> np.ndarray:
+            entry = self.cache.build("predictions", f"{model.name}-{manifest['runtime']}", key, build)
+            return np.load(entry / "predictions.npy", allow_pickle=False)
+
+        return _once(self._predictions, content_hash(key), make)
+
+    def fingerprint(self, hardware: Hardware) -> dict[str, Any]:
+        """The machine as it was when the run first asked."""
+        if hardware.name not in self._fingerprints:
+            self._fingerprints[hardware.name] = fingerprint(hardware)
+        return self._fingerprints[hardware.name]
+
+
+def cpus_of(hardware: Hardware) -> list[int]:
+    """The processors a worker for this hardware is bound to: one a thread, each its own core."""
+    return physical_cpus()[: hardware.threads] if hardware.device == "cpu" else physical_cpus()
+
+
+def _code_of_step(step: dict[str, Any]) -> list[str]:
+    return code_of(registry.build(step["compressor"], step["parameters"]))
+
+
+def _once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """`make()` the first time, then the same answer or the same error again: a method that fails after
+    a minute is not tried three times."""
+    if key not in known:
+        try:
+            known[key] = make()
+        except (PressbenchError, WorkerError) as error:
+            known[key] = error
+    if isinstance(known[key], Exception):
+        raise known[key]
+    return known[key]
