@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -165,27 +166,33 @@ def source_closure(cls: type | Callable[..., object], *also: str) -> list[str]:
     """The files whose code decides what a class or a function does: its own module and what that imports from its own
     top-level package, from `compressors` and from the packages `also`, transitively. They go into
     cache keys, so that editing a method rebuilds what it made and nothing else."""
-    tops = {cls.__module__.partition(".")[0], "compressors", *also}
+    tops = frozenset({cls.__module__.partition(".")[0], "compressors", *also})
     files: dict[str, str] = {}
     pending = [cls.__module__]
     while pending:
         name = pending.pop()
-        spec = importlib.util.find_spec(name)
-        if name in files or spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        spec = importlib.util.find_spec(name) if name not in files else None
+        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
             continue
         files[name] = spec.origin
-        with open(spec.origin, encoding="utf-8") as file:
-            tree = ast.parse(file.read())
-        for node in ast.walk(tree):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                package = name if spec.submodule_search_locations else name.rpartition(".")[0]
-                module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                names = [module, *(f"{module}.{a.name}" for a in node.names)]
-            for candidate in names:
-                if candidate.partition(".")[0] in tops and _is_module(candidate):
-                    pending.append(candidate)
+        package = name if spec.submodule_search_locations else name.rpartition(".")[0]
+        pending.extend(_imported(spec.origin, package, tops, os.stat(spec.origin).st_mtime_ns))
     return sorted(files.values())
+
+
+@functools.cache
+def _imported(path: str, package: str, tops: frozenset[str], changed: int) -> tuple[str, ...]:
+    """The modules of the packages `tops` that the file imports, as it was when it was last changed."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names = [module, *(f"{module}.{a.name}" for a in node.names)]
+        found |= dict.fromkeys(n for n in names if n.partition(".")[0] in tops and _is_module(n))
+    return tuple(found)
 
 
 def _is_module(name: str) -> bool:

@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.cache import Cache
 from benchmarks.cases import Case
+from benchmarks.measure import stages
 from benchmarks.measure.speed import Budget
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Unsupported
@@ -165,3 +167,71 @@ def test_a_compressor_that_makes_no_sense_is_one_line(text: str, told: str) -> N
         parse_compressors([text], "quick")
     assert str(error.value).startswith(told)
     assert "\n" not in str(error.value)
+
+
+class Answers:
+    """Stands in for a worker: answers with the same logits, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.evaluated: list[str] = []
+
+    def __call__(self, name: str, hardware: Hardware) -> Answers:
+        self.name = name
+        return self
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def call(self, function: Any, *_: Any, **__: Any) -> Any:
+        if function is stages.predict:
+            self.evaluated.append(self.name)
+        return np.eye(3, dtype=np.float32)
+
+
+@pytest.fixture
+def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    (tmp_path / "examples").write_bytes(b"the test set")
+    answers = Answers()
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(test_path=tmp_path / "examples"))
+    monkeypatch.setattr(session.prepared, "worker", answers)
+    return answers
+
+
+def saved(digest: str = "0" * 64, options: dict[str, Any] | None = None, sparsity: float = 0.5) -> Any:
+    manifest = {"runtime": "torch", "options": options or {}}
+    recipe = [{"compressor": "prune-magnitude", "parameters": {"sparsity": sparsity}}]
+    return SimpleNamespace(digest=digest, directory=Path("nowhere"), manifest=manifest, recipe=recipe)
+
+
+def test_the_same_files_are_evaluated_once_and_by_the_next_run_not_at_all(
+    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    for label in ("first", "second"):
+        assert session.prepared.predictions(saved(), model, CPU, label).tolist() == [0, 1, 2]
+    assert evaluated.evaluated == ["first"]
+    again = Session("later", Cache(tmp_path), session.settings, Stages(io.StringIO()))
+    monkeypatch.setattr(again.prepared, "dense", session.prepared.dense)
+    monkeypatch.setattr(again.prepared, "worker", evaluated)
+    assert again.prepared.predictions(saved(), model, CPU, "third").tolist() == [0, 1, 2]
+    assert evaluated.evaluated == ["first"]
+
+
+def test_whatever_could_change_an_answer_is_evaluated_again(
+    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(label: str, artifact: Any, hardware: Hardware = CPU) -> None:
+        session.prepared.predictions(artifact, find_model("vit-digits"), hardware, label)
+
+    ask("as it was", saved())
+    ask("other bytes", saved(digest="1" * 64))
+    ask("bf16", saved(options={"dtype": "bfloat16"}))
+    ask("parameters that a layer may read when it is loaded", saved(sparsity=0.6))
+    ask("more threads", saved(), Hardware("cpu-2", "cpu-vnni", threads=2))
+    (tmp_path / "examples").write_bytes(b"another test set")
+    ask("other examples", saved())
+    monkeypatch.setattr("benchmarks.preparation.code_of", lambda step: [__file__])
+    ask("other code", saved())
+    assert len(evaluated.evaluated) == 7
