@@ -1,0 +1,41 @@
+"""The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
+lose more than the margin (`accuracy`).
+
+Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
+gives its formula, assumptions, units and source; error rates are checked by simulation in
+tests/benchmarks/verdicts.
+Not here: whether the machine was fit to measure (`unqualified`).
+"""
+
+from benchmarks.verdicts.accuracy import (
+    AccuracyJudgement,
+    accuracy_drop,
+    minimum_detectable_effect,
+    proportion_interval,
+    resolves,
+)
+from benchmarks.verdicts.judgement import Judgement, Verdict
+from benchmarks.verdicts.speed import (
+    SpeedJudgement,
+    SpeedTest,
+    anytime_interval,
+    log_e_value,
+    pairs_to_decide,
+    wins_needed,
+)
+
+__all__ = [
+    "AccuracyJudgement",
+    "Judgement",
+    "SpeedJudgement",
+    "SpeedTest",
+    "Verdict",
+    "accuracy_drop",
+    "anytime_interval",
+    "log_e_value",
+    "minimum_detectable_effect",
+    "pairs_to_decide",
+    "proportion_interval",
+    "resolves",
+    "wins_needed",
+]
