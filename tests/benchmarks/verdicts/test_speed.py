@@ -84,6 +84,12 @@ def slots(kind, rng, runs=RUNS, sd=0.08):
         burst = rng.random((runs, 2 * PAIRS)) < 0.05
         burst[:, 1:] |= burst[:, :-1] & (rng.random((runs, 2 * PAIRS - 1)) < 0.5)
         noise += burst * rng.uniform(0, math.log(10), burst.shape)
+    if kind == "ramp":  # a machine that warms up: half as slow again by the end of every run
+        noise += np.linspace(0, math.log(1.5), 2 * PAIRS)
+    if kind == "step":  # a neighbour arrives in mid-run, whichever slot that is
+        noise += (np.arange(2 * PAIRS) >= rng.integers(2 * PAIRS, size=(runs, 1))) * math.log(1.5)
+    if kind == "first slot":  # whoever goes first takes 5 % longer
+        noise[:, ::2] += 0.05
     return noise.reshape(runs, PAIRS, 2)
 
 
@@ -106,7 +112,7 @@ def test_false_verdicts_stay_below_alpha_exactly():
     assert 0.005 < within_budget < crossed < ALPHA  # valid, and not by being far too strict
 
 
-@pytest.mark.parametrize("kind", ["independent", "drifting", "spikes"])
+@pytest.mark.parametrize("kind", ["independent", "drifting", "spikes", "ramp", "step", "first slot"])
 @pytest.mark.parametrize("speedup", [1.0, 1.7])
 def test_false_verdicts_stay_below_alpha_under_ugly_noise(kind, speedup):
     rng = np.random.default_rng(11)
@@ -233,6 +239,16 @@ def test_a_reason_says_what_happened_in_one_line():
     assert "budget ended; too close to the bound" in even.reason
     for judged in (passed, noise, short, even):
         assert "\n" not in judged.reason
+
+
+def test_on_a_noisy_machine_a_wide_claim_passes_and_a_narrow_one_says_why_not():
+    rng = np.random.default_rng(37)
+    r = ratios(slots("spikes", rng, runs=1), rng, 1.5)[0]
+    wide, narrow = run(r, target=1.1, tau=0.08).judgement(), run(r, target=1.4, tau=0.08).judgement()
+    assert wide.verdict is Verdict.PASS and "by machine noise of 8.00%" in wide.reason
+    assert narrow.verdict is Verdict.INCONCLUSIVE
+    assert "the machine's noise covers the gap, so more pairs will not help" in narrow.reason
+    assert run(r, target=1.4).verdict is Verdict.PASS  # nothing but the noise is in its way
 
 
 def test_without_a_target_there_is_an_estimate_and_no_verdict():
