@@ -1,5 +1,5 @@
 """The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
-lose more than the margin (`accuracy`).
+lose more than the margin (`accuracy`, `perplexity`).
 
 Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
 gives its formula, assumptions, units and source; error rates are checked by simulation in
@@ -15,6 +15,7 @@ from benchmarks.verdicts.accuracy import (
     resolves,
 )
 from benchmarks.verdicts.judgement import Judgement, Verdict
+from benchmarks.verdicts.perplexity import PerplexityJudgement, perplexity_rise, resolves_perplexity
 from benchmarks.verdicts.speed import (
     SpeedJudgement,
     SpeedTest,
@@ -27,6 +28,7 @@ from benchmarks.verdicts.speed import (
 __all__ = [
     "AccuracyJudgement",
     "Judgement",
+    "PerplexityJudgement",
     "SpeedJudgement",
     "SpeedTest",
     "Verdict",
@@ -35,7 +37,9 @@ __all__ = [
     "log_e_value",
     "minimum_detectable_effect",
     "pairs_to_decide",
+    "perplexity_rise",
     "proportion_interval",
     "resolves",
+    "resolves_perplexity",
     "wins_needed",
 ]
