@@ -1,5 +1,6 @@
 """The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
-lose more than the margin (`accuracy`, `perplexity`).
+lose more than the margin (`accuracy`, `perplexity`), has it become worse than its own history
+(`regression`, `false_discoveries`).
 
 Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
 gives its formula, assumptions, units and source; error rates are checked by simulation in
@@ -14,8 +15,18 @@ from benchmarks.verdicts.accuracy import (
     proportion_interval,
     resolves,
 )
+from benchmarks.verdicts.false_discoveries import control_false_discoveries
 from benchmarks.verdicts.judgement import Judgement, Verdict
 from benchmarks.verdicts.perplexity import PerplexityJudgement, perplexity_rise, resolves_perplexity
+from benchmarks.verdicts.regression import (
+    Change,
+    ChangeJudgement,
+    Confirmation,
+    Recurrence,
+    confirmed,
+    judge_against_anchor,
+    judge_change,
+)
 from benchmarks.verdicts.speed import (
     SpeedJudgement,
     SpeedTest,
@@ -27,13 +38,21 @@ from benchmarks.verdicts.speed import (
 
 __all__ = [
     "AccuracyJudgement",
+    "Change",
+    "ChangeJudgement",
+    "Confirmation",
     "Judgement",
     "PerplexityJudgement",
+    "Recurrence",
     "SpeedJudgement",
     "SpeedTest",
     "Verdict",
     "accuracy_drop",
     "anytime_interval",
+    "confirmed",
+    "control_false_discoveries",
+    "judge_against_anchor",
+    "judge_change",
     "log_e_value",
     "minimum_detectable_effect",
     "pairs_to_decide",
