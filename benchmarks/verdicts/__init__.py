@@ -1,6 +1,6 @@
 """The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
 lose more than the margin (`accuracy`, `perplexity`), has it become worse than its own history
-(`regression`, `false_discoveries`).
+(`regression`, `false_discoveries`), or was that the machine (`environment`).
 
 Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
 gives its formula, assumptions, units and source; error rates are checked by simulation in
@@ -15,6 +15,7 @@ from benchmarks.verdicts.accuracy import (
     proportion_interval,
     resolves,
 )
+from benchmarks.verdicts.environment import EnvironmentJudgement, environment_changed
 from benchmarks.verdicts.false_discoveries import control_false_discoveries
 from benchmarks.verdicts.judgement import Judgement, Verdict
 from benchmarks.verdicts.perplexity import PerplexityJudgement, perplexity_rise, resolves_perplexity
@@ -41,6 +42,7 @@ __all__ = [
     "Change",
     "ChangeJudgement",
     "Confirmation",
+    "EnvironmentJudgement",
     "Judgement",
     "PerplexityJudgement",
     "Recurrence",
@@ -51,6 +53,7 @@ __all__ = [
     "anytime_interval",
     "confirmed",
     "control_false_discoveries",
+    "environment_changed",
     "judge_against_anchor",
     "judge_change",
     "log_e_value",
