@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
+import datetime
 import functools
 import io
 import shlex
@@ -17,6 +20,11 @@ import pytest
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
 TARGETS = ROOT / "baselines" / "targets.toml"
+ACCEPTED = ROOT / "baselines" / "accepted"
+EXPECTED = ROOT / "baselines" / "expected.toml"
+TOO_FEW, UNDECIDED = 10, 11
+"""Exit codes beside pytest's own 0 to 5: fewer cases executed than --require, and with pytest's --strict a
+verdict that was inconclusive or unqualified. A failure, 1, goes before both."""
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -39,6 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     group.addoption("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
+    group.addoption(
+        "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
+    )
+    group.addoption("--expected", default=str(EXPECTED), metavar="FILE", help="declared failures, with their dates")
+    group.addoption("--require", type=int, default=0, metavar="N", help="exit with 10 where fewer cases are executed")
     group.addoption(
         "--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written"
     )
@@ -71,6 +84,7 @@ class Matrix:
     def __init__(self, config: pytest.Config) -> None:
         from benchmarks import zoo
         from benchmarks.cases import MEASURES, expand
+        from benchmarks.expectations import load_expectations
         from benchmarks.hardware import select
         from benchmarks.selection import parse_compressors
         from benchmarks.targets import load_targets
@@ -91,6 +105,13 @@ class Matrix:
                 measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
                 for measure in MEASURES
             }
+            everywhere = {
+                (measure, case.id)
+                for measure in MEASURES
+                for case in expand(measure, every, list(zoo.known_models().values()), self.hardware, {}, "full")
+            }
+            self.existing = everywhere | {(measure, c.id) for measure, cases in self.cases.items() for c in cases}
+            self.expectations = load_expectations(Path(config.getoption("--expected")), self.existing)
         except PressbenchError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -122,6 +143,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return _broken()
 
 
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """The margins that a test set cannot resolve, told before anything is measured."""
+    from benchmarks import verdicts
+
+    found: dict[str, int] = collections.Counter()
+    for item in items:
+        case = item.callspec.params["case"] if isinstance(item, pytest.Function) and _is_case(item) else None
+        if case is not None and case.measure == "accuracy" and case.target.accuracy_drop is not None:
+            if reason := verdicts.resolves(case.model.task.test_examples, case.target.accuracy_drop):
+                found[f"{case.model.name}: {reason}"] += 1
+    return [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
+
+
 def _broken() -> list[str]:
     from compressors import registry
 
@@ -136,6 +170,7 @@ class Run:
 
     def __init__(self, config: pytest.Config, expected: list[str]) -> None:
         from benchmarks.cache import Cache, default_root
+        from benchmarks.comparison import reference
         from benchmarks.progress import Stages
         from benchmarks.session import Session
         from benchmarks.settings import Settings
@@ -172,6 +207,25 @@ class Run:
             expected=tuple(expected),
         )
         self.writer = RunWriter(Path(config.getoption("--results")), header)
+        self.reference = reference(
+            Path(config.getoption("--baselines")), Path(config.getoption("--results")), print_, identity
+        )
+        self.compared: list[tuple[str, str, Any]] = []
+
+    def beside_history(self, record: Any, again: Any = None) -> Any:
+        """The record with what became of it against the accepted baseline and earlier runs: a regression makes
+        it a failure, whatever its target says. again: measures it once more in fresh processes."""
+        from benchmarks.comparison import REGRESSION, compare
+
+        found = compare(record, self.reference, self.session.settings.tau, again)
+        if found is None:
+            return record
+        self.compared.append((record.measure, record.case, found))
+        record = dataclasses.replace(record, comparison=found.to_json())
+        if found.outcome != REGRESSION:
+            return record
+        reason = f"regression: {found.reason}"
+        return dataclasses.replace(record, verdict="fail", reason=f"{reason}; by its target alone: {record.verdict}")
 
     def _say(self, line: str) -> None:
         with self.stages._uncaptured():
@@ -203,6 +257,10 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
 
     def finish(record: Any) -> None:
+        expectation = matrix(request.config).expectations.get((record.measure, record.case))
+        status = expectation.status(record, datetime.date.today()) if expectation else None
+        if expectation and status:
+            record = dataclasses.replace(record, expected=expectation.to_json(status))
         bench.writer.write(record)
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
@@ -211,9 +269,26 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")
+        if status == "unexpected pass":
+            warnings.warn(f"{request.node.nodeid}: {_declared(record)}; take it out", stacklevel=1)
+        elif status == "expected":
+            pytest.xfail(f"{record.reason}; {_declared(record)}")
+        elif status:
+            message = f"{_declared(record)}: {message}"
         assert record.verdict in ("pass", "measured"), message
 
     return finish
+
+
+def _declared(record: Any) -> str:
+    what = record.expected
+    told = {
+        "unexpected pass": "passes although its failure is declared",
+        "expected": "a declared failure",
+        "worse": "worse than its declared failure allows",
+        "expired": "its declaration as a failure has expired",
+    }
+    return f"{told[what['status']]} ({what['reason']}, up to {what['bound']:g}, until {what['expires']})"
 
 
 def _options(config: pytest.Config) -> str:
@@ -246,7 +321,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     run.session.close()
     if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
+        end = run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
+        undecided = end.counts.get("inconclusive", 0) + end.counts.get("unqualified", 0)
+        if exitstatus == pytest.ExitCode.OK and end.executed < session.config.getoption("--require"):
+            session.exitstatus = TOO_FEW
+        elif exitstatus == pytest.ExitCode.OK and undecided and session.config.getini("strict"):
+            session.exitstatus = UNDECIDED
     run.writer.close()
 
 
@@ -270,7 +350,30 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
     terminalreporter.section("pressbench")
     terminalreporter.write(text.getvalue())
+    for line in _history_lines(run, config):
+        terminalreporter.write_line(line)
     terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
+
+
+def _history_lines(run: Run, config: pytest.Config) -> list[str]:
+    """What changed since the baseline, and why the run ends with a code of its own, a line each."""
+    known = run.reference
+    lines = [f"baseline: {known.note}"] if known.note else []
+    counts = collections.Counter(found.outcome for _, _, found in run.compared)
+    if not known.note or counts.keys() - {"new"}:
+        lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+    for outcome in ("regression", "environment", "noise", "improved"):
+        lines += [
+            f"  {outcome}: {m} of {case}: {found.reason}" for m, case, found in run.compared if found.outcome == outcome
+        ]
+    if known.baseline:
+        gone = sorted(set(known.baseline.cases) - matrix(config).existing)
+        lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
+        lines += [f"  new: {m} of {case}" for m, case, _ in run.compared if (m, case) not in known.baseline.cases]
+    required, done = config.getoption("--require"), config.stash[RECORDS]
+    if done < required:
+        lines.append(f"required: {required} cases, executed {done}")
+    return lines
 
 
 def _shown(path: Path) -> str:

@@ -11,4 +11,4 @@ from results.record import CaseRecord
 
 @pytest.mark.accuracy
 def test_accuracy(case: Case, bench: Any, settle: Callable[[CaseRecord], None]) -> None:
-    settle(bench.session.accuracy(case))
+    settle(bench.beside_history(bench.session.accuracy(case)))

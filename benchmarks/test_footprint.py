@@ -11,4 +11,4 @@ from results.record import CaseRecord
 
 @pytest.mark.footprint
 def test_footprint(case: Case, bench: Any, settle: Callable[[CaseRecord], None]) -> None:
-    settle(bench.session.footprint(case))
+    settle(bench.beside_history(bench.session.footprint(case)))

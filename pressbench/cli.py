@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from results.strict_json import ResultsError
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -20,8 +22,13 @@ app = typer.Typer(
     help="A benchmark suite for Transformer compression.",
 )
 RUNS = Path("results") / "runs"
+BASELINES = Path("baselines") / "accepted"
 USAGE_ERROR = 4
 """As pytest's own: the command was not understood, nothing ran."""
+OTHER_MACHINE = 12
+"""Nothing was compared: there is no result of the same machine to compare with."""
+HEADLINE = {"accuracy": "accuracy", "speed": "speedup", "footprint": "size_ratio"}
+"""Measure -> the number that stands for it where there is room for one."""
 
 
 class What(StrEnum):
@@ -203,6 +210,123 @@ def table(
         typer.echo(render(stored, format), nl=False)
 
 
+@app.command()
+def accept(
+    run: Annotated[str, typer.Argument(help="A run's id or file.")],
+    cases: Annotated[list[str] | None, typer.Argument(help="Cases or patterns such as 'int8-*'; default: all.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reviews the change.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+    baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
+) -> None:
+    """Make a run's results the baseline of its machine. Targets are not touched by it."""
+    from results import baseline as accepted
+    from results.store import now, read_run, resolve_run
+
+    stored = read_run(resolve_run(runs, run))
+    fingerprint, _ = accepted.fingerprint_of(stored)
+    before = accepted.load(baselines, fingerprint) if fingerprint else None
+    after, changes, refused = accepted.propose(stored, before, cases or [], when=now()[:10], reason=reason)
+    console = Console()
+    if changes:
+        console.print(_acceptance(changes))
+    for record, why in refused:
+        console.print(Text(f"not accepted: {record.measure} of {record.case}: {why}", style="dim"))
+    if not changes:
+        console.print("nothing to accept: no result differs from what is accepted")
+    elif dry_run:
+        console.print(f"{len(changes)} results would be accepted; nothing was written")
+    else:
+        path = accepted.save(after, baselines)
+        console.print(Text(f"{len(changes)} results accepted in {path}: commit it, so that the change is reviewed"))
+
+
+def _acceptance(changes: list[Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (("measure", "left"), ("case", "left"), ("accepted", "right"), ("now", "right")):
+        table.add_column(heading, header_style="dim", overflow="fold", justify=justify)  # type: ignore[arg-type]
+    for change in changes:
+        measure, case = change.key
+        name = HEADLINE[measure]
+        old = change.before.value(name) if change.before else None
+        new = change.after.value(name)
+        table.add_row(measure, Text(case), "–" if old is None else f"{old:.4g}", "–" if new is None else f"{new:.4g}")
+    return table
+
+
+@app.command()
+def compare(
+    run: Annotated[str, typer.Argument(help="A run's id or file.")],
+    other: Annotated[str | None, typer.Argument(help="An earlier run; default: the accepted baseline.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+    baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
+) -> None:
+    """What changed in a run. Ends with 1 where something regressed, 12 where the machines differ."""
+    from benchmarks import comparison
+    from results.baseline import differences, fingerprint_of
+    from results.history import History
+    from results.store import read_run, resolve_run
+
+    stored = read_run(resolve_run(runs, run))
+    fingerprint, machine = fingerprint_of(stored)
+    if not fingerprint:
+        raise ResultsError(f"run {stored.header.run} kept no fingerprint and cannot be compared")
+    if other is None:
+        known = comparison.reference(baselines, runs, {"hash": fingerprint, "key": machine}, stored.header.run)
+        against = "the accepted baseline"
+    else:
+        anchor = comparison.as_baseline(read_run(resolve_run(runs, other)))
+        known, against = comparison.Reference(anchor, History({}, ())), other
+        if anchor.fingerprint != fingerprint:
+            differ = "; ".join(differences(machine, anchor.machine)) or "fields that were not kept"
+            print(f"pressbench: not compared, the machines differ in {differ}", file=sys.stderr)
+            raise typer.Exit(OTHER_MACHINE)
+    if known.baseline is None:
+        print(f"pressbench: not compared: {known.note}", file=sys.stderr)
+        raise typer.Exit(OTHER_MACHINE)
+    report = comparison.compare_run(stored, known)
+    if as_json:
+        typer.echo(json.dumps(_report_json(stored.header.run, against, report), indent=2))
+    else:
+        _print_report(Console(), stored.header.run, against, report)
+    if report.regressions:
+        raise typer.Exit(1)
+
+
+def _report_json(run: str, against: str, report: Any) -> dict[str, Any]:
+    return {
+        "run": run,
+        "against": against,
+        "cases": [{"measure": r.measure, "case": r.case, **c.to_json()} for r, c in report.compared],
+        "vanished": [{"measure": measure, "case": case} for measure, case in report.vanished],
+        "new": [{"measure": measure, "case": case} for measure, case in report.appeared],
+    }
+
+
+def _print_report(console: Console, run: str, against: str, report: Any) -> None:
+    console.print(Text(f"{run} against {against}", style="bold"))
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (
+        ("outcome", "left"), ("measure", "left"), ("case", "left"), ("before", "right"), ("now", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, header_style="dim", overflow="fold", justify=justify)  # type: ignore[arg-type]
+    styles = {"regression": "bold red", "suspect": "yellow", "environment": "yellow", "improved": "green"}
+    order = ["regression", "suspect", "environment", "noise", "improved", "unchanged", "new"]
+    for record, found in sorted(report.compared, key=lambda pair: order.index(pair[1].outcome)):
+        before, now = ("–" if v is None else f"{v:.4g}" for v in (found.before, found.now))
+        table.add_row(
+            Text(found.outcome, style=styles.get(found.outcome, "")), record.measure, Text(record.case), before, now
+        )
+    console.print(table)
+    for record, found in report.compared:
+        if found.outcome in ("regression", "suspect", "environment", "improved"):
+            console.print(Text(f"{found.outcome}: {record.measure} of {record.case}: {found.reason}"))
+    for word, names in (("vanished", report.vanished), ("new", report.appeared)):
+        for measure, case in names:
+            console.print(Text(f"{word}: {measure} of {case}"))
+
+
 def main() -> None:
     """Run the program; a user's mistake is one line and exit code 4."""
     try:
@@ -215,9 +339,7 @@ def main() -> None:
 
 
 def _is_for_the_user(error: Exception) -> bool:
-    # By name first: reading results must not import torch only to learn that nothing went wrong.
-    from results.strict_json import ResultsError
-
+    # By name: reading results must not import torch only to learn that nothing went wrong.
     names = {cls.__name__ for cls in type(error).__mro__}
     return isinstance(error, ResultsError) or "PressbenchError" in names
 

@@ -119,6 +119,8 @@ class CaseRecord:
     measure: "accuracy", "speed" or "footprint". workload: the shape timed ("8x128"), None where nothing
     was timed. evidence: raw samples and per-example outcomes; a speed record's has `pairs` (how many) and
     `control` (the best dense control's name). seconds: stage -> seconds. artifact: SHA-256, None without.
+    comparison: against the accepted baseline and earlier runs: `outcome` (regression, improved, unchanged, noise,
+    environment, new) and `reason`. expected: the declared failure that applied: `reason`, `bound`, `expires`.
     """
 
     kind: ClassVar[str] = "case"
@@ -144,6 +146,8 @@ class CaseRecord:
     artifact: str | None = None
     fingerprint: str = ""
     ended: str = ""
+    comparison: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +184,8 @@ class CaseRecord:
             artifact=fields.text_or_none("artifact"),
             fingerprint=fields.text("fingerprint", ""),
             ended=fields.text("ended", ""),
+            comparison=fields.mapping("comparison"),
+            expected=fields.mapping("expected"),
             extra=fields.rest(),
         )
 
