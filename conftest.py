@@ -150,9 +150,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     found: dict[str, int] = collections.Counter()
     for item in items:
         case = item.callspec.params["case"] if isinstance(item, pytest.Function) and _is_case(item) else None
-        if case is not None and case.measure == "accuracy" and case.target.accuracy_drop is not None:
-            if reason := verdicts.resolves(case.model.task.test_examples, case.target.accuracy_drop):
-                found[f"{case.model.name}: {reason}"] += 1
+        margin = case.target.accuracy_drop if case is not None and case.measure == "accuracy" else None
+        if case is not None and margin and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
+            found[f"{case.model.name}: {reason}"] += 1
     return [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 
 

@@ -17,13 +17,14 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.hardware import select
 from benchmarks.zoo import find_model
+from results import baseline
 from results.record import CaseRecord
 from results.store import Run, list_runs, read_run
 
@@ -341,7 +342,74 @@ def afterwards(place: Place, long: Done) -> dict[str, Done]:
     """What can be listed once the long run has failed."""
     _, (_, *again) = missed(long)
     lf = place.command("--model", "vit-digits", *CHOSEN, "--collect-only", "-q", "--lf")
-    return place.batch({"again": [*again, "--collect-only", "-q"], "lf": lf})
+    (path,) = list_runs(place.folder / "long")
+    accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
+    baseline.save(accepted, place.folder / "accepted")
+    key = ("footprint", "int8-openvino-vit-digits-cpu")
+    was = accepted.cases[key]
+    better = {"size_ratio": {"value": 0.9 * float(was.value("size_ratio") or 0), "low": None, "high": None}}
+    cases = {**accepted.cases, key: replace(was, values=better), ("speed", "gone-vit-digits-cpu"): was}
+    baseline.save(replace(accepted, cases=cases), place.folder / "better")
+    (place.folder / "small.toml").write_text("[vit-digits.int8-openvino]\nsize = 0.1\n")
+    declared = '[[expected]]\ncase = "{}"\nmeasure = "footprint"\nreason = "known"\nbound = 0.9\nexpires = {}\n'
+    for name, day in (("declared", "2999-12-31"), ("expired", "2020-01-01")):
+        (place.folder / f"{name}.toml").write_text(declared.format(key[1], day))
+    one = ["--model", "vit-digits", "--compressor", "int8-openvino", "-m", "footprint"]
+
+    def footprint(name: str, accepted: str = "accepted", *more: str) -> list[str]:
+        return place.command(*one, "--baselines", str(place.folder / accepted), *more, results=name)
+
+    small = ["--targets", str(place.folder / "small.toml"), "--expected"]
+    return place.batch(
+        {
+            "again": [*again, "--collect-only", "-q"],
+            "lf": lf,
+            "same": footprint("same"),
+            "regression": footprint("regression", "better", f"--junitxml={place.folder / 'regression.xml'}"),
+            "required": footprint("required", "accepted", "--require", "5"),
+            "declared": footprint("declared", "accepted", *small, str(place.folder / "declared.toml")),
+            "expired": footprint("expired", "accepted", *small, str(place.folder / "expired.toml")),
+            "passes": footprint("passes", "accepted", "--expected", str(place.folder / "declared.toml")),
+        }
+    )
+
+
+def test_a_run_is_compared_with_what_was_accepted(afterwards: dict[str, Done], place: Place) -> None:
+    done = afterwards["same"]
+    assert done.code == 0, done.out
+    assert "compared: 1 unchanged" in done.out
+    (path,) = list_runs(place.folder / "same")
+    assert read_run(path).cases[0].comparison["outcome"] == "unchanged"
+
+
+def test_a_regression_fails_the_test_and_reaches_junit(afterwards: dict[str, Done], place: Place) -> None:
+    done = afterwards["regression"]
+    assert done.code == pytest.ExitCode.TESTS_FAILED
+    assert "regression: footprint of int8-openvino-vit-digits-cpu: size " in done.out
+    assert "vanished: speed of gone-vit-digits-cpu" in done.out
+    (case,) = ElementTree.parse(place.folder / "regression.xml").getroot().iter("testcase")
+    (failure,) = case.iter("failure")
+    assert re.search(
+        r"regression: size [\d.]+ of the dense file, accepted [\d.]+: \+11.11%", failure.get("message", "")
+    )
+    assert "to reproduce: pytest " in failure.get("message", "")
+    (path,) = list_runs(place.folder / "regression")
+    (found,) = read_run(path).cases
+    assert (found.verdict, found.measures["size_ratio"].verdict) == ("fail", "pass")
+
+
+def test_too_few_cases_have_an_exit_code_of_their_own(afterwards: dict[str, Done]) -> None:
+    assert afterwards["required"].code == 10
+    assert "required: 5 cases, executed 1" in afterwards["required"].out
+
+
+def test_a_declared_failure_is_excused_until_its_date(afterwards: dict[str, Done]) -> None:
+    assert afterwards["declared"].code == 0, afterwards["declared"].out
+    assert "1 xfailed" in afterwards["declared"].out
+    assert afterwards["expired"].code == pytest.ExitCode.TESTS_FAILED
+    assert "its declaration as a failure has expired (known, up to 0.9, until 2020-01-01)" in afterwards["expired"].out
+    assert afterwards["passes"].code == 0
+    assert "passes although its failure is declared" in afterwards["passes"].out
 
 
 def test_a_missed_target_says_number_interval_bound_and_how_to_see_it_again(

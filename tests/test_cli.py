@@ -1,0 +1,124 @@
+"""`pressbench accept` and `pressbench compare`: what a reviewer sees, what a script gets, what a mistake says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pressbench import cli
+from results.record import CaseRecord, Measure, RunHeader
+from results.store import RunWriter
+
+PRINT, OTHER = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def store(name: str, fingerprint: str = PRINT, torch: str = "2.13.0", **speedups: float) -> None:
+    machine = {"hash": fingerprint, "key": {"libraries": {"torch": torch}}}
+    with RunWriter(Path("results/runs"), RunHeader(run=name, started="", machine=machine)) as writer:
+        for case, value in speedups.items():
+            measures = {"speedup": Measure(value=value, low=value * 0.98, high=value * 1.02)}
+            who = {"run": name, "case": case, "compressor": case, "model": "m", "hardware": "cpu"}
+            writer.write(CaseRecord(**who, measure="speed", verdict="pass", measures=measures))
+        writer.finish()
+
+
+def pressbench(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["pressbench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+        sys.exit(0)
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def call(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
+    return lambda *arguments: pressbench(monkeypatch, capsys, *arguments)
+
+
+def test_accept_shows_what_changes_and_writes_it(call: Any) -> None:
+    store("one", fast=4.0, slow=1.2)
+    code, out, _ = call("accept", "one", "--dry-run")
+    assert (code, list(Path().glob("baselines/accepted/*"))) == (0, [])
+    assert "2 results would be accepted; nothing was written" in out
+    code, out, _ = call("accept", "one", "--reason", "first")
+    (path,) = Path().glob("baselines/accepted/*.json")
+    assert code == 0
+    assert str(path) in out
+    data = json.loads(path.read_text())
+    assert data["cases"]["speed"]["fast"]["values"]["speedup"]["value"] == 4.0
+    assert data["cases"]["speed"]["fast"]["reason"] == "first"
+    store("two", fast=5.0, slow=1.2)
+    _, out, _ = call("accept", "two", "fast")
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("speed ")]
+    assert row == ["speed", "fast", "4", "5"]
+    assert "nothing to accept" in call("accept", "two", "fast")[1]
+
+
+def test_compare_ends_with_1_where_something_regressed(call: Any) -> None:
+    store("one", fast=4.0, slow=1.2, gone=2.0)
+    store("two", fast=2.0, slow=1.21, came=3.0)
+    call("accept", "one")
+    code, out, _ = call("compare", "two")
+    assert code == 1
+    outcomes = {line.split()[2]: line.split()[0] for line in out.splitlines() if line.split()[1:2] == ["speed"]}
+    assert outcomes == {"fast": "regression", "slow": "unchanged", "came": "new"}
+    assert "vanished: speed of gone" in out
+    assert "new: speed of came" in out
+    assert "-50 %" in out
+    code, out, _ = call("compare", "two", "--json")
+    assert code == 1
+    (fast,) = [case for case in json.loads(out)["cases"] if case["case"] == "fast"]
+    assert (fast["outcome"], fast["before"], fast["now"], fast["against"]) == ("regression", 4.0, 2.0, "one")
+    assert call("compare", "one")[0] == 0
+
+
+def test_compare_with_another_run(call: Any) -> None:
+    store("one", fast=4.0)
+    store("two", fast=2.0)
+    assert call("compare", "two", "one")[0] == 1
+    code, out, _ = call("compare", "one", "two")
+    assert code == 0
+    assert "improved" in out
+
+
+def test_another_machine_is_not_compared_and_the_field_is_named(call: Any) -> None:
+    store("one", fast=4.0)
+    store("elsewhere", OTHER, torch="2.14.0", fast=2.0)
+    for arguments in (("compare", "elsewhere", "one"), ("compare", "elsewhere")):
+        if len(arguments) == 2:
+            call("accept", "one")
+        code, out, err = call(*arguments)
+        assert (code, out) == (cli.OTHER_MACHINE, "")
+        assert "libraries.torch: 2.14.0, not 2.13.0" in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("accept", "oen"), "no run 'oen' in results/runs; nearest: one"),
+        (("accept", "one", "fsat"), "no case 'fsat' in run one"),
+        (("compare", "one", "two"), "no run 'two'"),
+        (("compare", "bare"), "run bare kept no fingerprint"),
+        (("accept", "bare"), "run bare kept no fingerprint"),
+    ],
+)
+def test_a_mistake_is_one_line(call: Any, arguments: tuple[str, ...], told: str) -> None:
+    store("one", fast=4.0)
+    store("bare", fingerprint="", fast=4.0)
+    code, out, err = call(*arguments)
+    assert (code, out) == (cli.USAGE_ERROR, "")
+    assert told in err
+    assert err.count("\n") == 1
