@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def test_compare_ends_with_1_where_something_regressed(call: Any) -> None:
     call("accept", "one")
     code, out, _ = call("compare", "two")
     assert code == 1
-    outcomes = {line.split()[2]: line.split()[0] for line in out.splitlines() if line.split()[1:2] == ["speed"]}
+    rows = [line.split() for line in out.splitlines() if re.match(r"\w+ +speed ", line)]
+    outcomes = {case: outcome for outcome, _, case, *_ in rows}
     assert outcomes == {"fast": "regression", "slow": "unchanged", "came": "new"}
     assert "vanished: speed of gone" in out
     assert "new: speed of came" in out
