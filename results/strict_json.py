@@ -145,6 +145,14 @@ class Fields:
         found = {name: inner.number(name) for name in inner._data}
         return {name: number for name, number in found.items() if number is not None}
 
+    def flag(self, key: str) -> bool:
+        """True or false at `key`."""
+        self._asked.add(key)
+        value = self._data.get(key)
+        if not isinstance(value, bool):
+            raise self.error(key, f"expected true or false, found {_shown(value)}" if key in self._data else "missing")
+        return value
+
     def rest(self) -> dict[str, Any]:
         """The keys that were not asked for."""
         return {key: value for key, value in self._data.items() if key not in self._asked}

@@ -5,11 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.zoo.model import Workload
 from compressors.interface import Hardware, PressbenchError
+
+
+class Timed(Protocol):
+    """What can take its turn in pairs."""
+
+    name: str
+
+    def slot(self) -> float:
+        """Mean seconds of one forward pass in one slot."""
+        ...
 
 
 class Lane:

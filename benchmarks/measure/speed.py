@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.measure.lane import Lane
+from benchmarks.measure.lane import Timed
 from benchmarks.verdicts import SpeedJudgement, SpeedTest, anytime_interval
 from compressors.interface import Progress, no_progress
 
@@ -54,7 +54,7 @@ class Pairs:
 
 
 def measure(
-    dense: Lane, compressed: Lane, control: Lane | None, test: SpeedTest, budget: Budget, *, seed: int,
+    dense: Timed, compressed: Timed, control: Timed | None, test: SpeedTest, budget: Budget, *, seed: int,
     progress: Progress = no_progress,
 ) -> tuple[Pairs, SpeedJudgement]:  # fmt: skip
     """Take pairs until the test has decided, or the budget is spent."""

@@ -16,7 +16,8 @@ from compressors.runtimes.export import to_onnx, to_openvino
 FAMILY = "control"
 
 
-def _bf16_reason(hardware: Hardware) -> str | None:
+def bf16_reason(hardware: Hardware) -> str | None:
+    """Why bf16 would only be emulated there, None where it is native."""
     if hardware.features & {"bf16", "amx", "sm80", "sm86", "sm89", "sm90", "sm100", "sm120"}:
         return None
     return f"{hardware.hardware_class} does not compute bf16 natively"
@@ -52,7 +53,7 @@ class TorchBf16(Compressor):
     effect: ClassVar[Effect] = "kernel"
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return _bf16_reason(hardware)
+        return bf16_reason(hardware)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         return Compressed(model.to(torch.bfloat16))
@@ -112,7 +113,7 @@ class OpenvinoBf16(Compressor):
         return (OpenvinoFp32(), self)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return _cpu_reason(hardware) or _bf16_reason(hardware)
+        return _cpu_reason(hardware) or bf16_reason(hardware)
 
     def compress(self, model: Any, context: Context) -> Compressed:
         return Compressed(model, runtime="openvino", options={"precision": "bf16"})

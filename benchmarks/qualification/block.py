@@ -1,0 +1,88 @@
+"""The model that qualifications time: four Transformer blocks with seeded random weights, in torch.
+
+BERT's blocks, 384 wide as the suite's own text model's are, so that bottlenecks are those of real cases, on 8
+sequences of 32 tokens: 3.6 GFLOP, 20 to 40 ms on two cores of a server. Made in memory in 0.1 s: nothing is
+trained, downloaded or read from disk.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.measure import stages
+from benchmarks.measure.worker import Worker
+from benchmarks.preparation import cpus_of
+from compressors.interface import Hardware, skeleton
+from compressors.runtimes.base import runtime
+
+State = dict[str, Any]
+BATCH, SEQUENCE, VOCABULARY = 8, 32, 512
+CONFIG: dict[str, Any] = {
+    "model_type": "bert",
+    "architectures": ["BertForSequenceClassification"],
+    "vocab_size": VOCABULARY,
+    "hidden_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": SEQUENCE,
+}
+TIMEOUT = 120.0
+
+
+def load_block(state: State, hardware: Hardware, dtype: str) -> None:
+    """Make the model and its input in this worker; the same in every worker."""
+    torch.manual_seed(0)
+    model = skeleton(CONFIG).to(getattr(torch, dtype))
+    state["forward"] = runtime("torch").attach(model, {}, device=hardware.device, threads=hardware.threads)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, SEQUENCE), dtype=np.int64)
+    state["inputs"] = {"input_ids": ids}
+
+
+def slowed_slot(state: State, calls: int, delay: float) -> float:
+    """`stages.slot` with every timed call made longer by the share `delay`, exactly: the delay that must be
+    found. It spins, as real work would; sleeping would free the core and be rounded up by the scheduler."""
+    forward, inputs = state["forward"], state["inputs"]
+    forward(inputs)
+    started = time.perf_counter()
+    for _ in range(calls):
+        began = time.perf_counter()
+        forward(inputs)
+        until = began + (1 + delay) * (time.perf_counter() - began)
+        while time.perf_counter() < until:
+            pass
+    return (time.perf_counter() - started) / calls
+
+
+class BlockLane:
+    """The block in a fresh worker, timed with the slots of every case."""
+
+    def __init__(self, name: str, hardware: Hardware, *, dtype: str = "float32", delay: float = 0.0) -> None:
+        self.name, self.delay = name, delay
+        self.worker = Worker(name, cpus=cpus_of(hardware), threads=hardware.threads)
+        try:
+            self.worker.call(load_block, hardware, dtype, timeout=TIMEOUT)
+            self.calls = int(self.worker.call(stages.calls_per_slot, timeout=TIMEOUT))
+        except BaseException:
+            self.worker.close()
+            raise
+
+    def slot(self) -> float:
+        """Mean seconds of one forward pass in one slot."""
+        if self.delay:
+            return float(self.worker.call(slowed_slot, self.calls, self.delay, timeout=TIMEOUT))
+        return float(self.worker.call(stages.slot, self.calls, timeout=TIMEOUT))
+
+    def close(self) -> None:
+        """End the worker."""
+        self.worker.close()
+
+    def __enter__(self) -> BlockLane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,83 @@
+"""The noise floor: what the suite's own pairs say where there is nothing to find.
+
+A round is a fresh pair of processes with the same model, timed as every case is, with bf16 of the same
+model as the third lane where the hardware computes it, and then both probes. Within a round the scatter of
+pairs shows; between rounds, what a process keeps for its life (placement of memory, for one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.measure import speed
+from benchmarks.measure.probes import BANDWIDTH, MATMUL, probe
+from benchmarks.qualification.block import TIMEOUT, BlockLane
+from benchmarks.qualification.effort import Effort
+from benchmarks.verdicts import SpeedTest
+from compressors.interface import Hardware, Progress
+from compressors.runtimes.controls import bf16_reason
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fresh pair of processes. dense: ln(dense / dense) a pair; bf16: ln(fp32 / bf16) a pair, empty
+    where bf16 is not native. probes: by name. seconds: median of a forward pass in fp32."""
+
+    dense: tuple[float, ...]
+    bf16: tuple[float, ...]
+    probes: Mapping[str, float]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the stored qualification."""
+        return {"dense": self.dense, "bf16": self.bf16, "probes": dict(self.probes), "seconds": self.seconds}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Round | None:
+        """The round as it was stored; None where it is not one."""
+        try:
+            return cls(
+                tuple(map(float, data["dense"])),
+                tuple(map(float, data["bf16"])),
+                {str(name): float(value) for name, value in data["probes"].items()},
+                float(data["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: Progress) -> list[Round]:
+    """Every round of one qualification. Raises WorkerError where a worker fails: then nothing is qualified."""
+    native = bf16_reason(hardware) is None
+    found = []
+    coin = random.Random(seed)
+    for number in range(effort.rounds):
+        progress("dense against dense", number, effort.rounds)
+        with contextlib.ExitStack() as stack:
+            first, second = (stack.enter_context(BlockLane(f"dense {n}", hardware)) for n in (1, 2))
+            other = stack.enter_context(BlockLane("bf16", hardware, dtype="bfloat16")) if native else None
+            test = SpeedTest(None, budget=effort.round.pairs)
+            pairs, _ = speed.measure(first, second, other, test, effort.round, seed=coin.getrandbits(32))
+            probes = second.worker.call(probe, hardware, timeout=TIMEOUT)
+        # fp32 is the lane "compressed" here, hence ln(bf16 / fp32); the ratio of interest is its inverse.
+        bf16 = tuple(-r for r in pairs.log_ratios_to_control())
+        found.append(Round(tuple(pairs.log_ratios()), bf16, probes, statistics.median(pairs.compressed)))
+    return found
+
+
+def control_ratios(rounds: Sequence[Round]) -> dict[str, list[float]]:
+    """ln of each ratio of two things with different bottlenecks, a value a round: fp32 against bf16 of one
+    model, and the matrix product against memory bandwidth."""
+    found: dict[str, list[float]] = {
+        "fp32/bf16": [statistics.median(r.bf16) for r in rounds if r.bf16],
+        "matrix product/bandwidth": [
+            math.log(r.probes[MATMUL] / r.probes[BANDWIDTH]) for r in rounds if {MATMUL, BANDWIDTH} <= r.probes.keys()
+        ],
+    }
+    return {name: values for name, values in found.items() if values}
