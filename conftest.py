@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import contextlib
 import dataclasses
@@ -62,6 +63,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take"
     )
+    group.addoption(
+        "--qualifications",
+        default=str(ROOT / "results" / "qualifications"),
+        metavar="DIR",
+        help="where qualifications of machines are kept",
+    )
+    group.addoption("--no-qualify", action="store_true", help="start no short qualification of the machine")
+    group.addoption(
+        "--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, 0.02 for 2 %%"
+    )
+    group.addoption(
+        "--unqualified-ok",
+        action="store_true",
+        help="judge speed under whatever conditions it was timed; records say so",
+    )
+
+
+def _deviation(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10:
+        raise argparse.ArgumentTypeError(f"a deviation of ln speed-up is at least 0, like 0.02 for 2 %, got {text}")
+    return value
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -187,6 +210,10 @@ class Run:
             tier=config.getoption("--tier"),
             seed=config.getoption("--seed"),
             stage_seconds=config.getoption("--stage-limit"),
+            tau=config.getoption("--tau"),
+            qualifications=Path(config.getoption("--qualifications")),
+            qualify=not config.getoption("--no-qualify"),
+            unqualified_ok=config.getoption("--unqualified-ok"),
         )
         self.session = Session(
             identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
@@ -197,7 +224,9 @@ class Run:
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]
-        options = {name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed")}
+        options = {
+            name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")
+        }
         header = RunHeader(
             run=identity,
             started=now(),
@@ -297,7 +326,8 @@ def _options(config: pytest.Config) -> str:
         for name in ("model", "compressor", "hardware")
         for value in config.getoption(f"--{name}") or []
     ]
-    usual = {"tier": "quick", "targets": str(TARGETS), "seed": 0}
+    usual = {"tier": "quick", "targets": str(TARGETS), "seed": 0, "tau": None}
+    parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok") if config.getoption(f"--{name}")]
     parts += [
         f" --{name} {shlex.quote(str(config.getoption(name)))}"
         for name, value in usual.items()

@@ -40,6 +40,15 @@ class Lanes:
             self._dense[key] = self.open("dense", self._prepared.dense(case.model).artifact, case)
         return self._dense[key]
 
+    def prepare(self, case: Case) -> None:
+        """Make the artifacts that the lanes of this workload need, so that nobody waits for it with the
+        machine locked."""
+        if _key(case) not in self._controls:
+            for control in registry.variants().values():
+                if role(control) == "control":
+                    with contextlib.suppress(PressbenchError, WorkerError):
+                        self._prepared.artifact(control, case.model, case.hardware)
+
     def control(self, case: Case) -> Lane | None:
         """The lane of the fastest dense control for this workload; None where there is none."""
         key = _key(case)

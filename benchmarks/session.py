@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 import traceback
@@ -15,10 +16,12 @@ from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
 from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
+from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Preparation, Unsupported
 from benchmarks.progress import Stages
 from benchmarks.settings import Settings
+from benchmarks.supervision import Supervision
 from benchmarks.verdicts import SpeedTest, Verdict
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError
@@ -41,10 +44,12 @@ class Session:
     def __post_init__(self) -> None:
         self.prepared = Preparation(self.cache, self.settings, self.stage)
         self.lanes = Lanes(self.prepared)
+        self.supervision = Supervision(self.prepared)
 
     def close(self) -> None:
         """End every worker."""
         self.lanes.close()
+        self.supervision.close()
 
     # -- measures --------------------------------------------------------------------------------
 
@@ -165,35 +170,44 @@ class Session:
             assert case.workload is not None
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             settings = self.settings
-            best = self.lanes.control(case)
-            test = SpeedTest(case.speed_target, alpha=ALPHA, tau=settings.tau, budget=settings.budget.pairs)
+            self.lanes.prepare(case)
+            standing = self.supervision.standing(case)
+            test = SpeedTest(case.speed_target, alpha=ALPHA, tau=standing.tau, budget=settings.budget.pairs)
             with self.stage("time", case.id) as report, contextlib.ExitStack() as stack:
+                stack.enter_context(self.supervision.alone(case.hardware, report))
+                best = self.lanes.control(case)
                 reference = self.lanes.dense(case)
                 lane = self.lanes.open(case.compressor_id, artifact, case)
                 stack.callback(lane.close)
                 other = best if best is not None and best.name != case.compressor_id else None
                 try:
-                    pairs, judged = speed.measure(
-                        reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
-                    )
+                    with self.supervision.watched(case, standing) as watched:
+                        pairs, judged = speed.measure(
+                            reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
+                        )
                 except WorkerError:  # whichever of them it was: the next case starts with live ones
                     self.lanes.drop(case)
                     raise
             measures = {"speedup": _measure(judged, case.speed_target)}
+            reason = judged.reason
+            if watched.spoilt:
+                reason = f"{watched.spoilt}; {reason}"
+                measures["speedup"] = dataclasses.replace(
+                    measures["speedup"], verdict=str(Verdict.UNQUALIFIED), reason=reason
+                )
             if other is not None:
                 measures["speedup_vs_control"] = _ratio(*speed.ratio_interval(pairs.log_ratios_to_control(), 2 * ALPHA))
             elif best is not None:
                 measures["speedup_vs_control"] = Measure(value=1.0, reason="this is the best control")
             return {
                 "verdict": measures["speedup"].verdict,
-                "reason": judged.reason,
+                "reason": reason,
                 "measures": measures,
                 "evidence": {
                     "pairs": judged.pairs,
                     "decided_at": judged.decided_at,
                     "alpha": ALPHA,
-                    "tau": settings.tau,
-                    "qualified": False,
+                    **watched.evidence(),
                     "control": best.name if best else None,
                     "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
                     "orders": pairs.orders,
@@ -219,6 +233,8 @@ class Session:
             artifact = found.pop("artifact")
         except Unsupported as error:
             found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}
+        except Occupied as error:
+            found = {"verdict": str(Verdict.UNQUALIFIED), "reason": str(error)}
         except (PressbenchError, ArtifactError) as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
         except WorkerError as error:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.measure.speed import Budget
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked for. tau: the machine's own deviation; 0 until it has been qualified."""
+    """What a run is asked for.
+
+    tau: the machine's own deviation; None: from its latest qualification, 0 without one.
+    qualifications: where these are stored; None: nowhere. qualify: whether a machine without one gets a
+    short one first. unqualified_ok: whether speed is judged under whatever conditions it was timed."""
 
     tier: str = "quick"
     seed: int = 0
     stage_seconds: float = 900.0
     budget: Budget = field(default_factory=Budget)
-    tau: float = 0.0
+    tau: float | None = None
+    qualifications: Path | None = None
+    qualify: bool = False
+    unqualified_ok: bool = False

@@ -136,7 +136,7 @@ class Qualification:
 class History:
     """A machine's qualifications, oldest first. damaged: (line number from 1, why it could not be read)."""
 
-    path: Path
+    path: Path | None = None
     qualifications: tuple[Qualification, ...] = ()
     damaged: tuple[tuple[int, str], ...] = ()
 

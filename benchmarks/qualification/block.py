@@ -17,7 +17,7 @@ from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker
 from benchmarks.preparation import cpus_of
 from compressors.interface import Hardware, skeleton
-from compressors.runtimes.base import runtime
+from compressors.runtimes.torch import TorchRuntime
 
 State = dict[str, Any]
 BATCH, SEQUENCE, VOCABULARY = 8, 32, 512
@@ -38,7 +38,7 @@ def load_block(state: State, hardware: Hardware, dtype: str) -> None:
     """Make the model and its input in this worker; the same in every worker."""
     torch.manual_seed(0)
     model = skeleton(CONFIG).to(getattr(torch, dtype))
-    state["forward"] = runtime("torch").attach(model, {}, device=hardware.device, threads=hardware.threads)
+    state["forward"] = TorchRuntime().attach(model, {}, device=hardware.device, threads=hardware.threads)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, SEQUENCE), dtype=np.int64)
     state["inputs"] = {"input_ids": ids}
 
