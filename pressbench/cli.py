@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from enum import StrEnum
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 RUNS = Path("results") / "runs"
 BASELINES = Path("baselines") / "accepted"
+QUALIFICATIONS = Path("results") / "qualifications"
 USAGE_ERROR = 4
 """As pytest's own: the command was not understood, nothing ran."""
 OTHER_MACHINE = 12
@@ -208,6 +210,34 @@ def table(
         print_terminal(stored, Console())
     else:
         typer.echo(render(stored, format), nl=False)
+
+
+@app.command()
+def qualify(
+    hardware: Annotated[str, typer.Option(help="A device, or a class.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="The short one that runs start by themselves.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    qualifications: Annotated[Path, typer.Option(help="Where they are kept.")] = QUALIFICATIONS,
+    seed: Annotated[int, typer.Option(help="Seed of the order of pairs.")] = 0,
+) -> None:
+    """Is this machine fit to judge speed by? Exit code 0: qualified, 1: not."""
+    from benchmarks.hardware import select
+    from benchmarks.progress import Stages
+    from benchmarks.qualification.qualify import qualify as measure
+    from results.qualification import QualificationStore
+    from results.qualification_table import print_qualification
+
+    device = select(hardware)
+    store = QualificationStore(qualifications)
+    store.check()
+    with Stages()("qualify", f"{device.name}: qualification") as report:
+        say = functools.partial(print, file=sys.stderr)
+        found = measure(device, store, quick=quick, seed=seed, say=say, progress=report)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_qualification(found, store.history(found.fingerprint), Console())
+    raise typer.Exit(0 if found.qualified else 1)
 
 
 @app.command()

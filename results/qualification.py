@@ -161,6 +161,15 @@ class QualificationStore:
         """The file of the machine with that fingerprint."""
         return self.directory / f"{fingerprint[:16]}.jsonl"
 
+    def check(self) -> None:
+        """Raise ResultsError where nothing could be stored: before minutes are spent on measuring it."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{shown(str(self.directory))}: cannot be made: {error.strerror}") from None
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise ResultsError(f"{shown(str(self.directory))}: cannot be written")
+
     def append(self, qualification: Qualification) -> Path:
         """Add one line and wait until it is on disk. Raises ResultsError where the disk refuses."""
         payload = plain(qualification.to_json())

@@ -46,6 +46,7 @@ def qualify(
     say = say or (lambda line: None)
     machine = machine or fingerprint(hardware)
     effort = QUICK if quick else FULL
+    store.check()
     with exclusive(hardware.name, wait=wait, say=say, progress=progress):
         earlier = store.history(machine["hash"])  # read within the lock: who was waited for may have added to it
         started = time.perf_counter()
