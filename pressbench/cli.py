@@ -226,6 +226,7 @@ def qualify(
     from benchmarks.qualification.qualify import qualify as measure
     from results.qualification import QualificationStore
     from results.qualification_table import print_qualification
+    from results.strict_json import plain
 
     device = select(hardware)
     store = QualificationStore(qualifications)
@@ -234,7 +235,7 @@ def qualify(
         say = functools.partial(print, file=sys.stderr)
         found = measure(device, store, quick=quick, seed=seed, say=say, progress=report)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        typer.echo(json.dumps(plain(found.to_json()), indent=2))
     else:
         print_qualification(found, store.history(found.fingerprint), Console())
     raise typer.Exit(0 if found.qualified else 1)

@@ -28,7 +28,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     shutil.copy(ROOT / "pyproject.toml", folder)
     for package in PACKAGES:
-        ignored = shutil.ignore_patterns("__pycache__", "runs")
+        ignored = shutil.ignore_patterns("__pycache__", "runs", "qualifications")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
     return folder
 
@@ -60,7 +60,7 @@ def test_an_import_the_wrong_way_is_seen(copy: Path, module: str, line: str) -> 
 
 
 def test_results_are_read_without_torch() -> None:
-    modules = "results.store, results.table, results.export"
+    modules = "results.store, results.table, results.export, results.qualification, results.qualification_table"
     ask = f"import sys, {modules}; print(*(m in sys.modules for m in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["False", "False"], done.stderr

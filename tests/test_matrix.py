@@ -111,7 +111,9 @@ class Place:
         """What follows `pytest`."""
         own = ["-o", f"cache_dir={self.folder / 'pytest'}", "-p", "no:xdist", "-p", "no:hypothesispytest"]
         places = ["--cache", self.cache, "--results", self.folder / results, "--targets", self.targets]
-        return [target, *own, *map(str, places), *options]
+        # No test waits for a qualification, nor depends on what else this machine does.
+        machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
+        return [target, *own, *map(str, places), *machine, *options]
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Python with the plugins installed, in a process group of its own, as a shell would start it."""
@@ -426,6 +428,16 @@ def test_a_missed_target_says_number_interval_bound_and_how_to_see_it_again(
     assert command[0] == "benchmarks/test_speed.py::test_speed[int8-openvino-vit-digits-cpu]"
     assert command[command.index("--targets") + 1] == str(place.targets)
     assert afterwards["again"].ids == [command[0]]
+
+
+def test_a_speed_record_says_where_tau_came_from_and_how_the_machine_was(place: Place, stored: Run) -> None:
+    evidence = record(stored, "speed", "int8-openvino").evidence
+    assert (evidence["tau"], evidence["tau_source"]) == (0.0, "option --tau")
+    assert (evidence["qualified"], evidence["unqualified_ok"]) == (False, True)
+    conditions = evidence["conditions"]
+    assert len(conditions["probes"]) == 2 and all(value > 0 for p in conditions["probes"] for value in p.values())
+    assert evidence["contended"] == bool(conditions["faults"])
+    assert not (place.folder / "qualifications").exists()
 
 
 def test_a_method_that_does_nothing_is_found_out(long: Done, stored: Run) -> None:

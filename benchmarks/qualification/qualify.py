@@ -14,7 +14,7 @@ from benchmarks.measure.conditions import medians
 from benchmarks.measure.exclusive import WAIT_SECONDS, exclusive
 from benchmarks.measure.probes import array_bytes
 from benchmarks.measure.watch import Watch, frequencies
-from benchmarks.measure.worker import Worker
+from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation import cpus_of
 from benchmarks.qualification import block
 from benchmarks.qualification.ceilings import ceilings
@@ -23,7 +23,7 @@ from benchmarks.qualification.delay import DELAY, inject
 from benchmarks.qualification.effort import FULL, QUICK
 from benchmarks.qualification.noise import Round, measure_rounds
 from benchmarks.qualification.spread import HISTORY, spread
-from compressors.interface import Hardware, Progress, no_progress
+from compressors.interface import Hardware, PressbenchError, Progress, no_progress
 from results.qualification import History, Qualification, QualificationStore
 from results.store import new_run_id, now
 
@@ -41,8 +41,8 @@ def qualify(
 ) -> Qualification:
     """Qualify `hardware` and store what was found. machine: its fingerprint, where it is known already.
 
-    Holds the device's lock. Raises Occupied where somebody else does not let go of it, WorkerError where
-    the model cannot be timed, ResultsError where nothing can be stored: that, before anything is timed."""
+    Holds the device's lock. Raises Occupied where somebody else does not let go of it, PressbenchError
+    where the model cannot be timed, ResultsError where nothing can be stored: that, before anything is timed."""
     say = say or (lambda line: None)
     machine = machine or fingerprint(hardware)
     effort = QUICK if quick else FULL
@@ -51,11 +51,14 @@ def qualify(
         earlier = store.history(machine["hash"])  # read within the lock: who was waited for may have added to it
         started = time.perf_counter()
         watch = Watch(hardware, cpus_of(hardware))
-        rounds = measure_rounds(hardware, effort, seed=seed, progress=progress)
-        progress(f"injected delay of {DELAY:.0%}", effort.rounds, effort.rounds)
-        delay = inject(hardware, effort.delay, seed=seed, progress=no_progress)
-        window = watch.stop()
-        reached = _ceilings(hardware) if effort.ceilings else {}
+        try:
+            rounds = measure_rounds(hardware, effort, seed=seed, progress=progress)
+            progress(f"injected delay of {DELAY:.0%}", effort.rounds, effort.rounds)
+            delay = inject(hardware, effort.delay, seed=seed, progress=no_progress)
+            window = watch.stop()
+            reached = _ceilings(hardware) if effort.ceilings else {}
+        except WorkerError as error:
+            raise PressbenchError(f"{hardware.name} cannot be qualified: {error}") from None
     found = spread(rounds, stored_rounds(earlier))
     judged = criteria(hardware, rounds, found, delay, window)
     qualification = Qualification(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import supervision
 from benchmarks.cache import Cache
 from benchmarks.cases import Case
 from benchmarks.measure import stages
+from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.speed import Budget
+from benchmarks.measure.watch import Watch, Window
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Unsupported
 from benchmarks.progress import Stages
@@ -24,9 +28,18 @@ from benchmarks.targets import Target
 from benchmarks.zoo import find_model
 from compressors import registry
 from compressors.interface import Hardware, PressbenchError
+from results.qualification import Qualification, QualificationStore
 from results.record import CaseRecord
+from results.store import new_run_id, now
 
 CPU = Hardware("cpu", "cpu-vnni", threads=1)
+
+
+def planted(fingerprint: str, **found: Any) -> Qualification:
+    deviations = {"tau": 0.0, "tau_placement": 0.0, "tau_contention": 0.0, "qualified": False} | found
+    return Qualification(
+        id=new_run_id(), ended=now(), fingerprint=fingerprint, hardware="cpu", hardware_class="cpu-vnni", **deviations
+    )
 
 
 class FakeLane:
@@ -67,6 +80,8 @@ def lanes(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[FakeLane]:
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=artifact))
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: artifact)
     monkeypatch.setattr(session.lanes, "open", lane)
+    monkeypatch.setattr(session.supervision, "_probe", lambda *_: {"bandwidth_gb_s": 20.0})
+    monkeypatch.setattr(Watch, "stop", lambda _: Window(1.0, 0.0, 0.0, 0))
     return opened
 
 
@@ -92,6 +107,86 @@ def test_the_dense_model_is_loaded_once_for_all_cases(session: Session, lanes: l
         for lane in lanes:
             lane.dies_at = None
     assert [lane.name for lane in lanes].count("dense") == 1
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+
+def judged(session: Session, target: float = 0.5) -> CaseRecord:
+    """A case with a target, dense against dense: its speed-up is 1."""
+    model = find_model("vit-digits")
+    speeds = Target(speed={CPU.hardware_class: target})
+    build = registry.variants()["int8-openvino"]
+    return session.speed(Case("speed", "int8-openvino", build, model, CPU, model.workloads[0], speeds))
+
+
+def with_settings(session: Session, **changes: Any) -> None:
+    session.prepared.settings = dataclasses.replace(session.settings, **changes)
+
+
+@pytest.mark.parametrize(("accepted", "verdict"), [(False, "unqualified"), (True, "pass")])
+def test_a_contended_case_is_unqualified_unless_that_is_accepted(
+    session: Session, lanes: list[FakeLane], monkeypatch: pytest.MonkeyPatch, accepted: bool, verdict: str
+) -> None:
+    monkeypatch.setattr(Watch, "stop", lambda _: Window(1.0, 0.31, 0.0, 0))
+    with_settings(session, unqualified_ok=accepted)
+    record = judged(session)
+    assert record.verdict == record.measures["speedup"].verdict == verdict
+    assert record.reason.startswith("contended: steal time 31% (at most 10%); speed-up 1x") != accepted
+    assert record.evidence["contended"] is True
+    assert record.evidence["unqualified_ok"] is accepted
+    assert record.measures["speedup"].value == pytest.approx(1.0), "the number is kept"
+
+
+def test_a_machine_in_use_is_unqualified_and_says_by_whom(
+    session: Session, lanes: list[FakeLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def occupied(*_: Any) -> None:
+        raise Occupied("cpu is being timed by process 7 (ann, pytest benchmarks, since today); gave up after 900 s")
+
+    monkeypatch.setattr(session.supervision, "alone", occupied)
+    record = judged(session)
+    assert record.verdict == "unqualified"
+    assert "process 7 (ann, pytest benchmarks, since today)" in record.reason
+
+
+def test_without_a_qualification_records_say_so(session: Session, lanes: list[FakeLane]) -> None:
+    evidence = judged(session).evidence
+    assert (evidence["tau"], evidence["qualified"]) == (0.0, False)
+    assert evidence["tau_source"] == "none: the machine is not qualified"
+
+
+def test_tau_by_option_widens_the_bound_and_is_named(session: Session, lanes: list[FakeLane]) -> None:
+    with_settings(session, tau=0.1)
+    wide, narrow = judged(session, 0.5), judged(session, 0.95)
+    assert wide.verdict == "pass"
+    assert narrow.verdict == "inconclusive"
+    assert "widened to 0.7528 to 1.199x by machine noise of 10.00%" in narrow.reason
+    assert "clears the target but not the machine's noise" in narrow.reason
+    assert (wide.evidence["tau"], wide.evidence["tau_source"]) == (0.1, "option --tau")
+
+
+def test_a_machine_never_qualified_is_qualified_once_and_only_for_a_target(
+    session: Session, lanes: list[FakeLane], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def short(hardware: Hardware, store: QualificationStore, **options: Any) -> None:
+        assert options["quick"]
+        done.append(hardware.name)
+        store.append(planted(session.prepared.fingerprint(hardware)["hash"], tau=0.02, qualified=True))
+
+    monkeypatch.setattr(supervision, "qualify", short)
+    with_settings(session, qualify=True, qualifications=tmp_path / "q")
+    assert speed(session, "distil-layers").evidence["qualification"] is None
+    assert done == []
+    for _ in range(2):
+        for lane in lanes:  # nobody dies
+            lane.dies_at = None
+        evidence = judged(session).evidence
+        assert (evidence["tau"], evidence["qualified"]) == (0.02, True)
+        assert evidence["tau_source"] == f"qualification {evidence['qualification']}"
+    assert done == ["cpu"]
 
 
 def test_what_failed_once_is_not_tried_again(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
