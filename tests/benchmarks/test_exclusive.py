@@ -92,7 +92,7 @@ def test_every_user_may_lock(folder: Path) -> None:
 
 def test_a_lock_that_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESSBENCH_LOCKS", f"{os.devnull}/x")
-    with pytest.raises(PressbenchError, match="cannot lock cpu for timing: .*set PRESSBENCH_LOCKS"):
+    with pytest.raises(PressbenchError, match=r"cannot lock cpu for timing: .*set PRESSBENCH_LOCKS"):
         with exclusive("cpu"):
             pytest.fail("it was not locked")
 

@@ -112,7 +112,7 @@ def test_the_latest_is_by_time_and_not_older_than_a_day(store: QualificationStor
 def test_a_folder_that_cannot_be_written_is_one_line() -> None:
     store = QualificationStore(Path(os.devnull) / "x")
     for use in (store.check, lambda: store.append(planted())):
-        with pytest.raises(ResultsError, match="/dev/null/x.*: cannot be (made|written): Not a directory"):
+        with pytest.raises(ResultsError, match=r"/dev/null/x.*: cannot be (made|written): Not a directory"):
             use()
 
 
