@@ -246,7 +246,7 @@ class Run:
         it a failure, whatever its target says. again: measures it once more in fresh processes."""
         from benchmarks.comparison import REGRESSION, compare
 
-        found = compare(record, self.reference, self.session.settings.tau, again)
+        found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), again)
         if found is None:
             return record
         self.compared.append((record.measure, record.case, found))

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.measure.conditions import Conditions, faults, out_of_range
-from benchmarks.measure.exclusive import exclusive
+from benchmarks.measure.exclusive import WAIT_AGAIN_SECONDS, WAIT_SECONDS, Occupied, exclusive
 from benchmarks.measure.probes import probe
 from benchmarks.measure.watch import Watch
 from benchmarks.measure.worker import Worker
@@ -51,7 +51,7 @@ class Watched:
             "qualification": self.standing.qualification,
             "contended": bool(self.faults),
             "unqualified_ok": self.accepted,
-            "conditions": self.conditions.to_json() if self.conditions else None,
+            "conditions": self.conditions.to_json() if self.conditions else {},
         }
 
 
@@ -62,6 +62,7 @@ class Supervision:
         self._prepared = prepared
         self._probes: dict[str, Worker] = {}
         self._standings: dict[str, Standing] = {}
+        self._patience = WAIT_SECONDS
 
     def standing(self, case: Case) -> Standing:
         """The machine's standing. Where it has none, the first case with a target starts a short
@@ -76,18 +77,33 @@ class Supervision:
         wanted = settings.qualify and settings.tau is None and case.speed_target is not None
         if store and found.qualification is None and wanted:
             with self._prepared.stage("qualify", f"{hardware.name}: short qualification of this machine") as report:
-                qualify(
-                    hardware, store, quick=True, seed=settings.seed, machine=machine,
-                    say=self._prepared.cache.say, progress=report,
-                )  # fmt: skip
+                with self._impatient():
+                    qualify(
+                        hardware, store, quick=True, seed=settings.seed, machine=machine, wait=self._patience,
+                        say=self._prepared.cache.say, progress=report,
+                    )  # fmt: skip
             found = standing(store.history(machine["hash"]))
         if found.qualification is not None or settings.tau is not None:
             self._standings[hardware.name] = found  # else a later case, with a target, may bring one
         return found
 
-    def alone(self, hardware: Hardware, report: Progress) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def alone(self, hardware: Hardware, report: Progress) -> Iterator[None]:
         """Hold the device's lock. Raises Occupied."""
-        return exclusive(hardware.name, say=self._prepared.cache.say, progress=report)
+        with (
+            self._impatient(),
+            exclusive(hardware.name, wait=self._patience, say=self._prepared.cache.say, progress=report),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def _impatient(self) -> Iterator[None]:
+        """Who waited in vain once does not wait as long for every case that follows."""
+        try:
+            yield
+        except Occupied:
+            self._patience = WAIT_AGAIN_SECONDS
+            raise
 
     @contextlib.contextmanager
     def watched(self, case: Case, given: Standing) -> Iterator[Watched]:

@@ -36,12 +36,14 @@ class Conditions:
     reference: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """For a record's evidence."""
+        """For a record's evidence. qualified: whether it may be used as history, accepted or not."""
+        found = faults(self)
         return {
+            "qualified": not found,
+            "faults": found,
             **dataclasses.asdict(self.window),
             "probes": [dict(p) for p in self.probes],
             "reference": dict(self.reference),
-            "faults": faults(self),
         }
 
 

@@ -28,6 +28,9 @@ WAIT_SECONDS = 900.0
 """How long to wait for another measurement: its holder lets go between two cases, which take about a minute
 at most, and after a qualification, which takes two."""
 
+WAIT_AGAIN_SECONDS = 30.0
+"""How long, once that was in vain: for each of the cases that follow."""
+
 
 class Occupied(PressbenchError):
     """Somebody else is timing on this device, and did not stop in time: who, in one line."""
