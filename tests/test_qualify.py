@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pressbench.cli import main
 from results.qualification import QualificationStore
 from results.strict_json import plain
 
@@ -44,8 +45,12 @@ def test_a_real_quick_qualification_is_stored_as_it_is_told(tmp_path: Path) -> N
         (("--qualifications", f"{os.devnull}/x"), f"pressbench: {os.devnull}/x: cannot be made: Not a directory"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_4(options: tuple[str, ...], told: str) -> None:
-    done = run(*options)
-    assert done.returncode == 4
-    assert done.stderr.startswith(told)
-    assert len(done.stderr.splitlines()) == 1
+def test_a_mistake_is_one_line_and_exit_code_4(
+    options: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pressbench", "qualify", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)

@@ -7,7 +7,10 @@ trained, downloaded or read from disk.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -59,17 +62,21 @@ def slowed_slot(state: State, calls: int, delay: float) -> float:
 
 
 class BlockLane:
-    """The block in a fresh worker, timed with the slots of every case."""
+    """The block in a fresh worker, timed with the slots of every case. Made by `open_lanes`."""
 
     def __init__(self, name: str, hardware: Hardware, *, dtype: str = "float32", delay: float = 0.0) -> None:
         self.name, self.delay = name, delay
         self.worker = Worker(name, cpus=cpus_of(hardware), threads=hardware.threads)
         try:
             self.worker.call(load_block, hardware, dtype, timeout=TIMEOUT)
-            self.calls = int(self.worker.call(stages.calls_per_slot, timeout=TIMEOUT))
+            self.calls = 1
         except BaseException:
             self.worker.close()
             raise
+
+    def set_calls(self) -> None:
+        """Find out how many calls a slot takes; alone, or it would measure the others too."""
+        self.calls = int(self.worker.call(stages.calls_per_slot, timeout=TIMEOUT))
 
     def slot(self) -> float:
         """Mean seconds of one forward pass in one slot."""
@@ -81,8 +88,24 @@ class BlockLane:
         """End the worker."""
         self.worker.close()
 
-    def __enter__(self) -> BlockLane:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+@contextlib.contextmanager
+def open_lanes(*makers: Callable[[], BlockLane]) -> Iterator[list[BlockLane]]:
+    """Lanes in fresh workers, loaded beside each other, since that takes as long as timing them; closed at
+    the end. Raises WorkerError where one of them fails, and leaves none behind."""
+    with contextlib.ExitStack() as stack:
+        with ThreadPoolExecutor(len(makers)) as pool:
+            waiting = [pool.submit(maker) for maker in makers]
+        lanes = []
+        failed: BaseException | None = None
+        for one in waiting:
+            if error := one.exception():
+                failed = error
+            else:
+                lanes.append(one.result())
+                stack.callback(lanes[-1].close)
+        if failed:
+            raise failed
+        for lane in lanes:
+            lane.set_calls()
+        yield lanes

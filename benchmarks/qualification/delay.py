@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.measure import speed
 from benchmarks.measure.speed import Budget
-from benchmarks.qualification.block import BlockLane
+from benchmarks.qualification.block import BlockLane, open_lanes
 from benchmarks.verdicts import SpeedTest, Verdict
 from compressors.interface import Hardware, Progress
 
@@ -38,7 +39,8 @@ class Delay:
 def inject(hardware: Hardware, budget: Budget, *, seed: int, progress: Progress) -> Delay:
     """Time a plain worker against a slowed one."""
     test = SpeedTest(TARGET, alpha=ALPHA, budget=budget.pairs)
-    with BlockLane("plain", hardware) as plain, BlockLane("slowed", hardware, delay=DELAY) as slowed:
+    makers = (partial(BlockLane, "plain", hardware), partial(BlockLane, "slowed", hardware, delay=DELAY))
+    with open_lanes(*makers) as (plain, slowed):
         speed.measure(plain, slowed, None, test, budget, seed=seed, progress=progress)
     return judge(test)
 

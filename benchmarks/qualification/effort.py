@@ -10,19 +10,22 @@ from benchmarks.measure.speed import Budget
 @dataclass(frozen=True)
 class Effort:
     """rounds: fresh pairs of processes. round: slot pairs in each. delay: at most, to find the delay.
-    ceilings: whether they are measured."""
+    ceilings: whether they are measured. fresh_control: whether bf16 starts anew in every round."""
 
     rounds: int
     round: Budget
     delay: Budget
     ceilings: bool
+    fresh_control: bool
 
 
 def _exactly(pairs: int, seconds: float) -> Budget:
     return Budget(pairs=pairs, at_least=pairs, seconds=seconds, linger=seconds, fewest=1)
 
 
-FULL = Effort(rounds=8, round=_exactly(25, 20.0), delay=Budget(200, 30.0, 9, 0.0, 9), ceilings=True)
+FULL = Effort(8, _exactly(25, 20.0), Budget(200, 30.0, 9, 0.0, 9), ceilings=True, fresh_control=True)
 """200 pairs of dense against dense: about a minute on two quiet cores."""
-QUICK = Effort(rounds=5, round=_exactly(10, 2.0), delay=Budget(100, 6.0, 9, 0.0, 9), ceilings=False)
+QUICK = Effort(
+    rounds=5, round=_exactly(10, 1.5), delay=Budget(100, 5.0, 9, 0.0, 9), ceilings=False, fresh_control=False
+)
 """50 pairs; the limits in seconds keep it below 30 s where the machine is busy."""

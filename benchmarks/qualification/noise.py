@@ -13,12 +13,13 @@ import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.measure import speed
 from benchmarks.measure.conditions import medians
 from benchmarks.measure.probes import BANDWIDTH, MATMUL, probe
-from benchmarks.qualification.block import TIMEOUT, BlockLane
+from benchmarks.qualification.block import TIMEOUT, BlockLane, open_lanes
 from benchmarks.qualification.effort import Effort
 from benchmarks.verdicts import SpeedTest
 from compressors.interface import Hardware, Progress
@@ -61,22 +62,31 @@ class Round:
 
 def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: Progress) -> list[Round]:
     """Every round of one qualification. Raises WorkerError where a worker fails: then nothing is qualified."""
-    native = bf16_reason(hardware) is None
     found = []
     coin = random.Random(seed)
-    for number in range(effort.rounds):
-        progress("dense against dense", number, effort.rounds)
-        with contextlib.ExitStack() as stack:
-            first, second = (stack.enter_context(BlockLane(f"dense {n}", hardware)) for n in (1, 2))
-            other = stack.enter_context(BlockLane("bf16", hardware, dtype="bfloat16")) if native else None
-            test = SpeedTest(None, budget=effort.round.pairs)
-            samples = [second.worker.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
-            pairs, _ = speed.measure(first, second, other, test, effort.round, seed=coin.getrandbits(32))
-            samples += [second.worker.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
-        # fp32 is the lane "compressed" here, hence ln(bf16 / fp32); the ratio of interest is its inverse.
-        bf16 = tuple(-r for r in pairs.log_ratios_to_control())
-        found.append(Round(tuple(pairs.log_ratios()), bf16, medians(samples), statistics.median(pairs.compressed)))
+    dense = [partial(BlockLane, f"dense {n}", hardware) for n in (1, 2)]
+    control = [partial(BlockLane, "bf16", hardware, dtype="bfloat16")] if bf16_reason(hardware) is None else []
+    with contextlib.ExitStack() as kept:
+        # In the quick one bf16 stays for all rounds, and the side against it is fresh: a third less to load.
+        others = [] if effort.fresh_control or not control else kept.enter_context(open_lanes(*control))
+        for number in range(effort.rounds):
+            progress("dense against dense", number, effort.rounds)
+            with open_lanes(*dense, *(control if effort.fresh_control else ())) as (first, second, *fresh):
+                other = next(iter(fresh or others), None)
+                found.append(_round(hardware, effort, first, second, other, coin.getrandbits(32)))
     return found
+
+
+def _round(
+    hardware: Hardware, effort: Effort, first: BlockLane, second: BlockLane, other: BlockLane | None, seed: int
+) -> Round:
+    test = SpeedTest(None, budget=effort.round.pairs)
+    samples = [second.worker.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
+    pairs, _ = speed.measure(first, second, other, test, effort.round, seed=seed)
+    samples += [second.worker.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
+    # fp32 is the lane "compressed" here, hence ln(bf16 / fp32); the ratio of interest is its inverse.
+    bf16 = tuple(-r for r in pairs.log_ratios_to_control())
+    return Round(tuple(pairs.log_ratios()), bf16, medians(samples), statistics.median(pairs.compressed))
 
 
 def control_ratios(rounds: Sequence[Round]) -> dict[str, list[float]]:

@@ -41,7 +41,10 @@ def other(folder: Path) -> Iterator[subprocess.Popen[str]]:
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.communicate()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
 
 
 def test_who_waits_is_told_who_holds_it_and_gives_up_in_time(other: subprocess.Popen[str]) -> None:

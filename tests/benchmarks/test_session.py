@@ -158,7 +158,10 @@ def test_without_a_qualification_records_say_so(session: Session, lanes: list[Fa
 
 def test_tau_by_option_widens_the_bound_and_is_named(session: Session, lanes: list[FakeLane]) -> None:
     with_settings(session, tau=0.1)
-    wide, narrow = judged(session, 0.5), judged(session, 0.95)
+    wide = judged(session, 0.5)
+    for lane in lanes:  # nobody dies
+        lane.dies_at = None
+    narrow = judged(session, 0.95)
     assert wide.verdict == "pass"
     assert narrow.verdict == "inconclusive"
     assert "widened to 0.7528 to 1.199x by machine noise of 10.00%" in narrow.reason
