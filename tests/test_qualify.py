@@ -29,7 +29,7 @@ def test_a_real_quick_qualification_is_stored_as_it_is_told(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
     assert found["quick"] is True
     assert found["tau"] == max(found["tau_placement"], found["tau_contention"])
-    assert len(found["rounds"]) == 5
+    assert 3 <= len(found["rounds"]) <= 5  # fewer where the machine is too busy
     assert all(value > 0 for value in found["probes"].values())
     names = [criterion["name"] for criterion in found["criteria"]]
     assert len(names) == len(set(names)) >= 9

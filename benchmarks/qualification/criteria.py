@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure.watch import Window
 from benchmarks.qualification.delay import DELAY, Delay, found_in
+from benchmarks.qualification.effort import WANTED
 from benchmarks.qualification.noise import Round
 from benchmarks.qualification.spread import Spread
 from benchmarks.verdicts import anytime_interval
@@ -32,6 +33,14 @@ def criteria(
     false_alarm = found_in(pooled)
     taken = f"in {delay.pairs} pairs"
     found = [
+        Criterion(
+            name="fresh pairs of processes",
+            found=f"{len(rounds)}, {len(pooled)} pairs of slots",
+            bound=f"at least {WANTED}",
+            outcome=_outcome(len(rounds) >= WANTED),
+            value=len(rounds),
+            limit=WANTED,
+        ),
         Criterion(
             name="dense against dense contains 1",
             found=f"[{low:.4f}, {high:.4f}]",

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from benchmarks.measure.speed import Budget
 
+FEWEST = 3
+"""Rounds below which there is no deviation to speak of."""
+WANTED = 5
+"""Rounds that a qualified machine has."""
+
 
 @dataclass(frozen=True)
 class Effort:
-    """rounds: fresh pairs of processes. round: slot pairs in each. delay: at most, to find the delay.
+    """rounds: fresh pairs of processes; once `seconds` are spent no further one begins, but for the first
+    FEWEST. round: slot pairs in each. delay: at most, to find the delay.
     ceilings: whether they are measured. fresh_control: whether bf16 starts anew in every round."""
 
     rounds: int
@@ -17,13 +23,14 @@ class Effort:
     delay: Budget
     ceilings: bool
     fresh_control: bool
+    seconds: float
 
 
 def _exactly(pairs: int, seconds: float) -> Budget:
     return Budget(pairs=pairs, at_least=pairs, seconds=seconds, linger=seconds, fewest=1)
 
 
-FULL = Effort(8, _exactly(25, 20.0), Budget(200, 30.0, 9, 0.0, 9), ceilings=True, fresh_control=True)
+FULL = Effort(8, _exactly(25, 20.0), Budget(200, 30.0, 9, 0.0, 9), ceilings=True, fresh_control=True, seconds=240.0)
 """200 pairs of dense against dense: about a minute on two quiet cores."""
 QUICK = Effort(
     rounds=5, round=_exactly(10, 1.5), delay=Budget(100, 5.0, 9, 0.0, 9), ceilings=False, fresh_control=False

@@ -11,6 +11,7 @@ import contextlib
 import math
 import random
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from benchmarks.measure import speed
 from benchmarks.measure.conditions import medians
 from benchmarks.measure.probes import BANDWIDTH, MATMUL, probe
 from benchmarks.qualification.block import TIMEOUT, BlockLane, open_lanes
-from benchmarks.qualification.effort import Effort
+from benchmarks.qualification.effort import FEWEST, Effort
 from benchmarks.verdicts import SpeedTest
 from compressors.interface import Hardware, Progress
 from compressors.runtimes.controls import bf16_reason
@@ -64,12 +65,15 @@ def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: P
     """Every round of one qualification. Raises WorkerError where a worker fails: then nothing is qualified."""
     found = []
     coin = random.Random(seed)
+    started = time.perf_counter()
     dense = [partial(BlockLane, f"dense {n}", hardware) for n in (1, 2)]
     control = [partial(BlockLane, "bf16", hardware, dtype="bfloat16")] if bf16_reason(hardware) is None else []
     with contextlib.ExitStack() as kept:
         # In the quick one bf16 stays for all rounds, and the side against it is fresh: a third less to load.
         others = [] if effort.fresh_control or not control else kept.enter_context(open_lanes(*control))
         for number in range(effort.rounds):
+            if number >= FEWEST and time.perf_counter() - started > effort.seconds:
+                break  # a busy machine; that there are too few is a criterion
             progress("dense against dense", number, effort.rounds)
             with open_lanes(*dense, *(control if effort.fresh_control else ())) as (first, second, *fresh):
                 other = next(iter(fresh or others), None)

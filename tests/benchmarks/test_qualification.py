@@ -130,12 +130,13 @@ def test_each_criterion_is_missed_by_what_it_is_about() -> None:
     assert "tau of contention" in missed([planted(n, bf16=0.1 * n) for n in range(8)])
     assert "tau of placement" in missed([planted(n, shift=0.1 * (n % 2)) for n in range(8)])
     assert "half-width of that interval" in missed([planted(n, noise=0.3) for n in range(8)])
+    assert missed(GOOD[:4]) == {"fresh pairs of processes"}
     slow = missed([planted(n, shift=-0.06) for n in range(8)])
     assert slow == {"dense against dense contains 1", "delay found where there is none"}
 
 
 def test_too_few_pairs_decide_nothing_and_are_not_qualified() -> None:
-    assert "half-width of that interval" in missed([planted(1, pairs=2)] * 2)
+    assert "half-width of that interval" in missed([planted(1, pairs=1)] * 5)
 
 
 # -- standing --------------------------------------------------------------------------------------
