@@ -50,6 +50,8 @@ def payload(**changes: Any) -> dict[str, Any]:
         "artifact": "9f86d081",
         "fingerprint": "60303ae2",
         "ended": "2026-11-21T22:16:04+00:00",
+        "comparison": {"outcome": "unchanged", "against": "20261120T221530Z-0001"},
+        "expected": {},
     }
     return record | changes
 
