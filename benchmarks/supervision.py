@@ -78,11 +78,11 @@ class Supervision:
         if store and found.qualification is None and wanted:
             with self._prepared.stage("qualify", f"{hardware.name}: short qualification of this machine") as report:
                 with self._impatient():
-                    qualify(
+                    made = qualify(
                         hardware, store, quick=True, seed=settings.seed, machine=machine, wait=self._patience,
                         say=self._prepared.cache.say, progress=report,
                     )  # fmt: skip
-            found = standing(store.history(machine["hash"]))
+            found = standing(store.history(machine["hash"]), own=made.id)
         if found.qualification is not None or settings.tau is not None:
             self._standings[hardware.name] = found  # else a later case, with a target, may bring one
         return found

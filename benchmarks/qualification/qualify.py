@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.cache import versions
 from benchmarks.fingerprint import fingerprint
-from benchmarks.measure.conditions import medians
+from benchmarks.measure.conditions import Conditions, faults, medians
 from benchmarks.measure.exclusive import WAIT_SECONDS, exclusive
 from benchmarks.measure.probes import array_bytes
-from benchmarks.measure.watch import Watch, frequencies
+from benchmarks.measure.watch import Watch, Window, frequencies
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation import cpus_of
 from benchmarks.qualification import block
@@ -98,9 +98,17 @@ def qualify(
 
 
 def stored_rounds(history: History) -> list[Round]:
-    """The rounds of a machine's latest qualifications."""
-    stored = [r for q in history.qualifications[-HISTORY:] for r in q.rounds]
+    """The rounds of a machine's latest qualifications, those taken under load by others left out: what is
+    asked is how the machine is, and a case under such load gets no verdict."""
+    stored = [r for q in [q for q in history.qualifications if not contended(q)][-HISTORY:] for r in q.rounds]
     return [r for r in map(Round.from_json, stored) if r is not None]
+
+
+def contended(qualification: Qualification) -> bool:
+    """Whether it was taken under conditions in which no case would have been judged."""
+    seen = qualification.noted.get("window", {})
+    steal, foreign = (value if isinstance(value := seen.get(k), int | float) else None for k in ("steal", "foreign"))
+    return bool(faults(Conditions(Window(0.0, steal, foreign, None))))
 
 
 def _ceilings(hardware: Hardware) -> dict[str, float | None]:

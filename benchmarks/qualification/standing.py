@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from benchmarks.measure.conditions import medians
-from benchmarks.qualification.qualify import stored_rounds
+from benchmarks.qualification.qualify import contended, stored_rounds
 from results.qualification import History
 
 VALID = timedelta(days=1)
@@ -26,12 +27,16 @@ class Standing:
     reference: Mapping[str, float] = field(default_factory=dict)
 
 
-def standing(history: History, given: float | None = None, now: datetime | None = None) -> Standing:
-    """The standing by the latest qualification of the last day; `given` takes the place of its τ.
+def standing(
+    history: History, given: float | None = None, *, own: str | None = None, now: datetime | None = None
+) -> Standing:
+    """The standing by the latest qualification of the last day; `given` takes the place of its τ. One that
+    was taken under load by others stands only for the run that made it (`own`, its id): the next asks again.
 
     The range of the probes is that of the machine's stored rounds together: on a shared machine bandwidth
     swings within hours by as much as one qualification of a minute cannot know."""
-    latest = history.latest(within=VALID, now=now)
+    fit = tuple(q for q in history.qualifications if q.id == own or not contended(q))
+    latest = dataclasses.replace(history, qualifications=fit).latest(within=VALID, now=now)
     reference = medians([r.probes for r in stored_rounds(history)]) if latest else {}
     identity = latest.id if latest else None
     qualified = latest is not None and latest.qualified

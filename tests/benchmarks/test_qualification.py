@@ -174,6 +174,15 @@ def test_without_one_or_with_an_old_one_there_is_none() -> None:
         assert found.source == "none: the machine is not qualified"
 
 
+def test_one_taken_under_load_stands_for_its_own_run_only() -> None:
+    busy = stored(1, tau=0.8, noted={"window": {"steal": 0.0, "foreign": 0.4}})
+    history = History(None, (stored(3), busy))
+    assert standing(history, now=NOW).qualification == "3h"
+    found = standing(history, own="1h", now=NOW)
+    assert (found.tau, found.qualification) == (0.8, "1h")
+    assert standing(History(None, (busy,)), now=NOW).qualification is None
+
+
 def test_a_given_tau_takes_its_place_and_is_named() -> None:
     found = standing(History(None, (stored(1),)), 0.2, now=NOW)
     assert (found.tau, found.source, found.qualified, found.qualification) == (0.2, "option --tau", True, "1h")

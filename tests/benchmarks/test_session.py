@@ -174,10 +174,12 @@ def test_a_machine_never_qualified_is_qualified_once_and_only_for_a_target(
 ) -> None:
     done: list[str] = []
 
-    def short(hardware: Hardware, store: QualificationStore, **options: Any) -> None:
+    def short(hardware: Hardware, store: QualificationStore, **options: Any) -> Qualification:
         assert options["quick"]
         done.append(hardware.name)
-        store.append(planted(session.prepared.fingerprint(hardware)["hash"], tau=0.02, qualified=True))
+        found = planted(session.prepared.fingerprint(hardware)["hash"], tau=0.02, qualified=True)
+        store.append(found)
+        return found
 
     monkeypatch.setattr(supervision, "qualify", short)
     with_settings(session, qualify=True, qualifications=tmp_path / "q")
