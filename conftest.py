@@ -62,6 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take"
     )
+    group.addoption(
+        "--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,6 +89,7 @@ class Matrix:
         from benchmarks.cases import MEASURES, expand
         from benchmarks.expectations import load_expectations
         from benchmarks.hardware import select
+        from benchmarks.measure.memory import default_limit, parse_size
         from benchmarks.selection import parse_compressors
         from benchmarks.targets import load_targets
         from compressors import registry
@@ -100,6 +104,8 @@ class Matrix:
             self.targets = load_targets(Path(config.getoption("--targets")), set(zoo.known_models()), every)
             self.models = [zoo.find_model(name) for name in config.getoption("--model") or zoo.known_models()]
             self.hardware = [select(name) for name in config.getoption("--hardware") or ["cpu"]]
+            limit = config.getoption("--memory-limit")
+            self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
             self.compressors = parse_compressors(config.getoption("--compressor"), self.tier)
             self.cases = {
                 measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
@@ -187,6 +193,7 @@ class Run:
             tier=config.getoption("--tier"),
             seed=config.getoption("--seed"),
             stage_seconds=config.getoption("--stage-limit"),
+            memory_limit=matrix(config).memory_limit,
         )
         self.session = Session(
             identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages

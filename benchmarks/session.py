@@ -16,12 +16,12 @@ from benchmarks.cases import Case, role
 from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
 from benchmarks.measure.worker import WorkerError
-from benchmarks.preparation import Preparation, Unsupported
+from benchmarks.preparation import Preparation
 from benchmarks.progress import Stages
 from benchmarks.settings import Settings
 from benchmarks.verdicts import SpeedTest, Verdict
 from compressors.artifact import Artifact, ArtifactError
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 from results.record import CaseRecord, Measure
 from results.store import now
 

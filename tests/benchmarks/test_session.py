@@ -15,7 +15,6 @@ from benchmarks.cases import Case
 from benchmarks.measure import stages
 from benchmarks.measure.speed import Budget
 from benchmarks.measure.worker import WorkerError
-from benchmarks.preparation import Unsupported
 from benchmarks.progress import Stages
 from benchmarks.selection import parse_compressors
 from benchmarks.session import Session
@@ -23,7 +22,7 @@ from benchmarks.settings import Settings
 from benchmarks.targets import Target
 from benchmarks.zoo import find_model
 from compressors import registry
-from compressors.interface import Hardware, PressbenchError
+from compressors.interface import Hardware, PressbenchError, Unsupported
 from results.record import CaseRecord
 
 CPU = Hardware("cpu", "cpu-vnni", threads=1)
