@@ -123,9 +123,7 @@ class Preparation:
             raise PressbenchError(f"{name}: wrote to what it was given to read: {error}") from None
 
     def worker(self, name: str, hardware: Hardware) -> Worker:
-        return Worker(
-            name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit
-        )
+        return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit)
 
     def predictions(self, artifact: Artifact, model: Model, hardware: Hardware, label: str) -> np.ndarray:
         """Predicted classes on the test set, (examples,) int64: from the cache where these very files were

@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import verdicts
@@ -18,6 +18,7 @@ from benchmarks.measure import speed, stages
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Preparation
 from benchmarks.progress import Stages
+from benchmarks.resume import Finished
 from benchmarks.settings import Settings
 from benchmarks.verdicts import SpeedTest, Verdict
 from compressors.artifact import Artifact, ArtifactError
@@ -31,12 +32,13 @@ ALPHA = 0.01
 
 @dataclass
 class Session:
-    """A run in progress. `run` is the id that records carry."""
+    """A run in progress. `run` is the id that records carry. finished: what an earlier part of it has measured."""
 
     run: str
     cache: Cache
     settings: Settings
     stage: Stages
+    finished: Finished = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prepared = Preparation(self.cache, self.settings, self.stage)
@@ -211,7 +213,10 @@ class Session:
     # -- records ---------------------------------------------------------------------------------
 
     def _record(self, case: Case, measure: Callable[[], dict[str, Any]]) -> CaseRecord:
-        """Run `measure`; whatever goes wrong in it becomes the record's verdict, with its reason."""
+        """Run `measure`; whatever goes wrong in it becomes the record's verdict, with its reason. What was finished
+        before a run was resumed is not measured again."""
+        if stored := self.finished.get((case.id, case.measure)):
+            return stored
         started = time.perf_counter()
         artifact: Artifact | None = None
         try:

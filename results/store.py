@@ -1,8 +1,8 @@
 """Where runs are kept: one JSON Lines file a run, only ever appended to, each line on disk before the next.
 
-A run that is killed loses at most the line it was writing, and can be continued: `RunWriter.resume`. Reading never stops at a bad line and never
-passes over one: what cannot be read is listed in `Run.damaged`. One writer a file, which a lock on it ensures;
-several processes may write several runs into one folder.
+A run that is killed loses at most the line it was writing, and can be continued: `RunWriter.resume`. Reading
+never stops at a bad line and never passes over one: what cannot be read is listed in `Run.damaged`. One writer a
+file, which a lock on it ensures; several processes may write several runs into one folder.
 """
 
 from __future__ import annotations
@@ -115,6 +115,8 @@ class RunWriter:
         try:
             if not _lock(writer._file):
                 raise ResultsError(f"run {stored.header.run} is still going, in another process")
+            if read_run(stored.path) != stored:
+                raise ResultsError(f"run {stored.header.run} was written to by another process just now; try again")
             writer._set_aside()
         except BaseException as error:
             writer.close()

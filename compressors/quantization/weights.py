@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError, Unsupported
+from compressors.interface import (
+    Compressed,
+    Compressor,
+    Context,
+    Effect,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+    Unsupported,
+)
 from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers, storable
 
 GRANULARITIES = ("tensor", "channel", "group")
