@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.measure import memory
 from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
+from compressors import plugin_import
 from compressors.interface import PressbenchError, Progress, Unsupported, no_progress
 
 PRELOAD = [
@@ -72,7 +73,9 @@ class Worker:
         self._log = self._folder / "log"
         self._pipe, theirs = _context.Pipe()
         self._process = _context.Process(
-            target=_serve, args=(theirs, str(self._folder), list(cpus) if cpus else None, threads), daemon=True
+            target=_serve,
+            args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal()),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -182,10 +185,11 @@ class Worker:
         self.close()
 
 
-def _serve(pipe: Connection, folder: str, cpus: list[int] | None, threads: int) -> None:
+def _serve(pipe: Connection, folder: str, cpus: list[int] | None, threads: int, fatal: dict[str, str]) -> None:
     """The worker's side: answer one call after another until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     lead_session()
+    plugin_import.take_over(fatal)
     out = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):  # garbage printed by a plugin must not reach the terminal or a report
         os.dup2(out, stream)
