@@ -49,7 +49,8 @@ class Comparison:
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
         """What `to_json` gave."""
         known = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**values)
 
 
 @dataclass(frozen=True)
