@@ -26,6 +26,8 @@ EXPECTED = ROOT / "baselines" / "expected.toml"
 TOO_FEW, UNDECIDED = 10, 11
 """Exit codes beside pytest's own 0 to 5: fewer cases executed than --require, and with pytest's --strict a
 verdict that was inconclusive or unqualified. A failure, 1, goes before both."""
+NOT_STORED = 74
+"""Exit code of a run that ended because the disk took no more results: EX_IOERR of sysexits.h."""
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -64,6 +66,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take"
     )
     group.addoption(
+        "--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)"
+    )
+    group.addoption(
+        "--resume", nargs="?", const="", metavar="RUN", help="go on with an interrupted run (default: the latest)"
+    )
+    group.addoption(
         "--qualifications",
         default=str(ROOT / "results" / "qualifications"),
         metavar="DIR",
@@ -91,10 +99,12 @@ def pytest_configure(config: pytest.Config) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     config.stash[RUN] = None
     config.stash[RECORDS] = 0
+    config.stash[UNWRITTEN] = []
 
 
 RUN: pytest.StashKey[Any] = pytest.StashKey()
 RECORDS: pytest.StashKey[int] = pytest.StashKey()
+UNWRITTEN: pytest.StashKey[list[str]] = pytest.StashKey()
 MATRIX_CASES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
@@ -109,6 +119,7 @@ class Matrix:
         from benchmarks.cases import MEASURES, expand
         from benchmarks.expectations import load_expectations
         from benchmarks.hardware import select
+        from benchmarks.measure.memory import default_limit, parse_size
         from benchmarks.selection import parse_compressors
         from benchmarks.targets import load_targets
         from compressors import registry
@@ -123,6 +134,8 @@ class Matrix:
             self.targets = load_targets(Path(config.getoption("--targets")), set(zoo.known_models()), every)
             self.models = [zoo.find_model(name) for name in config.getoption("--model") or zoo.known_models()]
             self.hardware = [select(name) for name in config.getoption("--hardware") or ["cpu"]]
+            limit = config.getoption("--memory-limit")
+            self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
             self.compressors = parse_compressors(config.getoption("--compressor"), self.tier)
             self.cases = {
                 measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
@@ -192,9 +205,10 @@ class Run:
     """The session and the file its records go to, made when the first case needs them."""
 
     def __init__(self, config: pytest.Config, expected: list[str]) -> None:
-        from benchmarks.cache import Cache, default_root
+        from benchmarks.cache import Cache, default_root, hash_files
         from benchmarks.comparison import reference
         from benchmarks.progress import Stages
+        from benchmarks.resume import check_same, finished
         from benchmarks.session import Session
         from benchmarks.settings import Settings
         from pressbench import __version__
@@ -204,7 +218,8 @@ class Run:
         capture = config.pluginmanager.getplugin("capturemanager")
         uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
         root = config.getoption("--cache")
-        identity = new_run_id()
+        interrupted = _interrupted(config)
+        identity = interrupted.header.run if interrupted else new_run_id()
         self.stages = Stages(sys.__stderr__, uncaptured)
         settings = Settings(
             tier=config.getoption("--tier"),
@@ -214,6 +229,7 @@ class Run:
             qualifications=Path(config.getoption("--qualifications")),
             qualify=not config.getoption("--no-qualify"),
             unqualified_ok=config.getoption("--unqualified-ok"),
+            memory_limit=matrix(config).memory_limit,
         )
         self.session = Session(
             identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
@@ -227,6 +243,7 @@ class Run:
         options = {
             name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")
         }
+        ((_, options["targets_sha256"]),) = hash_files([config.getoption("--targets")])
         header = RunHeader(
             run=identity,
             started=now(),
@@ -235,7 +252,14 @@ class Run:
             machine=machine,
             expected=tuple(expected),
         )
-        self.writer = RunWriter(Path(config.getoption("--results")), header)
+        if interrupted:
+            check_same(interrupted.header, header)
+            self.writer = RunWriter.resume(interrupted)
+            self.session.finished = finished(interrupted)
+            count = len(self.session.finished)
+            self._say(f"pressbench: resuming run {identity}: {count} of {len(expected)} cases are finished")
+        else:
+            self.writer = RunWriter(Path(config.getoption("--results")), header)
         self.reference = reference(
             Path(config.getoption("--baselines")), Path(config.getoption("--results")), print_, identity
         )
@@ -244,8 +268,12 @@ class Run:
     def beside_history(self, record: Any, again: Any = None) -> Any:
         """The record with what became of it against the accepted baseline and earlier runs: a regression makes
         it a failure, whatever its target says. again: measures it once more in fresh processes."""
-        from benchmarks.comparison import REGRESSION, compare
+        from benchmarks.comparison import REGRESSION, Comparison, compare
 
+        if self.is_stored(record):  # it was compared then
+            if record.comparison:
+                self.compared.append((record.measure, record.case, Comparison.from_json(record.comparison)))
+            return record
         found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), again)
         if found is None:
             return record
@@ -256,9 +284,30 @@ class Run:
         reason = f"regression: {found.reason}"
         return dataclasses.replace(record, verdict="fail", reason=f"{reason}; by its target alone: {record.verdict}")
 
+    def is_stored(self, record: Any) -> bool:
+        """Whether it was stored before the run was resumed."""
+        return self.session.finished.get((record.case, record.measure)) is record
+
+    def keep(self, record: Any) -> None:
+        """Store a record, unless it is stored already."""
+        if not self.is_stored(record):
+            self.writer.write(record)
+
     def _say(self, line: str) -> None:
         with self.stages._uncaptured():
             self.stages.console.print(line, markup=False)
+
+
+def _interrupted(config: pytest.Config) -> Any:
+    """The stored run that --resume names; None without the option. Raises ResultsError."""
+    from results.store import ResultsError, read_run, resolve_run, resumable
+
+    wanted, folder = config.getoption("--resume"), Path(config.getoption("--results"))
+    if wanted is None:
+        return None
+    if hasattr(config, "workerinput"):
+        raise ResultsError("--resume goes on with one run in one process: leave out -n")
+    return read_run(resolve_run(folder, wanted)) if wanted else resumable(folder)
 
 
 @pytest.fixture(scope="session")
@@ -284,13 +333,19 @@ def _is_case(item: pytest.Item) -> bool:
 @pytest.fixture
 def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
+    from results.store import ResultsError
 
     def finish(record: Any) -> None:
         expectation = matrix(request.config).expectations.get((record.measure, record.case))
         status = expectation.status(record, datetime.date.today()) if expectation else None
-        if expectation and status:
+        if bench.is_stored(record):
+            status = record.expected.get("status") if record.expected else None
+        elif expectation and status:
             record = dataclasses.replace(record, expected=expectation.to_json(status))
-        bench.writer.write(record)
+        try:
+            bench.keep(record)
+        except ResultsError as error:  # nothing more can be stored: measuring on would be for nothing
+            pytest.exit(str(error), returncode=NOT_STORED)
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
@@ -351,12 +406,19 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     run.session.close()
     if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        end = run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
-        undecided = end.counts.get("inconclusive", 0) + end.counts.get("unqualified", 0)
-        if exitstatus == pytest.ExitCode.OK and end.executed < session.config.getoption("--require"):
-            session.exitstatus = TOO_FEW
-        elif exitstatus == pytest.ExitCode.OK and undecided and session.config.getini("strict"):
-            session.exitstatus = UNDECIDED
+        from results.store import ResultsError
+
+        try:
+            end = run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
+        except ResultsError as error:
+            session.config.stash[UNWRITTEN].append(str(error))
+            session.exitstatus = NOT_STORED
+        else:
+            undecided = end.counts.get("inconclusive", 0) + end.counts.get("unqualified", 0)
+            if exitstatus == pytest.ExitCode.OK and end.executed < session.config.getoption("--require"):
+                session.exitstatus = TOO_FEW
+            elif exitstatus == pytest.ExitCode.OK and undecided and session.config.getini("strict"):
+                session.exitstatus = UNDECIDED
     run.writer.close()
 
 
@@ -374,7 +436,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     stored = read_run(run.writer.path)
     markdown = run.writer.path.with_suffix(".md")
-    markdown.write_text(render(stored, "markdown"), encoding="utf-8")
+    try:
+        markdown.write_text(render(stored, "markdown"), encoding="utf-8")
+    except OSError as error:
+        config.stash[UNWRITTEN].append(f"{_shown(markdown)}: cannot be written: {error.strerror}")
     width = max(80, terminalreporter._tw.fullwidth)
     text = io.StringIO()
     print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
@@ -382,6 +447,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write(text.getvalue())
     for line in _history_lines(run, config):
         terminalreporter.write_line(line)
+    for line in config.stash[UNWRITTEN]:
+        terminalreporter.write_line(f"pressbench: {line}")
     terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
 
 

@@ -76,6 +76,9 @@ class Cache:
     root: Path
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())  # a method works in another folder
+
     def path(self, kind: str, label: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of that key lies, whether it exists or not. `label` is for people's eyes."""
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in label)[:80]
@@ -86,7 +89,7 @@ class Cache:
         entry = self.path(kind, label, key)
         if not entry.exists():
             return None
-        if fault := _fault(entry):
+        if fault := damage(entry):
             self.say(f"cache: {entry}: {fault}; it is thrown away and built again")
             _remove(entry)
             return None
@@ -132,7 +135,8 @@ def _seal(entry: Path, key: Mapping[str, Any], seconds: float) -> None:
     (entry / SEAL).write_text(text, encoding="utf-8")
 
 
-def _fault(entry: Path) -> str | None:
+def damage(entry: Path) -> str | None:
+    """Which file of an entry is not as it was sealed, and how; None where all are."""
     try:
         sealed = dict(json.loads((entry / SEAL).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -26,9 +26,10 @@ class Lanes:
     def open(self, name: str, artifact: Artifact, case: Case) -> Lane:
         """A lane of the caller's own, for the caller to close. Raises WorkerError or PressbenchError."""
         assert case.workload is not None
+        settings = self._prepared.settings
         return Lane(
             name, artifact.directory, case.hardware, cpus_of(case.hardware),
-            self._prepared.dense(case.model).test_path, case.workload, self._prepared.settings.stage_seconds,
+            self._prepared.dense(case.model).test_path, case.workload, settings.stage_seconds, settings.memory_limit,
         )  # fmt: skip
 
     def dense(self, case: Case) -> Lane:

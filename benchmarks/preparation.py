@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.cache import Cache, content_hash, damage, hash_files, versions
 from benchmarks.fingerprint import fingerprint
 from benchmarks.hardware import select
 from benchmarks.hardware.cpu import physical_cpus
@@ -20,14 +20,10 @@ from benchmarks.settings import Settings
 from benchmarks.zoo.dense import Dense, dense_key
 from benchmarks.zoo.model import Model
 from compressors import registry
-from compressors.artifact import Artifact, file_hash, open_artifact
+from compressors.artifact import Artifact, ArtifactError, file_hash, open_artifact
 from compressors.build import code_of, step_entry
-from compressors.interface import Compressor, Hardware, PressbenchError
+from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
-
-
-class Unsupported(PressbenchError):
-    """The case cannot run here, and that is no failure: the reason."""
 
 
 class Preparation:
@@ -98,17 +94,36 @@ class Preparation:
         }
 
         def make(folder: Path) -> None:
-            with self.worker(f"{label} on {model.name}", hardware) as worker:
-                worker.call(
-                    stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
-                    self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
-                )  # fmt: skip
+            name = f"{label} on {model.name}"
+            try:
+                with self.worker(name, hardware) as worker:
+                    worker.call(
+                        stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
+                        self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
+                    )  # fmt: skip
+            finally:  # a method that fails may have written before
+                self._unharmed(name, source, dense, model)
 
         with self.stage("compress", f"{model.name}: {label}") as report:
             return open_artifact(self.cache.build("artifacts", f"{model.name}-{label}", key, make))
 
+    def _unharmed(self, name: str, source: Artifact, dense: Dense, model: Model) -> None:
+        """Raises PressbenchError where what a method was given is not what it was. Nothing that was made from it
+        later would be comparable, so a dense model that was written to is made again."""
+        if fault := damage(dense.entry):
+            self._dense.pop(model.name, None)
+            for key in [k for k in self._artifacts if k[1] == model.name]:
+                del self._artifacts[key]
+            raise PressbenchError(f"{name}: wrote to what it was given to read: {dense.entry}: {fault}")
+        if dense.entry in source.directory.parents:
+            return
+        try:
+            open_artifact(source.directory)
+        except ArtifactError as error:
+            raise PressbenchError(f"{name}: wrote to what it was given to read: {error}") from None
+
     def worker(self, name: str, hardware: Hardware) -> Worker:
-        return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads)
+        return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit)
 
     def predictions(self, artifact: Artifact, model: Model, hardware: Hardware, label: str) -> np.ndarray:
         """Predicted classes on the test set, (examples,) int64: from the cache where these very files were

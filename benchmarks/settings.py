@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.measure.memory import default_limit
 from benchmarks.measure.speed import Budget
 
 
@@ -12,13 +13,15 @@ from benchmarks.measure.speed import Budget
 class Settings:
     """What a run is asked for.
 
-    tau: the machine's own deviation; None: from its latest qualification, 0 without one.
-    qualifications: where these are stored; None: nowhere. qualify: whether a machine without one gets a
-    short one first. unqualified_ok: whether speed is judged under whatever conditions it was timed."""
+    stage_seconds, memory_limit (bytes): what one stage of a worker may take. tau: the machine's own deviation;
+    None: from its latest qualification, 0 without one. qualifications: where these are stored; None: nowhere.
+    qualify: whether a machine without one gets a short one first. unqualified_ok: whether speed is judged
+    under whatever conditions it was timed."""
 
     tier: str = "quick"
     seed: int = 0
     stage_seconds: float = 900.0
+    memory_limit: int = field(default_factory=default_limit)
     budget: Budget = field(default_factory=Budget)
     tau: float | None = None
     qualifications: Path | None = None

@@ -47,6 +47,11 @@ class PressbenchError(Exception):
     """A user's mistake or a fact of the machine, told in one line. Never shown with a traceback."""
 
 
+class Unsupported(PressbenchError):
+    """The case cannot run here, and that is no failure: the reason, in one line. For what `supports` cannot know,
+    because it shows in the weights or the data only, raised from `compress`."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a model: its dtype ("int64", "float32") and its axes, names where the size may

@@ -9,6 +9,7 @@ A source that fails to import is reported by name and reason; the others go on.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
+from compressors import plugin_import
 from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
 
 T = TypeVar("T")
@@ -65,15 +67,21 @@ def _classes(source: object, base: type[T]) -> Iterator[type[T]]:
 def discover(base: type[T], own: str, group: str) -> tuple[dict[str, type[T]], list[BrokenPlugin]]:
     """The subclasses of `base` in the package `own` and behind the entry points of `group`, by
     their `name`, and the sources that could not be used."""
-    loaders: list[tuple[str, Callable[[], object]]] = [(own, lambda: importlib.import_module(own))]
-    loaders += [(f"{e.name} = {e.value}", e.load) for e in importlib.metadata.entry_points(group=group)]
+    # (name, what imports it, whether it is someone else's)
+    loaders: list[tuple[str, Callable[[], object], bool]] = [(own, lambda: importlib.import_module(own), False)]
+    loaders += [(f"{e.name} = {e.value}", e.load, True) for e in importlib.metadata.entry_points(group=group)]
     found: dict[str, type[T]] = {}
     broken: list[BrokenPlugin] = []
     while loaders:
-        label, load = loaders.pop(0)
+        label, load, foreign = loaders.pop(0)
+        if foreign and (reason := plugin_import.ends_process(label, load)):
+            broken.append(BrokenPlugin(label, reason))
+            continue
         try:
-            source = load()
-            loaders[:0] = _parts(source)  # each on its own: one that fails does not take its neighbours along
+            with plugin_import.silently() if foreign else contextlib.nullcontext():
+                source = load()
+            # Each on its own: one that fails does not take its neighbours along.
+            loaders[:0] = [(name, part, foreign) for name, part in _parts(source)]
             for cls in _classes(source, base):
                 name = getattr(cls, "name", "")
                 if not isinstance(name, str) or not name.replace("-", "").isalnum() or name != name.lower():

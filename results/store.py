@@ -1,12 +1,13 @@
 """Where runs are kept: one JSON Lines file a run, only ever appended to, each line on disk before the next.
 
-A run that is killed loses at most the line it was writing. Reading never stops at a bad line and never
-passes over one: what cannot be read is listed in `Run.damaged`. One writer a file; several processes may
-write several runs into one folder.
+A run that is killed loses at most the line it was writing, and can be continued: `RunWriter.resume`. Reading
+never stops at a bad line and never passes over one: what cannot be read is listed in `Run.damaged`. One writer a
+file, which a lock on it ensures; several processes may write several runs into one folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -23,9 +24,16 @@ from results.strict_json import Number, ResultsError, decode
 from results.tally import tally
 from results.text import shown
 
-__all__ = ["ResultsError", "Run", "RunWriter", "list_runs", "new_run_id", "read_run", "resolve_run"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["ResultsError", "Run", "RunWriter", "list_runs", "new_run_id", "read_run", "resolve_run", "resumable"]
 
 SUFFIX = ".jsonl"
+CUT = ".cut"
+"""Added to a run's file name: where the beginning of a line that a killed run left goes when it is continued."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
@@ -82,8 +90,40 @@ class RunWriter:
             raise ResultsError(f"{_name(self.path)}: run {header.run} exists already") from None
         except OSError as error:
             raise ResultsError(f"{_name(self.path)}: cannot be made: {error.strerror}") from None
+        _lock(self._file)
         self._append(first)
         _sync_directory(directory)
+
+    @classmethod
+    def resume(cls, stored: Run) -> RunWriter:
+        """Go on with an interrupted run, at the end of its file. The beginning of a line that the run did not live
+        to finish is moved to a file beside it.
+
+        Raises ResultsError where the run has ended, or another process is writing it, and where the disk refuses.
+        """
+        if stored.end is not None:
+            raise ResultsError(f"run {stored.header.run} has ended, there is nothing to resume")
+        if any(number == 1 for number, _ in stored.damaged):
+            raise ResultsError(f"{_name(stored.path)}: its first line is lost, so nobody knows what it set out to do")
+        writer = cls.__new__(cls)
+        writer.header, writer.path, writer._ended = stored.header, stored.path, False
+        writer._cases = [dataclasses.replace(record, evidence={}) for record in stored.cases]
+        try:
+            writer._file = os.open(stored.path, os.O_RDWR | os.O_APPEND)
+        except OSError as error:
+            raise ResultsError(f"{_name(stored.path)}: cannot be written: {error.strerror}") from None
+        try:
+            if not _lock(writer._file):
+                raise ResultsError(f"run {stored.header.run} is still going, in another process")
+            if read_run(stored.path) != stored:
+                raise ResultsError(f"run {stored.header.run} was written to by another process just now; try again")
+            writer._set_aside()
+        except BaseException as error:
+            writer.close()
+            if isinstance(error, OSError):
+                raise ResultsError(f"{_name(stored.path)}: cannot be written: {error.strerror}") from None
+            raise
+        return writer
 
     def write(self, record: CaseRecord | RunEnd) -> None:
         """Append one record and wait until it is on disk. After a RunEnd nothing more can be written."""
@@ -124,6 +164,17 @@ class RunWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _set_aside(self) -> None:
+        """Move what follows the last newline to the file beside this one: a line added to it would be lost too."""
+        content = self.path.read_bytes()
+        complete = content.rfind(b"\n") + 1
+        if cut := content[complete:]:
+            with self.path.with_name(self.path.name + CUT).open("ab") as file:
+                file.write(cut + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.ftruncate(self._file, complete)
 
     def _append(self, line: bytes) -> None:
         start = os.fstat(self._file).st_size
@@ -194,6 +245,30 @@ def list_runs(directory: Path) -> list[Path]:
     return sorted(found, key=lambda p: (bool(_RUN_ID.fullmatch(p.stem)), p.stem[:16], _age(p), p.stem))
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process that is alive writes the run in `path`. Always False where files cannot be locked."""
+    if fcntl is None:
+        return False
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(file)
+    finally:
+        os.close(file)
+
+
+def resumable(directory: Path) -> Run:
+    """The latest run in `directory` that was interrupted. Raises ResultsError where there is none."""
+    for path in reversed(list_runs(directory)):
+        with contextlib.suppress(ResultsError):  # what is no run at all cannot be continued
+            stored = read_run(path)
+            if stored.end is None and not is_being_written(path):
+                return stored
+    raise ResultsError(f"no interrupted run in {_name(directory)}: there is nothing to resume")
+
+
 def resolve_run(directory: Path, name: str | None) -> Path:
     """The file of the run called `name` in `directory`, the latest run where `name` is None.
 
@@ -216,6 +291,19 @@ def resolve_run(directory: Path, name: str | None) -> Path:
         hint = f"nearest: {', '.join(map(shown, near))}" if near else f"the latest is {shown(runs[-1].stem)}"
         raise ResultsError(f"no run {shown(name)!r} in {_name(directory)}; {hint}")
     return found
+
+
+def _lock(file: int) -> bool:
+    """Take the lock of an open file for as long as it is open; False where another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _record(line: bytes, where: str) -> Record:

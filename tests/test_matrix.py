@@ -2,7 +2,6 @@
 
 The one long run is started first and works beside the tests of listings and mistakes; what it left (records,
 table, JUnit, pytest-benchmark's JSON) is looked at by the tests after them. Nothing here asserts a time.
-Set PRESSBENCH_TEST_CACHE to a folder to keep the dense model between runs of this file.
 """
 
 from __future__ import annotations
@@ -16,11 +15,14 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))
+from matrix_run import METHOD, WAIT, Done, Place, finish
 
 from benchmarks.hardware import select
 from benchmarks.zoo import find_model
@@ -28,32 +30,10 @@ from results import baseline
 from results.record import CaseRecord
 from results.store import Run, list_runs, read_run
 
-ROOT = Path(__file__).parents[1]
 BF16 = bool(select("cpu").features & {"bf16", "amx"})
-WAIT = 600
-"""Seconds until a run is given up: only a hang takes so long."""
 
 # -- what is run -----------------------------------------------------------------------------------
 
-METHOD = """
-import ctypes, os, sys, time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-from compressors.interface import Compressor, Compressed
-
-@dataclass(frozen=True)
-class {cls}(Compressor):
-    name: ClassVar[str] = "planted-{name}"
-    family: ClassVar[str] = "pruning"
-    effect: ClassVar[str] = "storage"
-    variants: ClassVar[dict] = {{}}
-    nightly_variants: ClassVar[dict] = {{"": {{}}}}
-
-    def compress(self, model, context):
-        {body}
-        return Compressed(model)
-"""
 PLUGINS = {
     # Talks on every channel, then dies as a faulty kernel would.
     "planted_crash": METHOD.format(
@@ -73,105 +53,17 @@ PLUGINS = {
 }
 
 
-@dataclass(frozen=True)
-class Done:
-    """A run that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def ids(self) -> list[str]:
-        """What `--collect-only -q` listed."""
-        return [line for line in self.out.splitlines() if "::" in line]
-
-
-class Place:
-    """Where the runs of this file work: their cache, results and plugins."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cache = Path(os.environ.get("PRESSBENCH_TEST_CACHE") or folder / "cache")
-        self.site = folder / "site"
-        info = self.site / "planted-1.0.dist-info"
-        info.mkdir(parents=True)
-        for name, text in PLUGINS.items():
-            (self.site / f"{name}.py").write_text(text)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
-        entries = "\n".join(f"{name} = {name}" for name in PLUGINS)
-        (info / "entry_points.txt").write_text(f"[pressbench.compressors]\n{entries}\n")
-        self.targets = folder / "targets.toml"
-        self.targets.write_text(
-            "[vit-digits.int8-openvino]\naccuracy_drop = 0.05\nsize = 0.9\n"
-            f"speed = {{ {select('cpu').hardware_class} = 1000 }}\n"
-        )
-
-    def command(self, *options: str, results: str = "results", target: str = "benchmarks") -> list[str]:
-        """What follows `pytest`."""
-        own = ["-o", f"cache_dir={self.folder / 'pytest'}", "-p", "no:xdist", "-p", "no:hypothesispytest"]
-        places = ["--cache", self.cache, "--results", self.folder / results, "--targets", self.targets]
-        # No test waits for a qualification, nor depends on what else this machine does.
-        machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
-        return [target, *own, *map(str, places), *machine, *options]
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Python with the plugins installed, in a process group of its own, as a shell would start it."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "FORCE_COLOR"))}
-        environment |= {
-            "PYTHONPATH": str(self.site),
-            "COLUMNS": "120",
-            "NO_COLOR": "1",
-            "PLANTED_STARTED": str(self.folder / "started"),
-        }
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def batch(self, runs: Mapping[str, list[str]]) -> dict[str, Done]:
-        """Several short runs, one after another in one process, as most of each would be importing torch."""
-        done = finish(self.start("-c", BATCH, json.dumps(runs), str(self.folder)))
-        assert done.code == 0, done.out + done.err
-        return {name: Done(**found) for name, found in json.loads(done.out).items()}
-
-
-BATCH = """
-import json, os, sys, pytest
-found, real = {}, [os.dup(1), os.dup(2)]
-for name, arguments in json.loads(sys.argv[1]).items():
-    files = [os.path.join(sys.argv[2], f"batch-{stream}") for stream in ("out", "err")]
-    for stream, file in enumerate(files, 1):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, stream)
-        os.close(handle)
-    code = pytest.main(arguments)
-    sys.stdout.flush(), sys.stderr.flush()
-    os.dup2(real[0], 1), os.dup2(real[1], 2)
-    out, err = (open(file, encoding="utf-8").read() for file in files)
-    found[name] = {"code": int(code), "out": out, "err": err}
-print(json.dumps(found))
+TARGETS = f"""
+[vit-digits.int8-openvino]
+accuracy_drop = 0.05
+size = 0.9
+speed = {{ {select("cpu").hardware_class} = 1000 }}
 """
 
 
-def finish(process: subprocess.Popen[str]) -> Done:
-    try:
-        out, err = process.communicate(timeout=WAIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return Done(process.returncode, out, err)
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("matrix"))
+def place(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Place:
+    return Place(tmp_path_factory.mktemp("matrix"), matrix_cache, PLUGINS, TARGETS)
 
 
 COMPRESSORS = ("int8-openvino", "torch-bf16", "prune-vocabulary", "planted-crash", "planted-idle")

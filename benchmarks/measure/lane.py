@@ -35,10 +35,11 @@ class Lane:
         examples: Path,
         workload: Workload,
         timeout: float,
+        memory_limit: int | None = None,
     ) -> None:
         self.name = name
         self.timeout = timeout
-        self.worker = Worker(name, cpus=cpus, threads=hardware.threads)
+        self.worker = Worker(name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit)
         try:
             self.worker.call(stages.load, artifact, hardware, timeout=timeout)
             self.worker.call(stages.set_workload, examples, workload, timeout=timeout)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,10 @@ def compress(
     state: State, name: str, parameters: dict[str, Any], source: Path, dense: Path, hardware: Hardware, folder: Path,
     seed: int, *, progress: Progress,
 ) -> None:  # fmt: skip
-    """Run one step of a recipe on the artifact in `source` and save the result in `folder`."""
+    """Run one step of a recipe on the artifact in `source` and save the result in `folder`.
+
+    What the method writes to the current folder or as a temporary file goes when the worker does."""
+    os.chdir(tempfile.gettempdir())
     entry = Dense(dense)
     step = registry.build(name, parameters)
     training = entry.training()

@@ -2,26 +2,32 @@
 
 Workers start from a forkserver that has already imported torch and transformers, models' common parts
 included: 10 ms a worker and 0.5 s to load a small model in it, where a fresh process takes 4 s and 2 s.
-A crash, a hang or a kill becomes `WorkerError` in the parent, and the run goes on.
-What the worker prints goes to a log, of which the end is told when it dies.
-Does not protect from: files the code in it chooses to write, or memory it takes (next to come).
+A crash, a hang, a kill or too much memory becomes `WorkerError` in the parent, and the run goes on. What the
+worker started ends with it. What it prints goes to a log, of which the end is told when it fails; temporary files
+go to a folder that is removed with it.
+Does not protect from: files that the code in it chooses to write elsewhere, the network, or memory that it takes
+faster than `TICK_SECONDS` shows.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from compressors.interface import PressbenchError, Progress, no_progress
+from benchmarks.measure import memory
+from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
+from compressors import plugin_import
+from compressors.interface import PressbenchError, Progress, Unsupported, no_progress
 
 PRELOAD = [
     "torch",
@@ -33,12 +39,19 @@ PRELOAD = [
     "transformers.activations",
     "benchmarks.measure.stages",
 ]
+TICK_SECONDS = 0.1
+"""The time between two looks at a worker's memory while it is busy. A slot that is timed is over before the first."""
+LOG_END = 2000
+"""Characters of the log that an error carries."""
+TOLD = {"unsupported": Unsupported, "told": PressbenchError}
+"""The errors that mean the same on both sides: what the worker sends -> what the parent raises."""
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(PRELOAD)
 
 
 class WorkerError(Exception):
-    """The work in a worker failed. kind: "raised", "died" or "hung"; the message is one line."""
+    """The work in a worker failed. kind: "raised", "died", "hung" or "memory"; the message is
+    one line. detail: the traceback if there is one, and the end of what was printed."""
 
     def __init__(self, kind: str, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -50,25 +63,32 @@ class Worker:
     """One process. `call` runs a function in it, with a dictionary that lives as long as the worker as
     its first argument; the function and its arguments must be importable and picklable."""
 
-    def __init__(self, name: str, *, cpus: Sequence[int] | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, name: str, *, cpus: Sequence[int] | None = None, threads: int = 1, memory_limit: int | None = None
+    ) -> None:
+        """memory_limit: resident bytes of the worker and of what it starts, None for no limit."""
         self.name = name
-        handle, log = tempfile.mkstemp(prefix="pressbench-worker-", suffix=".log")
-        os.close(handle)
-        self._log = Path(log)
+        self.memory_limit = memory_limit
+        self._folder = Path(tempfile.mkdtemp(prefix="pressbench-worker-"))
+        self._log = self._folder / "log"
         self._pipe, theirs = _context.Pipe()
         self._process = _context.Process(
-            target=_serve, args=(theirs, str(self._log), list(cpus) if cpus else None, threads), daemon=True
+            target=_serve,
+            args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal()),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
+        self._descendants = Descendants(int(self._process.pid or 0))
 
     def call(
         self, function: Callable[..., Any], *args: Any, timeout: float = 600.0, progress: Progress = no_progress
     ) -> Any:
         """Run `function(state, *args)` in the worker and return what it returns.
 
-        A function with a parameter `progress` is given one. Raises PressbenchError where the function
-        did, WorkerError for anything else that went wrong; after a hang or a death the worker is gone.
+        A function with a parameter `progress` is given one. Raises PressbenchError (Unsupported) where the
+        function did, WorkerError for anything else that went wrong; after a hang, a death or too much memory the
+        worker is gone.
         """
         if self._pipe.closed:
             raise WorkerError("died", f"{self.name}: the process was stopped before")
@@ -76,24 +96,47 @@ class Worker:
         try:
             self._pipe.send((function, args))
             while True:
-                if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
-                    self.kill()
-                    raise WorkerError("hung", f"{self.name}: no answer in {timeout:g} s, stopped", self.log())
+                self._await(deadline, timeout)
                 kind, *rest = self._pipe.recv()
                 if kind == "progress":
                     progress(*rest)
                 elif kind == "result":
                     return rest[0]
-                elif kind == "told":
-                    raise PressbenchError(rest[0])
+                elif kind in TOLD:
+                    raise TOLD[kind](rest[0])
                 else:
-                    raise WorkerError("raised", f"{self.name}: {rest[0]}", rest[1])
+                    raise WorkerError("raised", f"{self.name}: {rest[0]}", self._detail(rest[1]))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self._process.join(5)
-            raise WorkerError("died", f"{self.name}: the process {self._how_it_ended()}", self.log()) from None
+            how, detail = self._how_it_ended(), self._detail()
+            self.kill()
+            raise WorkerError("died", f"{self.name}: the process {how}", detail) from None
         except KeyboardInterrupt:
             self.kill()
             raise
+
+    def _await(self, deadline: float, timeout: float) -> None:
+        """Return when there is something to receive. Raises EOFError when the process has died, also where a child
+        of its own keeps the pipe open; WorkerError when it is past its time or its memory."""
+        look = 0.0
+        while not self._pipe.poll(max(0.0, min(TICK_SECONDS, deadline - time.monotonic()))):
+            if wait([self._process.sentinel], 0) and not self._pipe.poll(0):
+                raise EOFError
+            now = time.monotonic()
+            if now >= look:
+                self._descendants.look()
+                look = now + LOOK_SECONDS
+            taken = self._descendants.resident_bytes()
+            if self.memory_limit is not None and taken > self.memory_limit:
+                limit = memory.shown(self.memory_limit)
+                self._stop("memory", f"took {memory.shown(taken)} of memory, limit {limit} (--memory-limit), stopped")
+            if now >= deadline:
+                self._stop("hung", f"no answer in {timeout:g} s, stopped")
+
+    def _stop(self, kind: str, why: str) -> None:
+        detail = self._detail()
+        self.kill()
+        raise WorkerError(kind, f"{self.name}: {why}", detail)
 
     def _how_it_ended(self) -> str:
         code = self._process.exitcode
@@ -104,27 +147,36 @@ class Worker:
             return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         return f"exited with code {code}"
 
+    def _detail(self, trace: str = "") -> str:
+        printed = self.log()
+        return "\n".join(filter(None, (trace.rstrip(), f"printed:\n{printed}" if printed and trace else printed)))
+
     def log(self) -> str:
         """The end of what it printed."""
         try:
-            return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            with self._log.open("rb") as file:  # it may have printed gigabytes
+                file.seek(max(0, self._log.stat().st_size - 4 * LOG_END))
+                return file.read().decode("utf-8", "replace")[-LOG_END:]
         except OSError:
             return ""
 
     def kill(self) -> None:
-        """End the process now."""
+        """End the process, and all that it started, now."""
+        self._descendants.look()  # while it lives: its death takes the list along
         self._process.kill()
         self._process.join(10)
+        self._descendants.kill()
         self._pipe.close()
-        self._log.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
-        """End the process; safe to call twice."""
+        """End the process, and all that it started; safe to call twice."""
+        if self._pipe.closed:
+            return
+        self._descendants.look()
         self._pipe.close()  # at the end of its pipe it leaves by itself, and puts its semaphores away
-        self._process.join(2)
-        if self._process.is_alive():
-            self.kill()
-        self._log.unlink(missing_ok=True)
+        self._process.join(2)  # a thread that goes on is not waited for
+        self.kill()
 
     def __enter__(self) -> Worker:
         return self
@@ -133,12 +185,15 @@ class Worker:
         self.close()
 
 
-def _serve(pipe: Connection, log: str, cpus: list[int] | None, threads: int) -> None:
+def _serve(pipe: Connection, folder: str, cpus: list[int] | None, threads: int, fatal: dict[str, str]) -> None:
     """The worker's side: answer one call after another until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    lead_session()
+    plugin_import.take_over(fatal)
+    out = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):  # garbage printed by a plugin must not reach the terminal or a report
         os.dup2(out, stream)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -164,7 +219,7 @@ def _serve(pipe: Connection, log: str, cpus: list[int] | None, threads: int) -> 
             extra = {"progress": progress} if wanted else {}
             pipe.send(("result", function(state, *args, **extra)))
         except PressbenchError as error:
-            pipe.send(("told", str(error)))
+            pipe.send(("unsupported" if isinstance(error, Unsupported) else "told", str(error)))
         except BaseException as error:  # SystemExit of a plugin is an error of that plugin, too
             line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             pipe.send(("failed", line, traceback.format_exc()))

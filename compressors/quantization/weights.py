@@ -15,12 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.interface import (
+    Compressed,
+    Compressor,
+    Context,
+    Effect,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+    Unsupported,
+)
 from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers, storable
 
 GRANULARITIES = ("tensor", "channel", "group")
 SMALLEST_LINEAR = 4096
 """Weights under which a linear layer is left alone: MiniLM's classifier is 1,920 of 22.7 million."""
+GRID_TOLERANCE = 1e-3
+"""How far from a point, in steps, a weight may lie that counts as on it: fp32 rounding is 1e-5 at 255 steps."""
 
 
 def quantize_linear(
@@ -60,6 +71,39 @@ def quantize_linear(
         group_size=group_size,
         zero=None if symmetric else zero.to(torch.uint8).reshape(scale.shape[0], -1),
     )
+
+
+def on_grid(weight: Tensor, bits: int, group_size: int, *, symmetric: bool, per_tensor: bool = False) -> bool:
+    """Whether every group of `weight` already lies on some linear grid of 2**bits points with zero among them, to
+    fp32 rounding. Arguments as for `quantize_linear`.
+
+    Its own rounding does not show it: the symmetric grid puts the largest weight beyond the last point, so that
+    weights on such a grid are moved when they are quantized again. Here every number of steps that the
+    largest weight may be away from zero (the whole range, where not symmetric) is tried.
+    """
+    weight = weight.float()
+    columns = weight.shape[1]
+    grouped = F.pad(weight, (0, -columns % group_size)).unflatten(1, (-1, group_size))
+    groups = grouped.reshape(1, -1) if per_tensor else grouped.flatten(0, 1)  # (groups, size)
+    if symmetric:
+        span, most = groups.abs().amax(1, keepdim=True), 2 ** (bits - 1)
+    else:
+        span, most = groups.amax(1, keepdim=True).clamp(min=0) - groups.amin(1, keepdim=True).clamp(max=0), 2**bits - 1
+    # A model that is not on a grid shows it in its first weights: trying all of them would take seconds.
+    return _multiples(groups[:1, :256], span[:1], most) and _multiples(groups, span, most)
+
+
+def _multiples(groups: Tensor, span: Tensor, most: int) -> bool:
+    """Whether each group, (groups, size), holds multiples of its span / steps only, for one of 1 to `most` steps."""
+    left = (span > 0).squeeze(1)  # a group of zeros lies on any grid
+    groups, span = groups[left], span[left]
+    for steps in range(1, most + 1):
+        if not len(groups):
+            break
+        codes = groups * (steps / span)
+        off = (codes - codes.round()).abs().amax(1) > GRID_TOLERANCE
+        groups, span = groups[off], span[off]
+    return not len(groups)
 
 
 @dataclass(frozen=True)
@@ -110,14 +154,29 @@ class QuantizeWeights(Compressor):
             if (self.embeddings if isinstance(layer, nn.Embedding) else layer.weight.numel() >= SMALLEST_LINEAR)
         ]
         if not names:
+            if any(isinstance(module, PackedWeight) for module in model.modules()):
+                raise Unsupported(f"{self.name}: the weights are packed already, no layer is left to quantize")
             raise PressbenchError(f"{self.name}: no layer left to quantize in {type(model).__name__}")
+        if all(self._on_grid(layers[name].weight.detach()) for name in names):
+            shared = {"group": f"group of {self.group_size}", "channel": "row", "tensor": "tensor"}[self.granularity]
+            raise Unsupported(
+                f"{self.name}: the weights lie on a {self.bits}-bit grid already (each {shared} of all "
+                f"{len(names)} layers): there is nothing to quantize"
+            )
         return Compressed(model, pack_layers(model, names, self._quantize))
 
-    def _quantize(self, name: str, weight: Tensor) -> PackedWeight:
+    def _grid(self, weight: Tensor) -> dict[str, Any]:
+        """The arguments that say where one layer's grids begin and end."""
         columns = weight.shape[1]
         size = min(self.group_size, columns) if self.granularity == "group" else columns
         per_tensor = self.granularity == "tensor"
-        return quantize_linear(weight, self.bits, size, symmetric=self.symmetric, per_tensor=per_tensor)
+        return {"bits": self.bits, "group_size": size, "symmetric": self.symmetric, "per_tensor": per_tensor}
+
+    def _on_grid(self, weight: Tensor) -> bool:
+        return on_grid(weight, **self._grid(weight))
+
+    def _quantize(self, name: str, weight: Tensor) -> PackedWeight:
+        return quantize_linear(weight, **self._grid(weight))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         return repack_layers(model, structure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,15 @@ class Inventory:
     nonzero: int
     dtypes: Mapping[str, int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def claimed_bytes(self) -> int | None:
+        """What the weights take by their storage types alone, sparsity not counted; None where a type's name does
+        not tell its bits."""
+        bits = {name: re.search(r"\d+", name) for name in self.dtypes}
+        if not all(bits.values()):
+            return None
+        return sum(count * int(match[0]) for name, count in self.dtypes.items() if (match := bits[name])) // 8
 
 
 class Runtime(abc.ABC):

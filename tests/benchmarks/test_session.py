@@ -19,7 +19,6 @@ from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.speed import Budget
 from benchmarks.measure.watch import Watch, Window
 from benchmarks.measure.worker import WorkerError
-from benchmarks.preparation import Unsupported
 from benchmarks.progress import Stages
 from benchmarks.selection import parse_compressors
 from benchmarks.session import Session
@@ -27,7 +26,7 @@ from benchmarks.settings import Settings
 from benchmarks.targets import Target
 from benchmarks.zoo import find_model
 from compressors import registry
-from compressors.interface import Hardware, PressbenchError
+from compressors.interface import Hardware, PressbenchError, Unsupported
 from results.qualification import Qualification, QualificationStore
 from results.record import CaseRecord
 from results.store import new_run_id, now
@@ -229,6 +228,55 @@ def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(
     monkeypatch.setenv("PRESSBENCH_MINILM", "/nowhere")
     with pytest.raises(Unsupported, match="asset minilm: PRESSBENCH_MINILM=/nowhere has no file"):
         session.prepared.dense(find_model("minilm-bbc"))
+
+
+def test_what_was_finished_before_is_not_measured_again(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: pytest.fail("the dense model was asked for"))
+    model = find_model("vit-digits")
+    case = Case("footprint", "dense", registry.variants()["dense"], model, CPU, None, Target())
+    stored = CaseRecord(
+        run="run", case=case.id, measure="footprint", compressor="dense", model=model.name, hardware="cpu",
+        verdict="fail", reason="as it was",
+    )  # fmt: skip
+    session.finished = {(case.id, "footprint"): stored}
+    assert session.footprint(case) is stored
+
+
+def test_a_method_that_writes_to_the_dense_model_is_named_and_the_model_made_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dense entry is sealed here; the method's worker writes to it and then dies."""
+    model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
+    made: list[Path] = []
+
+    def build(folder: Path) -> None:
+        made.append(folder)
+        (folder / "train.safetensors").write_text("training")
+
+    def dense(_: object) -> SimpleNamespace:
+        entry = session.cache.build("dense", "vit-digits", {}, build)
+        artifact = SimpleNamespace(digest="0" * 64, directory=entry / "artifact")
+        return SimpleNamespace(entry=entry, artifact=artifact, identity="same")
+
+    class Vandal:
+        def __init__(self, *_: Any) -> None: ...
+        def __enter__(self) -> Vandal:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def call(self, *_: Any, **__: Any) -> None:
+            (dense(None).entry / "train.safetensors").write_text("spoilt")
+            raise WorkerError("died", "the process was ended by SIGSEGV")
+
+    monkeypatch.setattr(session.prepared, "dense", dense)
+    monkeypatch.setattr(session.prepared, "worker", Vandal)
+    case = Case("accuracy", "distil-layers", compressor, model, CPU, None, Target())
+    record = session.accuracy(case)
+    assert record.verdict == "error"
+    assert "distil-layers on vit-digits: wrote to what it was given to read: " in record.reason
+    assert record.reason.endswith("train.safetensors is not what was written (its SHA-256 differs)")
+    dense(None)
+    assert len(made) == 2
 
 
 # -- options ---------------------------------------------------------------------------------------

@@ -6,17 +6,20 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 sys.path.append(str(Path(__file__).parent))  # the workers take over the path, and find the module by it
 import worker_functions as work
 
+from benchmarks.measure import memory
 from benchmarks.measure.worker import Worker, WorkerError
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
@@ -82,6 +85,11 @@ def test_a_mistake_of_the_user_stays_one_without_decoration(shared: Worker) -> N
     assert shared.call(work.count, 1) == "counted"
 
 
+def test_what_cannot_run_stays_unsupported(shared: Worker) -> None:
+    with pytest.raises(Unsupported, match=r"^this model is small enough$"):
+        shared.call(work.cannot)
+
+
 def test_an_answer_that_cannot_be_sent_is_an_error(shared: Worker) -> None:
     error = failing(shared, work.unpicklable)
     assert error.kind == "raised"
@@ -128,6 +136,83 @@ def test_who_calls_a_dead_worker_is_told_so(worker: Worker, end: Callable[..., A
     failing(worker, end, *((1,) if end is work.leave else ()), timeout=0.5 if end is work.hang else 60)
     error = failing(worker, work.count, 1)
     assert error.kind == "died"
+
+
+def test_a_death_is_seen_though_a_child_holds_the_pipe(worker: Worker) -> None:
+    error = failing(worker, work.die_with_a_child_on_the_pipe)
+    assert str(error) == "method on model: the process was ended by SIGSEGV"
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [work.eat, work.feed_a_child], ids=["itself", "its-child"])
+def test_too_much_memory_is_an_error_with_limit_and_peak(function: Callable[..., Any]) -> None:
+    with Worker("method on model", threads=1) as worker:
+        worker.call(work.add, 1)
+        limit = psutil.Process(worker.call(work.process)).memory_info().rss + (200 << 20)
+    with Worker("method on model", threads=1, memory_limit=limit) as worker:
+        assert worker.call(work.eat, 16) is None
+        error = failing(worker, function, 900)
+    assert error.kind == "memory"
+    told = re.fullmatch(
+        r"method on model: took ([\d.]+) (MiB|GiB) of memory, limit [\d.]+ (?:MiB|GiB) \(--memory-limit\), stopped",
+        str(error),
+    )
+    assert told, str(error)
+    assert float(told[1]) * (1024 if told[2] == "GiB" else 1) > limit >> 20
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GiB", 4 << 30), ("512 MiB", 512 << 20), ("1.5GiB", 3 << 29)])
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    assert memory.parse_size("--memory-limit", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "4", "4GB", "-1GiB", "0MiB", "GiB", "1e3MiB"])
+def test_a_size_that_makes_no_sense_is_one_line(text: str) -> None:
+    with pytest.raises(PressbenchError, match=r"^--memory-limit .*: expected a size such as 4GiB or 512MiB$"):
+        memory.parse_size("--memory-limit", text)
+
+
+def test_the_limit_is_below_what_the_machine_has() -> None:
+    assert 0 < memory.default_limit() < psutil.virtual_memory().total
+
+
+# -- what it leaves --------------------------------------------------------------------------------
+
+
+@linux
+@pytest.mark.parametrize("end", ["closed", "hung"])
+def test_no_process_that_it_started_outlives_it(end: str) -> None:
+    with Worker("method on model", threads=1) as worker:
+        started = [worker.call(work.process), *worker.call(work.start_processes)]
+        if end != "closed":
+            failing(worker, work.hang, timeout=1)
+    deadline = time.monotonic() + 10
+    while (left := [pid for pid in started if alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_threads_that_go_on_end_with_it() -> None:
+    with Worker("method on model", threads=1) as worker:
+        pid = worker.call(work.process)
+        worker.call(work.spin)
+    assert not alive(pid)
+
+
+def test_temporary_files_go_with_it(worker: Worker) -> None:
+    file = worker.call(work.leave_a_file)
+    assert file.is_file()
+    worker.close()
+    assert not file.exists()
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------

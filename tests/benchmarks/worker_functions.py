@@ -5,13 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 
 State = dict[str, Any]
 
@@ -31,6 +34,10 @@ def raises(state: State) -> None:
 
 def tells(state: State) -> None:
     raise PressbenchError("samples is 0, must be at least 1")
+
+
+def cannot(state: State) -> None:
+    raise Unsupported("this model is small enough")
 
 
 def segfault(state: State) -> None:
@@ -91,3 +98,45 @@ def surroundings(state: State) -> dict[str, Any]:
         "variables": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE")},
         "log": Path(os.readlink("/proc/self/fd/1")),
     }
+
+
+def spin(state: State) -> None:
+    def forever() -> None:
+        while True:
+            pass
+
+    for _ in range(2):
+        threading.Thread(target=forever).start()
+
+
+def start_processes(state: State) -> list[int]:
+    """One in this session, one in its own, one in the background of a shell that has ended."""
+    sleep = ["sleep", "600"]
+    found = [subprocess.Popen(sleep).pid, subprocess.Popen(sleep, start_new_session=True).pid]
+    told = subprocess.run(["sh", "-c", "setsid sleep 600 >&- & echo $!"], stdout=subprocess.PIPE, text=True)
+    return [*found, int(told.stdout)]
+
+
+def die_with_a_child_on_the_pipe(state: State) -> None:
+    if os.fork() == 0:
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def eat(state: State, mebibytes: int) -> None:
+    """Takes memory until there is as much, a little at a time."""
+    held = []
+    for _ in range(mebibytes // 16):
+        held.append(b"x" * (16 << 20))
+        time.sleep(0.01)
+
+
+def feed_a_child(state: State, mebibytes: int) -> None:
+    code = f"import time; held = b'x' * ({mebibytes} << 20); time.sleep(600)"
+    subprocess.run([sys.executable, "-c", code])
+
+
+def leave_a_file(state: State) -> Path:
+    handle, name = tempfile.mkstemp()
+    os.close(handle)
+    return Path(name)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from compressors import artifact, conformance
 from compressors.build import build
-from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, skeleton
+from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
 from compressors.quantization.packed import PackedLinear, unpack
-from compressors.quantization.weights import QuantizeWeights, quantize_linear
+from compressors.quantization.weights import QuantizeWeights, on_grid, quantize_linear
 
 BITS = range(2, 9)
 
@@ -194,7 +194,7 @@ def test_a_tied_output_is_stored_once(tmp_path: Path) -> None:
 def test_quantizing_twice_says_so(tiny: conformance.Subject) -> None:
     compressor = QuantizeWeights(bits=8)
     model = compressor.compress(tiny.dense.model(), tiny.context()).model
-    with pytest.raises(PressbenchError, match="no layer left to quantize"):
+    with pytest.raises(Unsupported, match="packed already, no layer is left to quantize"):
         compressor.compress(model, tiny.context())
 
 
@@ -211,3 +211,40 @@ def test_quantizing_twice_says_so(tiny: conformance.Subject) -> None:
 def test_a_wrong_parameter_is_named(parameters: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         QuantizeWeights(**parameters)
+
+
+# -- weights that are on the grid already ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("size,per_tensor", [(24, True), (24, False), (8, False), (5, False)])
+@pytest.mark.parametrize("bits", BITS)
+def test_what_was_quantized_is_on_the_grid_and_what_was_not_is_not(
+    bits: int, size: int, per_tensor: bool, symmetric: bool
+) -> None:
+    weight = matrix()
+    weight[3] = 0
+    grid = {"group_size": size, "symmetric": symmetric, "per_tensor": per_tensor}
+    once = quantize_linear(weight, bits, **grid).dequantize()
+    assert on_grid(once, bits, **grid)
+    assert not on_grid(weight, bits, **grid)
+    once[-1, -1] *= 1.01
+    once[-1, -2] *= 0.97
+    assert not on_grid(once, bits, **grid) or not once[-1, -2:].any()
+
+
+def test_a_coarser_grid_lies_on_a_finer_one_and_not_the_other_way() -> None:
+    once = quantize_linear(matrix(), 3, 24, symmetric=True).dequantize()
+    assert on_grid(once, 8, 24, symmetric=True)
+    assert not on_grid(quantize_linear(matrix(), 8, 24, symmetric=True).dequantize(), 3, 24, symmetric=True)
+
+
+def test_a_model_on_the_grid_is_unsupported_and_says_so(tiny: conformance.Subject) -> None:
+    method = QuantizeWeights(bits=4, group_size=16)
+    model = tiny.dense.model()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Embedding):
+                layer.weight.copy_(quantize_linear(layer.weight, 4, 16, symmetric=True).dequantize())
+    with pytest.raises(Unsupported, match=r"^quantize-weights: the weights lie on a 4-bit grid already \(each group"):
+        method.compress(model, tiny.context(method))

@@ -1,0 +1,89 @@
+"""The processes that a worker has started, by whatever way: how much memory they hold, and their end.
+
+A worker leads a session of its own and, on Linux, is given the orphans below it, so that a process that puts
+itself in the background is still found. What is seen is remembered, since a worker that dies takes the list of its
+children with it.
+Does not find: a process in a session of its own whose worker died within `LOOK_SECONDS` of starting it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+
+import psutil
+
+LOOK_SECONDS = 0.5
+"""The time between two looks through the machine's processes, which take some milliseconds each."""
+_SUBREAPER = 36  # of prctl(2)
+
+
+def lead_session() -> None:
+    """In the worker: lead a session, adopt orphans, end with the run, and be the first that a machine without memory
+    ends. Adopting and the last are for Linux only."""
+    with contextlib.suppress(OSError):  # it leads one already
+        os.setsid()
+    threading.Thread(target=_end_with_run, daemon=True).start()
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
+def _end_with_run() -> None:
+    """A run that is killed with -9 closes no pipe of a worker that is busy, and must leave nothing that computes."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        wait([run.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+
+class Descendants:
+    """The worker `pid` and all below it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._seen: dict[int, psutil.Process] = {}
+        try:
+            self._worker: psutil.Process | None = psutil.Process(pid)
+        except psutil.Error:  # it died at once
+            self._worker = None
+
+    def look(self) -> None:
+        """Remember what runs below the worker now."""
+        if self._worker is not None:
+            with contextlib.suppress(psutil.Error):
+                self._seen |= {process.pid: process for process in self._worker.children(recursive=True)}
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the worker and of all that were seen below it. Pages they share count for each."""
+        total = 0
+        for process in (self._worker, *self._seen.values()):
+            if process is not None:
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+    def kill(self) -> None:
+        """End all below the worker, wherever they went; the worker itself is the caller's to end."""
+        self.look()
+        for process in [*self._seen.values(), *self._of_session()]:
+            with contextlib.suppress(psutil.Error):  # it is gone, or its id is another's by now
+                process.kill()
+        self._seen.clear()
+
+    def _of_session(self) -> list[psutil.Process]:
+        found = []
+        if hasattr(os, "getsid"):
+            for pid in psutil.pids():
+                with contextlib.suppress(OSError, psutil.Error):
+                    if pid != self._pid and os.getsid(pid) == self._pid:
+                        found.append(psutil.Process(pid))
+        return found

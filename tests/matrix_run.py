@@ -1,0 +1,140 @@
+"""Runs of the matrix as people start them: pytest in a process of its own, with plugins that the tests plant."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WAIT = 600
+"""Seconds until a run is given up: only a hang takes so long."""
+
+METHOD = """
+import ctypes, os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from compressors.interface import Compressor, Compressed
+
+@dataclass(frozen=True)
+class {cls}(Compressor):
+    name: ClassVar[str] = "planted-{name}"
+    family: ClassVar[str] = "pruning"
+    effect: ClassVar[str] = "storage"
+    variants: ClassVar[dict] = {{}}
+    nightly_variants: ClassVar[dict] = {{"": {{}}}}
+
+    def compress(self, model, context):
+        {body}
+        return Compressed(model)
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ids(self) -> list[str]:
+        """What `--collect-only -q` listed."""
+        return [line for line in self.out.splitlines() if "::" in line]
+
+
+class Place:
+    """Where runs work: their cache, results and plugins (module name -> source)."""
+
+    def __init__(self, folder: Path, cache: Path, plugins: Mapping[str, str], targets: str) -> None:
+        self.folder = folder
+        self.cache = cache
+        self.site = folder / "site"
+        info = self.site / "planted-1.0.dist-info"
+        info.mkdir(parents=True)
+        for name, text in plugins.items():
+            (self.site / f"{name}.py").write_text(text)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+        entries = "\n".join(f"{name} = {name}" for name in plugins)
+        (info / "entry_points.txt").write_text(f"[pressbench.compressors]\n{entries}\n")
+        self.targets = folder / "targets.toml"
+        self.targets.write_text(targets)
+
+    def command(self, *options: str, results: str = "results", target: str = "benchmarks") -> list[str]:
+        """What follows `pytest`."""
+        own = ["-o", f"cache_dir={self.folder / 'pytest'}", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+        places = ["--cache", self.cache, "--results", self.folder / results, "--targets", self.targets]
+        # No test waits for a qualification, nor depends on what else this machine does.
+        machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
+        return [target, *own, *map(str, places), *machine, *options]
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Python with the plugins installed, in a process group of its own, as a shell would start it."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "FORCE_COLOR"))}
+        environment |= {
+            "PYTHONPATH": str(self.site),
+            "COLUMNS": "120",
+            "NO_COLOR": "1",
+            "PLANTED": str(self.folder),
+            "PLANTED_CACHE": str(self.cache),
+            "PLANTED_STARTED": str(self.folder / "started"),
+        }
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def batch(self, runs: Mapping[str, list[str]], room: Mapping[str, int] | None = None) -> dict[str, Done]:
+        """Several short runs, one after another in one process, as most of each would be importing torch.
+        room: run -> bytes that its files may have."""
+        done = finish(self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {})))
+        assert done.code == 0, done.out + done.err
+        return {name: Done(**found) for name, found in json.loads(done.out).items()}
+
+
+BATCH = """
+import json, os, sys, pytest
+room = json.loads(sys.argv[3])
+if room:
+    import resource
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+found, real = {}, [os.dup(1), os.dup(2)]
+for name, arguments in json.loads(sys.argv[1]).items():
+    files = [os.path.join(sys.argv[2], f"batch-{stream}") for stream in ("out", "err")]
+    for stream, file in enumerate(files, 1):
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, stream)
+        os.close(handle)
+    if name in room:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room[name], usual[1]))
+    code = pytest.main(arguments)
+    if room:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    sys.stdout.flush(), sys.stderr.flush()
+    os.dup2(real[0], 1), os.dup2(real[1], 2)
+    out, err = (open(file, encoding="utf-8").read() for file in files)
+    found[name] = {"code": int(code), "out": out, "err": err}
+print(json.dumps(found))
+"""
+
+
+def finish(process: subprocess.Popen[str]) -> Done:
+    try:
+        out, err = process.communicate(timeout=WAIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return Done(process.returncode, out, err)
