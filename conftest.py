@@ -327,7 +327,9 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
 
 
 def _is_case(item: pytest.Item) -> bool:
-    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and "case" in item.callspec.params
+    """Whether it is one of the matrix: other tests may have a parameter of that name."""
+    mine = isinstance(item, pytest.Function) and MATRIX in item.path.parents
+    return mine and hasattr(item, "callspec") and "case" in item.callspec.params
 
 
 @pytest.fixture
