@@ -1,5 +1,6 @@
 # Each target does all of its own set-up: it makes .venv, installs the versions that constraints.txt pins
-# and installs again when pyproject.toml or constraints.txt has changed. ARGS goes to pytest.
+# and installs again when pyproject.toml or constraints.txt has changed. ARGS goes to pytest
+# (in `make trust` to the script).
 
 PYTHON ?= python3
 ARGS ?=
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -
 WATCHED := $(BIN)/python pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint clean
+.PHONY: help bench test lint trust clean
 .NOTPARALLEL:
 
 help: ## show this
@@ -31,6 +32,9 @@ lint: .venv/.dev ## check style, types and the direction of imports
 	done; \
 	exit $$status
 
+trust: .venv/.trust ## measure false alarms and detection beside pytest-benchmark and asv (8 minutes), write docs/trust.md
+	@$(BIN)/python -m benchmarks.trust $(ARGS)
+
 clean: ## remove .venv and what tools leave behind; results, baselines and the cache stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -50,4 +54,9 @@ $(BIN)/python:
 .venv/.dev: $(WATCHED)
 	@echo 'setup: pip install -c constraints.txt -e ".[dev]"'
 	@$(PIP) -e ".[dev]"
+	@touch $@
+
+.venv/.trust: $(WATCHED)
+	@echo 'setup: pip install -c constraints.txt -e ".[trust]"'
+	@$(PIP) -e ".[trust]"
 	@touch $@

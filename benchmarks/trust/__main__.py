@@ -1,0 +1,70 @@
+"""`python -m benchmarks.trust`: measure, keep the samples, write the page."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.trust.page import page
+from benchmarks.trust.rivals import rivals
+from benchmarks.trust.samples import Session
+from compressors.interface import PressbenchError
+
+ROUNDS = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trust", description=__doc__)
+    parser.add_argument("--from", dest="stored", type=Path, metavar="FILE", help="redraw from samples stored before")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of eight recordings (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=450, help="begin no round after so long (default: %(default)g)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of every order and every draw (default: %(default)s)")
+    parser.add_argument("--samples", type=Path, default=Path("results/trust"), help="where samples are kept")
+    parser.add_argument("--page", type=Path, default=Path("docs/trust.md"), help="what to write (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        rivals()  # without asv there is no page: better known before measuring than after
+        session = _stored(options.stored) if options.stored else _measured(options)
+        tell("deciding")
+        options.page.write_text(page(session), encoding="utf-8")
+    except PressbenchError as error:
+        print(f"trust: {error}", file=sys.stderr)
+        return 1
+    tell(f"wrote {options.page}")
+    return 0
+
+
+def tell(line: str) -> None:
+    """One line of progress."""
+    print(f"trust: {line}", flush=True)
+
+
+def _stored(path: Path) -> Session:
+    try:
+        return Session.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PressbenchError(f"{path}: not samples of this version: {' '.join(str(error).split())[:200]}") from None
+
+
+def _measured(options: argparse.Namespace) -> Session:
+    from benchmarks.hardware import select  # with torch, which redrawing can do without
+    from benchmarks.trust.recording import record
+
+    with tempfile.TemporaryDirectory(prefix="pressbench-trust-") as folder:
+        session = record(
+            Path(folder), select("cpu"), rounds=options.rounds, seed=options.seed, seconds=options.seconds, tell=tell
+        )
+    options.samples.mkdir(parents=True, exist_ok=True)
+    path = options.samples / f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(session.model_dump_json(), encoding="utf-8")
+    tell(f"samples are in {path}")
+    return session
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What a session of measuring leaves behind: every slot of every pair of processes, as JSON."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = 1
+BATCH = 2
+"""Pictures in one forward pass."""
+PAIRS = 40
+"""Pairs of slots in one recording, whatever anybody decides on them."""
+
+
+class Recording(BaseModel):
+    """One pair of fresh processes. old, new: seconds of each slot, in pairs; orders: who went first, (d) the old
+    or (c) the new version; seconds: by the clock, for all of it, untimed passes included; started: seconds
+    since the beginning of the session."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: int
+    calls: int
+    extra: int
+    round: int
+    started: float
+    seconds: float
+    old: list[float]
+    new: list[float]
+    orders: list[str]
+
+
+class Session(BaseModel):
+    """All recordings of one run, and the machine they speak of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA
+    seed: int
+    date: str
+    cpu: str
+    cores: int
+    threads: int
+    system: str
+    versions: dict[str, str]
+    seconds: float
+    recordings: list[Recording]
+
+    def of(self, percent: int) -> list[Recording]:
+        """The recordings of one slow-down, 0 for unchanged, in the order they were made."""
+        return [r for r in self.recordings if r.percent == percent]
