@@ -66,14 +66,15 @@ for 2 %.
 
 **Ours.** The old and the new version run in two fresh processes, slots in pairs, the order within each pair drawn by a
 coin. The sequential test of "the new version is at least 1/{MARGIN} as fast" at 1 % a side stops when it has decided,
-or after {PAIRS} pairs. **The alarm is its `fail`.** `pass` says that the new version is not {MARGIN - 1:.0%} slower.
-`inconclusive` says that the evidence decides neither way: no alarm, and no all-clear. A slow-down of less than the
+or after {PAIRS} pairs. **The alarm is its `fail`.** `pass` says that the new version is not
+{100 * MARGIN - 100:.0f} % slower. `inconclusive` says that the evidence decides neither way: no alarm, and no all-clear. A slow-down of less than the
 margin is allowed, and one exactly at it should seldom alarm either.
 
 **The others** are given all {PAIRS} slots a side, in two settings. *Same minute*: both sides of one interleaved run,
 which flatters them, since neither interleaves versions by itself. *Night to night*, their normal use: the stored result
 of an earlier process against today's. Slots stand for pytest-benchmark's rounds and asv's samples; `min`, `mean` and
-`median` are taken over slots. All rules were chosen before anything was measured."""
+`median` are taken over slots. Ours beside *same minute* shows what the test adds to interleaving, beside *night to
+night* what both do. All rules were chosen before anything was measured."""
 
 
 def _goal(real: Tally, dreamt: Tally, nights: int) -> str:
@@ -110,7 +111,8 @@ def _real(session: Session, real: Tally) -> str:
     return f"""## Real pairs of fresh processes
 
 {len(session.recordings)} pairs in {session.seconds / 60:.0f} minutes, in an order drawn by lot: {counts}. Night to
-night is here a gap of about {gap:.0f} seconds. Alarms, with exact 95 % intervals (Clopper and Pearson):
+night is here a gap of about {gap:.0f} seconds. Alarms, with
+exact 95 % intervals (Clopper and Pearson), in %:
 
 {_rates(real)}
 
@@ -122,9 +124,10 @@ Our verdicts:
 def _nights(session: Session, dreamt: Tally, nights: int) -> str:
     return f"""## Simulated nights
 
-{nights:,} nights drawn from the {len(session.of(0))} unchanged pairs of processes (seed {session.seed}): a night is one
-of them, its noise drawn in blocks of {BLOCK} consecutive pairs; the stored result is drawn from another. Slow-downs
-multiply the new version's times. The intervals are of the drawing alone: no draw knows more than the pairs recorded.
+{nights:,} nights drawn from the {len(session.of(0))} unchanged pairs of processes (seed {session.seed}): a night is
+one of them, its noise drawn in blocks of {BLOCK} consecutive pairs; the stored result is drawn from another. Slow-downs
+multiply the new version's times. The intervals are of the drawing alone: no draw knows more than the pairs recorded,
+and chance within one of them is drawn again with it.
 
 {_rates(dreamt)}
 
@@ -164,8 +167,8 @@ starts two where a nightly run of the others starts one."""
 def _limits(session: Session) -> str:
     return f"""## What this does not show
 
-- One machine, one day, one small model on {session.threads} thread. Real nights lie further apart than these minutes,
-  and differ by more; that is to the disadvantage of whoever compares with a stored result.
+- One machine, one day, one small model on {session.threads} thread. Real nights lie further apart than these minutes;
+  where the machine drifts, that is to the disadvantage of whoever compares with a stored result.
 - {len(session.of(0))} pairs cannot show a rate of 1 %: see the intervals. The simulated nights can, as far as these
   pairs stand for others.
 - Ours needs the old version at hand, and time for it. The others need only its stored numbers.
@@ -184,7 +187,8 @@ def _again() -> str:
     make trust                                                    # about eight minutes, on a machine left alone
     python -m benchmarks.trust --from results/trust/SESSION.json  # this page from stored samples
 
-Without make: `{INSTALL}`, then `python -m benchmarks.trust`. Each run leaves all its samples in `results/trust`."""
+Without make: `{INSTALL}`, then `python -m benchmarks.trust`.
+Each run leaves all its samples in `results/trust`."""
 
 
 # -- tables ----------------------------------------------------------------------------------------
