@@ -13,7 +13,7 @@ from benchmarks.trust.rivals import rivals
 from benchmarks.trust.samples import Session
 from compressors.interface import PressbenchError
 
-ROUNDS = 20
+ROUNDS = 18
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--from", dest="stored", type=Path, metavar="FILE", help="redraw from samples stored before")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of eight recordings (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=450, help="begin no round after so long (default: %(default)g)"
+        "--seconds", type=float, default=480, help="begin no round after so long (default: %(default)g)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of every order and every draw (default: %(default)s)")
     parser.add_argument("--samples", type=Path, default=Path("results/trust"), help="where samples are kept")

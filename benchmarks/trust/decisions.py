@@ -128,13 +128,13 @@ def tally(comparisons: Iterable[Comparison], rules: Sequence[Rival], budgets: Se
 
 
 def stored_rounds(session: Session) -> int:
-    """How many rounds lie between a stored result and the run it is compared with: a third of the session."""
-    return max(1, (1 + max(r.round for r in session.recordings)) // 3)
+    """How many rounds lie between a stored result and the run it is compared with: a quarter of the session."""
+    return max(1, (1 + max(r.round for r in session.recordings)) // 4)
 
 
 def recorded(session: Session) -> Iterator[Comparison]:
-    """The real pairs. The stored result is the old version of the same slow-down a third of the session earlier,
-    and each is used once; the first third has none."""
+    """The real pairs. The stored result is the old version of the same slow-down a quarter of the session
+    earlier, and each is used once; the first quarter has none."""
     gap = stored_rounds(session)
     for percent in PERCENTS:
         mine = session.of(percent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import multiprocessing
 import platform
 import random
 import time
@@ -21,6 +22,7 @@ from benchmarks.cache import versions
 from benchmarks.hardware.cpu import cpu_info, physical_cpus
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.speed import Budget, measure
+from benchmarks.measure.worker import PRELOAD
 from benchmarks.trust.samples import BATCH, PAIRS, Recording, Session
 from benchmarks.verdicts import SpeedTest
 from benchmarks.zoo.dense import write_examples
@@ -28,6 +30,8 @@ from benchmarks.zoo.model import Workload
 from benchmarks.zoo.models.vit_digits import MODEL
 from compressors import artifact
 from compressors.interface import Examples, Hardware
+
+MODEL_CODE = "transformers.models.vit.modeling_vit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,13 @@ UNCHANGED = SlowDown(0, 20, 0)
 SLOW_DOWNS = (SlowDown(2, 50, 1), SlowDown(5, 20, 1), SlowDown(10, 20, 2), SlowDown(20, 20, 4))
 ROUND = (UNCHANGED, UNCHANGED, UNCHANGED, SLOW_DOWNS[2], SLOW_DOWNS[2], SLOW_DOWNS[0], SLOW_DOWNS[1], SLOW_DOWNS[3])
 """What one round records, in an order drawn anew each round. Most of it where the goal asks for rates."""
+
+
+def cpus(hardware: Hardware) -> list[int]:
+    """As many CPUs as threads, the same for every process, so that none sits on a CPU that a neighbour slows while
+    the other has a free one: that noise would depend on the version, which no order of slots can mend. The last,
+    since the first has the interrupts."""
+    return physical_cpus()[-hardware.threads :]
 
 
 class _Slots(Lane):
@@ -70,7 +81,7 @@ def record_pair(
     lanes: list[_Slots] = []
     try:
         for name, calls in (("old", slow_down.calls), ("new", slow_down.calls + slow_down.extra)):
-            lane = _Slots(name, files[0], hardware, physical_cpus(), files[1], Workload(BATCH), timeout=60.0)
+            lane = _Slots(name, files[0], hardware, cpus(hardware), files[1], Workload(BATCH), timeout=60.0)
             lanes.append(lane)
             lane.calls = calls
             lane.slot()  # both rivals advise a warm-up: its first slot would count against their means
@@ -94,6 +105,8 @@ def record(
 ) -> Session:
     """Record up to `rounds` rounds, and no further round after `seconds`. `folder` is for the model's files."""
     hardware = dataclasses.replace(hardware, threads=1)  # a pass of 1 to 3 ms gains nothing from a second thread
+    # Its import would take half of the time that a worker needs to start.
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, MODEL_CODE])
     files = write_model(folder, hardware)
     began = time.perf_counter()
     found: list[Recording] = []

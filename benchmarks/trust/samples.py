@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 SCHEMA = 1
-BATCH = 2
+BATCH = 1
 """Pictures in one forward pass."""
 PAIRS = 40
 """Pairs of slots in one recording, whatever anybody decides on them."""

@@ -64,9 +64,9 @@ def test_processes_that_differ_alarm_from_night_to_night(session: Session) -> No
     assert shares[SAME_MINUTE] > 0.05, "both are processes, too"
 
 
-def test_a_stored_result_is_a_third_of_the_session_older_and_used_once(session: Session) -> None:
+def test_a_stored_result_is_a_quarter_of_the_session_older_and_used_once(session: Session) -> None:
     gap = stored_rounds(session)
-    assert gap == ROUNDS // 3
+    assert gap == ROUNDS // 4
     for percent in (0, 10):
         mine = session.of(percent)
         per_round = len(mine) // ROUNDS

@@ -28,6 +28,12 @@ def test_every_round_has_all_conditions_in_an_order_of_its_own() -> None:
     assert found == list(schedule(30, seed=1)) != list(schedule(30, seed=2))
 
 
+def test_old_and_new_share_their_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "physical_cpus", lambda: [0, 2, 4])
+    assert recording.cpus(Hardware("cpu", "cpu-generic", threads=1)) == [4]
+    assert recording.cpus(Hardware("cpu", "cpu-generic", threads=2)) == [2, 4]
+
+
 def test_a_slot_counts_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lane, "slot", lambda self: 0.5)
     lane = object.__new__(_Slots)
