@@ -53,11 +53,13 @@ def _stored(path: Path) -> Session:
 
 def _measured(options: argparse.Namespace) -> Session:
     from benchmarks.hardware import select  # with torch, which redrawing can do without
+    from benchmarks.measure.exclusive import exclusive
     from benchmarks.trust.recording import record
 
-    with tempfile.TemporaryDirectory(prefix="pressbench-trust-") as folder:
+    hardware = select("cpu")
+    with tempfile.TemporaryDirectory(prefix="pressbench-trust-") as folder, exclusive(hardware.name, say=tell):
         session = record(
-            Path(folder), select("cpu"), rounds=options.rounds, seed=options.seed, seconds=options.seconds, tell=tell
+            Path(folder), hardware, rounds=options.rounds, seed=options.seed, seconds=options.seconds, tell=tell
         )
     options.samples.mkdir(parents=True, exist_ok=True)
     path = options.samples / f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}.json"
