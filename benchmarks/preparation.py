@@ -26,6 +26,10 @@ from compressors.interface import Compressor, Hardware, PressbenchError, Unsuppo
 from compressors.runtimes.base import runtime
 
 
+FLIP_EXAMPLES, FLIP_BATCH = 256, 1
+"""On how many examples, and at which batch size, the dense model is compared with itself."""
+
+
 class Preparation:
     """Makes what is asked for the first time, and gives the same answer, or the same error, ever after."""
 
@@ -125,11 +129,22 @@ class Preparation:
     def worker(self, name: str, hardware: Hardware) -> Worker:
         return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit)
 
-    def predictions(self, artifact: Artifact, model: Model, hardware: Hardware, label: str) -> np.ndarray:
+    def predictions(
+        self,
+        artifact: Artifact,
+        model: Model,
+        hardware: Hardware,
+        label: str,
+        *,
+        batch: int | None = None,
+        first: int | None = None,
+    ) -> np.ndarray:
         """Predicted classes on the test set, (examples,) int64: from the cache where these very files were
         evaluated before by the same code and libraries, with the same batches, on a machine of the same
-        fingerprint. Raises WorkerError or PressbenchError, the same again when asked again."""
+        fingerprint. batch: another than the model's usual one. first: so many examples alone.
+        Raises WorkerError or PressbenchError, the same again when asked again."""
         dense = self.dense(model)
+        batch = batch or model.evaluation_batch
         manifest = artifact.manifest
         code = {file for step in artifact.recipe for file in _code_of_step(step)}
         key = {
@@ -137,7 +152,8 @@ class Preparation:
             "runtime": [manifest["runtime"], manifest["options"]],
             "recipe": [{"compressor": s["compressor"], "parameters": s["parameters"]} for s in artifact.recipe],
             "examples": file_hash(dense.test_path),
-            "batch": model.evaluation_batch,
+            "batch": batch,
+            "first": first,
             "code": hash_files({*code, *registry.source_closure(stages.predict, "benchmarks")}),
             "versions": versions(*runtime(manifest["runtime"]).requires),
             "fingerprint": self.fingerprint(hardware)["hash"],
@@ -147,9 +163,7 @@ class Preparation:
             with self.stage("evaluate", label) as report, self.worker(label, hardware) as worker:
                 limit = self.settings.stage_seconds
                 worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-                logits = worker.call(
-                    stages.predict, dense.test_path, model.evaluation_batch, timeout=limit, progress=report
-                )
+                logits = worker.call(stages.predict, dense.test_path, batch, first, timeout=limit, progress=report)
             np.save(folder / "predictions.npy", np.asarray(logits.argmax(axis=1)), allow_pickle=False)
 
         def make() -> np.ndarray:
@@ -157,6 +171,15 @@ class Preparation:
             return np.load(entry / "predictions.npy", allow_pickle=False)
 
         return _once(self._predictions, content_hash(key), make)
+
+    def flip_floor(self, model: Model, hardware: Hardware) -> dict[str, int]:
+        """How many of the dense model's own predictions differ at another batch size: what a drop of the same
+        size would mean nothing beside. {"examples", "batch", "flips"}."""
+        dense = self.dense(model).artifact
+        usual = self.predictions(dense, model, hardware, f"{model.name}: dense")[:FLIP_EXAMPLES]
+        label = f"{model.name}: dense at batch {FLIP_BATCH}"
+        other = self.predictions(dense, model, hardware, label, batch=FLIP_BATCH, first=len(usual))
+        return {"examples": len(usual), "batch": FLIP_BATCH, "flips": int((usual != other).sum())}
 
     def fingerprint(self, hardware: Hardware) -> dict[str, Any]:
         """The machine as it was when the run first asked."""

@@ -80,9 +80,13 @@ class Session:
             low, high = verdicts.proportion_interval(int((predictions == truth).sum()), len(truth))
             drop = _measure(judged, margin)
             flips = {"correct_to_wrong": judged.correct_to_wrong, "wrong_to_correct": judged.wrong_to_correct}
+            reason, floor = judged.reason, {}
+            if role(case.compressor) == "dense":
+                floor = self.prepared.flip_floor(case.model, case.hardware)
+                reason += f"; at batch {floor['batch']} {floor['flips']} of {floor['examples']} predictions differ"
             return {
                 "verdict": drop.verdict,
-                "reason": judged.reason,
+                "reason": reason,
                 "measures": {"accuracy": Measure(value=value, low=low, high=high), "accuracy_drop": drop},
                 "evidence": {
                     "examples": len(truth),
@@ -93,6 +97,7 @@ class Session:
                     "minimum_detectable_drop": judged.minimum_detectable,
                     "method": judged.method,
                     "evaluation_batch": case.model.evaluation_batch,
+                    "flip_floor": floor,
                 },
                 "artifact": artifact,
             }

@@ -71,11 +71,13 @@ def load(state: State, directory: Path, hardware: Hardware) -> float:
     return time.perf_counter() - started
 
 
-def predict(state: State, examples: Path, batch_size: int, *, progress: Progress) -> np.ndarray:
-    """The logits of the loaded artifact on all examples, (examples, classes) float32.
+def predict(
+    state: State, examples: Path, batch_size: int, first: int | None = None, *, progress: Progress
+) -> np.ndarray:
+    """The logits of the loaded artifact on all examples, or on the `first` ones, (examples, classes) float32.
 
     Raises PressbenchError where one of them is not finite."""
-    data = read_examples(examples)
+    data = read_examples(examples)[:first]
     found = []
     total = -(-len(data) // batch_size)
     for number, batch in enumerate(data.batches(batch_size)):

@@ -383,3 +383,18 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     monkeypatch.setattr("benchmarks.preparation.code_of", lambda step: [__file__])
     ask("other code", saved())
     assert len(evaluated.evaluated) == 7
+
+
+def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def predictions(*_: Any, batch: int | None = None, first: int | None = None) -> np.ndarray:
+        asked.append((batch, first))
+        return np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]
+
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
+    monkeypatch.setattr(session.prepared, "predictions", predictions)
+    assert session.prepared.flip_floor(find_model("vit-digits"), CPU) == {"examples": 256, "batch": 1, "flips": 1}
+    assert asked == [(None, None), (1, 256)]
