@@ -207,10 +207,11 @@ class Run:
     def __init__(self, config: pytest.Config, expected: list[str]) -> None:
         from benchmarks.cache import Cache, default_root, hash_files
         from benchmarks.comparison import reference
+        from benchmarks.measure.speed import Budget
         from benchmarks.progress import Stages
         from benchmarks.resume import check_same, finished
         from benchmarks.session import Session
-        from benchmarks.settings import Settings
+        from benchmarks.settings import BUDGETS, Settings
         from pressbench import __version__
         from results.record import RunHeader
         from results.store import RunWriter, new_run_id, now
@@ -225,6 +226,7 @@ class Run:
             tier=config.getoption("--tier"),
             seed=config.getoption("--seed"),
             stage_seconds=config.getoption("--stage-limit"),
+            budget=BUDGETS.get(config.getoption("--tier"), Budget()),
             tau=config.getoption("--tau"),
             qualifications=Path(config.getoption("--qualifications")),
             qualify=not config.getoption("--no-qualify"),

@@ -25,7 +25,6 @@ from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
 
-
 FLIP_EXAMPLES, FLIP_BATCH = 256, 1
 """On how many examples, and at which batch size, the dense model is compared with itself."""
 

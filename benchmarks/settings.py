@@ -8,6 +8,9 @@ from pathlib import Path
 from benchmarks.measure.memory import default_limit
 from benchmarks.measure.speed import Budget
 
+BUDGETS = {"quick": Budget(seconds=30.0)}
+"""Tier -> what a speed case may spend, where that is not the usual."""
+
 
 @dataclass(frozen=True)
 class Settings:

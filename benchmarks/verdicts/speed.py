@@ -127,8 +127,17 @@ class SpeedTest:
 
     @property
     def done(self) -> bool:
-        """Whether measuring may stop: decided, or the budget is spent."""
-        return self.verdict is not None or self.pairs >= self.budget
+        """Whether measuring may stop: decided, the budget is spent, or more pairs will not help."""
+        return self.verdict is not None or self.pairs >= self.budget or self.futile
+
+    @property
+    def futile(self) -> bool:
+        """Whether the interval lies within the bounds that the machine's noise leaves undecided. Stopping for it
+        ends in `inconclusive` and so costs neither error rate anything; without tau it never happens."""
+        if self.target is None or not self.tau or not self.pairs:
+            return False
+        low, high = anytime_interval(self.log_ratios, 2 * self.alpha)
+        return self._fail_cut < low and high < self._pass_cut
 
     def add(self, log_ratio: float) -> None:
         """Take one pair's ln(dense / compressed)."""

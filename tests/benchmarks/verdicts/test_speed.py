@@ -331,3 +331,22 @@ def test_bad_input_gets_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_machines_noise_covers_is_not_measured_on_in_vain():
+    ratios = math.log(2.0) + np.random.default_rng(0).normal(0, 0.02, 200)
+    noisy, quiet = SpeedTest(1.9, tau=0.08), SpeedTest(1.9, tau=0.0)
+    for test in (noisy, quiet):
+        for ratio in ratios:
+            if test.done:
+                break
+            test.add(ratio)
+    assert (noisy.verdict, noisy.pairs < 20) == (None, True)
+    assert noisy.judgement().verdict is Verdict.INCONCLUSIVE
+    assert "the machine's noise covers the gap, so more pairs will not help" in noisy.judgement().reason
+    assert quiet.verdict is Verdict.PASS
+    clear = SpeedTest(1.5, tau=0.08)
+    for ratio in ratios[:20]:
+        assert clear.verdict is not None or not clear.futile
+        clear.add(ratio)
+    assert clear.verdict is Verdict.PASS
