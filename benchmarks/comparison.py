@@ -17,10 +17,21 @@ from typing import Any
 
 from benchmarks import verdicts
 from benchmarks.verdicts import Change, Recurrence, Verdict
-from results.baseline import Accepted, Baseline, accepted_of, correct, differences, load, read_all, usable
+from results.baseline import (
+    Accepted,
+    Baseline,
+    accepted_of,
+    correct,
+    differences,
+    fingerprint_of,
+    load,
+    read_all,
+    usable,
+)
 from results.history import History, read_history
 from results.record import CaseRecord, Measure
 from results.store import Run
+from results.tally import latest
 
 FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005}
 """What counts as a change at all: shares of the speed-up and of the size, half a point of accuracy."""
@@ -238,8 +249,6 @@ class Report:
 def compare_run(run: Run, known: Reference, tau: float = 0.0) -> Report:
     """All cases of a stored run, from the records alone. A slower speed-up cannot be measured again here: it is
     a regression if the run confirmed it, or if it stays after control of false discoveries (5 %, any dependence)."""
-    from results.tally import latest
-
     records = latest(run.cases)
     compared = [(r, c) for r in records if (c := compare(r, known, tau)) is not None]
     p_values = {f"{r.measure} {r.case}": c.p_value for r, c in compared if c.p_value is not None}
@@ -258,9 +267,6 @@ def compare_run(run: Run, known: Reference, tau: float = 0.0) -> Report:
 
 def as_baseline(run: Run) -> Baseline:
     """A stored run in the place of an accepted baseline."""
-    from results.baseline import fingerprint_of
-    from results.tally import latest
-
     fingerprint, machine = fingerprint_of(run)
     cases = {(r.measure, r.case): accepted_of(r) for r in latest(run.cases) if usable(r)}
     return Baseline(fingerprint, machine, cases)
