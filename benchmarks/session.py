@@ -23,7 +23,7 @@ from benchmarks.progress import Stages
 from benchmarks.resume import Finished
 from benchmarks.settings import Settings
 from benchmarks.supervision import Supervision
-from benchmarks.verdicts import SpeedTest, Verdict
+from benchmarks.verdicts import SpeedTest, Verdict, estimate
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
 from results.record import CaseRecord, Measure
@@ -209,7 +209,7 @@ class Session:
                     measures["speedup"], verdict=str(Verdict.UNQUALIFIED), reason=reason
                 )
             if other is not None:
-                measures["speedup_vs_control"] = _ratio(*speed.ratio_interval(pairs.log_ratios_to_control(), 2 * ALPHA))
+                measures["speedup_vs_control"] = _ratio(*estimate(pairs.control, pairs.compressed, 2 * ALPHA))
             elif best is not None:
                 measures["speedup_vs_control"] = Measure(value=1.0, reason="this is the best control")
             return {

@@ -7,14 +7,12 @@ Runtime and OpenVINO alternating in one, a 17 ms forward pass took 1,000 ms.
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.measure.lane import Timed
-from benchmarks.verdicts import SpeedJudgement, SpeedTest, anytime_interval
+from benchmarks.verdicts import FEWEST, SpeedJudgement, SpeedTest
 from compressors.interface import Progress, no_progress
 
 
@@ -28,7 +26,7 @@ class Budget:
     seconds: float = 60.0
     at_least: int = 20
     linger: float = 6.0
-    fewest: int = 9
+    fewest: int = FEWEST
 
 
 @dataclass
@@ -43,14 +41,6 @@ class Pairs:
     control: list[float] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
     seconds: float = 0.0
-
-    def log_ratios(self) -> list[float]:
-        """ln(dense / compressed), a pair each."""
-        return [math.log(d / c) for d, c in zip(self.dense, self.compressed, strict=True)]
-
-    def log_ratios_to_control(self) -> list[float]:
-        """ln(control / compressed), a pair each."""
-        return [math.log(b / c) for b, c in zip(self.control, self.compressed, strict=True)] if self.control else []
 
 
 def measure(
@@ -71,7 +61,7 @@ def measure(
             lane, samples = lanes[letter]
             samples.append(lane.slot())
         pairs.orders.append("".join(order))
-        test.add(math.log(pairs.dense[-1] / pairs.compressed[-1]))
+        test.add(pairs.dense[-1], pairs.compressed[-1])
         count, spent = len(pairs.orders), time.perf_counter() - started
         progress("timing", min(count, budget.at_least), budget.at_least)
         decided = test.target is None or test.done or count >= budget.pairs or spent >= budget.seconds
@@ -79,12 +69,3 @@ def measure(
             break
     pairs.seconds = time.perf_counter() - started
     return pairs, test.judgement()
-
-
-def ratio_interval(log_ratios: Sequence[float], alpha: float) -> tuple[float, float, float]:
-    """(median, low, high) of a ratio, by the anytime interval at level 1 − alpha."""
-    middle = sorted(log_ratios)
-    half = len(middle) // 2
-    median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
-    low, high = anytime_interval(log_ratios, alpha)
-    return math.exp(median), math.exp(low), math.exp(high)

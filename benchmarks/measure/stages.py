@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import resource
@@ -113,6 +114,8 @@ def calls_per_slot(state: State) -> int:
     """How many calls make a slot last long enough: from the fastest of three after a warm-up of two, or 1
     where the second call alone was far longer than a slot need be."""
     forward, inputs = state["forward"], state["inputs"]
+    gc.collect()
+    gc.freeze()  # or a later collection walks all that the imports made: 250 ms within one slot of every process
     times = []
     for _ in range(5):
         started = time.perf_counter()

@@ -25,17 +25,18 @@ def criteria(
     hardware: Hardware, rounds: Sequence[Round], spread: Spread, delay: Delay, window: Window
 ) -> tuple[Criterion, ...]:
     """Every criterion, in the order in which they are read."""
-    pooled = [ratio for r in rounds for ratio in r.dense]
-    log_low, log_high = anytime_interval(pooled, INTERVAL_ALPHA)
+    first = [seconds for r in rounds for seconds in r.first]
+    second = [seconds for r in rounds for seconds in r.second]
+    log_low, log_high = anytime_interval(first, second, INTERVAL_ALPHA)
     low, high = math.exp(log_low), math.exp(log_high)
     half = (high - low) / 2
     widest = SPREAD["cpu" if hardware.device == "cpu" else "cuda"]
-    false_alarm = found_in(pooled)
+    false_alarm = found_in(first, second)
     taken = f"in {delay.pairs} pairs"
     found = [
         Criterion(
             name="fresh pairs of processes",
-            found=f"{len(rounds)}, {len(pooled)} pairs of slots",
+            found=f"{len(rounds)}, {len(first)} pairs of slots",
             bound=f"at least {WANTED}",
             outcome=_outcome(len(rounds) >= WANTED),
             value=len(rounds),

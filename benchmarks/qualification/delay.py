@@ -45,11 +45,11 @@ def inject(hardware: Hardware, budget: Budget, *, seed: int, progress: Progress)
     return judge(test)
 
 
-def found_in(log_ratios: Sequence[float]) -> Delay:
-    """The same question to ratios that were taken anyway."""
-    test = SpeedTest(TARGET, alpha=ALPHA, budget=max(1, len(log_ratios)))
-    for ratio in log_ratios:
-        test.add(ratio)
+def found_in(plain: Sequence[float], other: Sequence[float]) -> Delay:
+    """The same question to pairs that were taken anyway."""
+    test = SpeedTest(TARGET, alpha=ALPHA, budget=max(1, len(plain)))
+    for pair in zip(plain, other, strict=True):
+        test.add(*pair)
     return judge(test)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.measure.speed import Budget
+from benchmarks.verdicts import FEWEST as FEWEST_PAIRS
 
 FEWEST = 3
 """Rounds below which there is no deviation to speak of."""
@@ -30,7 +31,11 @@ def _exactly(pairs: int, seconds: float) -> Budget:
     return Budget(pairs=pairs, at_least=pairs, seconds=seconds, linger=seconds, fewest=1)
 
 
-FULL = Effort(8, _exactly(25, 20.0), Budget(200, 30.0, 9, 0.0, 9), ceilings=True, fresh_control=True, seconds=240.0)
+FULL = Effort(
+    8, _exactly(25, 20.0), Budget(200, 30.0, FEWEST_PAIRS, 0.0), ceilings=True, fresh_control=True, seconds=240.0
+)
 """200 pairs of dense against dense: about a minute on two quiet cores."""
-QUICK = Effort(5, _exactly(10, 1.5), Budget(100, 5.0, 9, 0.0, 9), ceilings=False, fresh_control=False, seconds=15.0)
-"""50 pairs; the limits in seconds are for busy machines."""
+QUICK = Effort(
+    5, _exactly(12, 2.0), Budget(100, 5.0, FEWEST_PAIRS, 0.0), ceilings=False, fresh_control=False, seconds=15.0
+)
+"""60 pairs; the limits in seconds are for busy machines."""

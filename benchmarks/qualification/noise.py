@@ -24,41 +24,54 @@ from benchmarks.measure.worker import Worker
 from benchmarks.preparation import cpus_of
 from benchmarks.qualification.block import TIMEOUT, BlockLane, open_lanes
 from benchmarks.qualification.effort import FEWEST, Effort
-from benchmarks.verdicts import SpeedTest
+from benchmarks.verdicts import SpeedTest, log_speedup
 from compressors.interface import Hardware, Progress
 from compressors.runtimes.controls import bf16_reason
 
 SENSITIVITY = 0.55
-"""How much of a change of bandwidth against arithmetic arrives in a ratio of two real models. No model is
+"""How much of a change of bandwidth against arithmetic may arrive in a ratio of two real models. No model is
 bound by one alone: fp32 against bf16 moved from 1.60 to 2.35 (ln 0.38) when bandwidth halved (ln 0.69)."""
+MODELS, PROXY = "fp32/bf16", "matrix product/bandwidth"
 PROBES = 3
 """Probes before the pairs of a round, and as many after: one of 60 ms would show its own moment only."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One fresh pair of processes. dense: ln(dense / dense) a pair; bf16: ln(fp32 / bf16) a pair, empty
-    where bf16 is not native. probes: their medians by name. seconds: median of a forward pass in fp32."""
+    """One fresh pair of processes. first, second: seconds of a forward pass in fp32, a slot each, in pairs.
+    bf16: the same of bf16, in the slots beside them, empty where it is not native. probes: medians by name."""
 
-    dense: tuple[float, ...]
+    first: tuple[float, ...]
+    second: tuple[float, ...]
     bf16: tuple[float, ...]
     probes: Mapping[str, float]
-    seconds: float
+
+    @property
+    def placement(self) -> float:
+        """ln(first / second): of two processes that do the same."""
+        return log_speedup(self.first, self.second)
+
+    @property
+    def control(self) -> float | None:
+        """ln(fp32 / bf16), None where bf16 is not native."""
+        return log_speedup(self.second, self.bf16) if self.bf16 else None
+
+    @property
+    def seconds(self) -> float:
+        """Median of a forward pass in fp32."""
+        return statistics.median(self.second)
 
     def to_json(self) -> dict[str, Any]:
         """For the stored qualification."""
-        return {"dense": self.dense, "bf16": self.bf16, "probes": dict(self.probes), "seconds": self.seconds}
+        return {"first": self.first, "second": self.second, "bf16": self.bf16, "probes": dict(self.probes)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Round | None:
         """The round as it was stored; None where it is not one."""
         try:
-            return cls(
-                tuple(map(float, data["dense"])),
-                tuple(map(float, data["bf16"])),
-                {str(name): float(value) for name, value in data["probes"].items()},
-                float(data["seconds"]),
-            )
+            slots = [tuple(map(float, data[side])) for side in ("first", "second", "bf16")]
+            found = cls(slots[0], slots[1], slots[2], {str(n): float(v) for n, v in data["probes"].items()})
+            return found if math.isfinite(found.placement + (found.control or 0.0)) else None
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -71,6 +84,9 @@ def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: P
     dense = [partial(BlockLane, f"dense {n}", hardware) for n in (1, 2)]
     control = [partial(BlockLane, "bf16", hardware, dtype="bfloat16")] if bf16_reason(hardware) is None else []
     with contextlib.ExitStack() as kept:
+        # Probes have a process of their own, as beside a case: the side that held their arrays read 6 to 9 % slower.
+        # One for all rounds, since what a process keeps for its life is the models' part.
+        probes = kept.enter_context(Worker("probes", cpus=cpus_of(hardware), threads=hardware.threads))
         # In the quick one bf16 stays for all rounds, and the side against it is fresh: a third less to load.
         others = [] if effort.fresh_control or not control else kept.enter_context(open_lanes(*control))
         for number in range(effort.rounds):
@@ -79,30 +95,20 @@ def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: P
             progress("dense against dense", number, effort.rounds)
             with open_lanes(*dense, *(control if effort.fresh_control else ())) as (first, second, *fresh):
                 other = next(iter(fresh or others), None)
-                found.append(_round(hardware, effort, first, second, other, coin.getrandbits(32)))
+                samples = [probes.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
+                test = SpeedTest(None, budget=effort.round.pairs)
+                pairs, _ = speed.measure(first, second, other, test, effort.round, seed=coin.getrandbits(32))
+                samples += [probes.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
+            found.append(Round(tuple(pairs.dense), tuple(pairs.compressed), tuple(pairs.control), medians(samples)))
     return found
-
-
-def _round(
-    hardware: Hardware, effort: Effort, first: BlockLane, second: BlockLane, other: BlockLane | None, seed: int
-) -> Round:
-    test = SpeedTest(None, budget=effort.round.pairs)
-    # Probes have a process of their own, as beside a case: the side that held their arrays read 6 to 9 % slower.
-    with Worker("probes", cpus=cpus_of(hardware), threads=hardware.threads) as probes:
-        samples = [probes.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
-        pairs, _ = speed.measure(first, second, other, test, effort.round, seed=seed)
-        samples += [probes.call(probe, hardware, timeout=TIMEOUT) for _ in range(PROBES)]
-    # fp32 is the lane "compressed" here, hence ln(bf16 / fp32); the ratio of interest is its inverse.
-    bf16 = tuple(-r for r in pairs.log_ratios_to_control())
-    return Round(tuple(pairs.log_ratios()), bf16, medians(samples), statistics.median(pairs.compressed))
 
 
 def control_ratios(rounds: Sequence[Round]) -> dict[str, list[float]]:
     """ln of each ratio of two things with different bottlenecks, a value a round: fp32 against bf16 of one
     model, and the matrix product against memory bandwidth (in power SENSITIVITY)."""
     found: dict[str, list[float]] = {
-        "fp32/bf16": [statistics.median(r.bf16) for r in rounds if r.bf16],
-        "matrix product/bandwidth": [
+        MODELS: [control for r in rounds if (control := r.control) is not None],
+        PROXY: [
             SENSITIVITY * math.log(r.probes[MATMUL] / r.probes[BANDWIDTH])
             for r in rounds
             if {MATMUL, BANDWIDTH} <= r.probes.keys()

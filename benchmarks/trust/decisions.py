@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.trust.nights import Night
 from benchmarks.trust.rivals import Rival, Side
-from benchmarks.trust.samples import PAIRS, Session
+from benchmarks.trust.samples import LONGEST, PAIRS, Session
 from benchmarks.verdicts import SpeedTest, Verdict, proportion_interval
 
 MARGIN = 1.05
@@ -97,13 +97,15 @@ def decide(old: Sequence[float], new: Sequence[float], budget: int) -> tuple[Ver
     """Our verdict on paired slots, and how many pairs it looked at."""
     test = SpeedTest(1 / MARGIN, alpha=ALPHA, budget=budget)
     for before, after in zip(old, new, strict=True):
-        test.add(math.log(before / after))
+        test.add(before, after)
         if test.done:
             break
     return test.verdict or Verdict.INCONCLUSIVE, test.pairs
 
 
-def tally(comparisons: Iterable[Comparison], rules: Sequence[Rival], budgets: Sequence[int] = (PAIRS,)) -> Tally:
+def tally(
+    comparisons: Iterable[Comparison], rules: Sequence[Rival], budgets: Sequence[int] = (PAIRS, LONGEST)
+) -> Tally:
     """Every rule on every comparison. The others see as many slots as one recording has."""
     ours = [OurRow(budget) for budget in budgets]
     others = [(rule, RivalRow(rule.name, setting)) for setting in (SAME_MINUTE, NIGHT_TO_NIGHT) for rule in rules]

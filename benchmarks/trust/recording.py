@@ -23,7 +23,8 @@ from benchmarks.hardware.cpu import cpu_info, physical_cpus
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.speed import Budget, measure
 from benchmarks.measure.worker import PRELOAD
-from benchmarks.trust.samples import BATCH, PAIRS, Recording, Session
+from benchmarks.trust.decisions import ALPHA, MARGIN
+from benchmarks.trust.samples import BATCH, LONGEST, PAIRS, Recording, Session
 from benchmarks.verdicts import SpeedTest
 from benchmarks.zoo.dense import write_examples
 from benchmarks.zoo.model import Workload
@@ -77,7 +78,8 @@ def write_model(folder: Path, hardware: Hardware) -> tuple[Path, Path]:
 def record_pair(
     slow_down: SlowDown, files: tuple[Path, Path], hardware: Hardware, *, seed: int, pairs: int = PAIRS
 ) -> dict[str, object]:
-    """Old and new in fresh workers, `pairs` pairs by the suite's own measurement."""
+    """Old and new in fresh workers by the suite's own measurement: `pairs` pairs, and more, up to LONGEST, for as long
+    as our rule is undecided."""
     lanes: list[_Slots] = []
     try:
         for name, calls in (("old", slow_down.calls), ("new", slow_down.calls + slow_down.extra)):
@@ -85,8 +87,9 @@ def record_pair(
             lanes.append(lane)
             lane.calls = calls
             lane.slot()  # both rivals advise a warm-up: its first slot would count against their means
-        whole = Budget(pairs=pairs, at_least=pairs, seconds=1e9, linger=1e9)
-        taken, _ = measure(lanes[0], lanes[1], None, SpeedTest(None, budget=pairs), whole, seed=seed)
+        test = SpeedTest(1 / MARGIN, alpha=ALPHA, budget=LONGEST)
+        budget = Budget(pairs=LONGEST, at_least=pairs, seconds=1e9, linger=1e9)
+        taken, _ = measure(lanes[0], lanes[1], None, test, budget, seed=seed)
     finally:
         for lane in lanes:
             lane.close()

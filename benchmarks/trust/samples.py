@@ -8,7 +8,9 @@ SCHEMA = 1
 BATCH = 1
 """Pictures in one forward pass."""
 PAIRS = 40
-"""Pairs of slots in one recording, whatever anybody decides on them."""
+"""Pairs of slots in every recording, whatever anybody decides on them."""
+LONGEST = 200
+"""Pairs at most, where ours has not decided by then: the default budget of a speed case."""
 
 
 class Recording(BaseModel):

@@ -28,16 +28,19 @@ from benchmarks.verdicts.regression import (
     judge_against_anchor,
     judge_change,
 )
+from benchmarks.verdicts.sign_test import log_e_value, wins_needed
 from benchmarks.verdicts.speed import (
+    FEWEST,
     SpeedJudgement,
     SpeedTest,
     anytime_interval,
-    log_e_value,
+    estimate,
+    log_speedup,
     pairs_to_decide,
-    wins_needed,
 )
 
 __all__ = [
+    "FEWEST",
     "AccuracyJudgement",
     "Change",
     "ChangeJudgement",
@@ -54,9 +57,11 @@ __all__ = [
     "confirmed",
     "control_false_discoveries",
     "environment_changed",
+    "estimate",
     "judge_against_anchor",
     "judge_change",
     "log_e_value",
+    "log_speedup",
     "minimum_detectable_effect",
     "pairs_to_decide",
     "perplexity_rise",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,9 +29,9 @@ def planted(
     seed: int, *, shift: float = 0.0, bf16: float = 0.5, bandwidth: float = 20.0, noise: float = 0.02, pairs: int = 25
 ) -> Round:
     rng = np.random.default_rng(seed)
-    dense = tuple(float(x) for x in shift + noise * rng.standard_normal(pairs))
-    other = tuple(float(x) for x in bf16 + noise * rng.standard_normal(pairs))
-    return Round(dense, other, {"bandwidth_gb_s": bandwidth, "matmul_gflop_s": 150.0}, 0.02)
+    logs = shift, 0.0, -bf16
+    slots = [tuple(0.02 * np.exp(log + noise / math.sqrt(2) * rng.standard_normal(pairs))) for log in logs]
+    return Round(slots[0], slots[1], slots[2], {"bandwidth_gb_s": bandwidth, "matmul_gflop_s": 150.0})
 
 
 # -- the delay -------------------------------------------------------------------------------------
@@ -40,16 +41,16 @@ def planted(
 def test_a_delay_of_five_percent_is_found_and_none_is_not(noise: float) -> None:
     rng = np.random.default_rng(5)
     for _ in range(50):
-        scatter = noise * rng.standard_normal(200)
-        assert found_in(scatter - math.log(1 + DELAY)).found
-        assert not found_in(scatter).found
+        plain, other = np.exp(noise / math.sqrt(2) * rng.standard_normal((2, 200)))
+        assert found_in(plain, other * (1 + DELAY)).found
+        assert not found_in(plain, other).found
 
 
 def test_how_many_pairs_it_took_is_told() -> None:
-    found = found_in([-math.log(1.05)] * 30)
-    assert (found.found, found.found_at, found.pairs) == (True, 9, 30)
+    found = found_in([1.0] * 30, [1.05] * 30)
+    assert (found.found, found.found_at, found.pairs) == (True, 11, 30)
     assert found.ratio == pytest.approx(1 / 1.05)
-    assert found_in([0.0] * 30).found_at is None
+    assert found_in([1.0] * 30, [1.0] * 30).found_at is None
 
 
 # -- tau -------------------------------------------------------------------------------------------
@@ -77,9 +78,13 @@ def test_history_counts_for_contention() -> None:
 
 
 def test_a_change_of_bandwidth_counts_by_what_arrives_in_models() -> None:
-    found = spread([planted(n, bandwidth=20.0 * (1.2 if n % 2 else 1)) for n in range(8)])
-    alternating = deviation([math.log(1.2) * (n % 2) for n in range(8)])
-    assert found.controls["matrix product/bandwidth"] == pytest.approx(SENSITIVITY * alternating)
+    rounds = [planted(n, bandwidth=20.0 * (1.2 if n % 2 else 1)) for n in range(8)]
+    alternating = SENSITIVITY * deviation([math.log(1.2) * (n % 2) for n in range(8)])
+    found = spread(rounds)
+    assert found.controls["matrix product/bandwidth"] == pytest.approx(alternating)
+    assert found.contention == found.controls["fp32/bf16"] < 0.01, "the models themselves were not moved"
+    blind = spread([dataclasses.replace(r, bf16=()) for r in rounds])
+    assert blind.contention == pytest.approx(alternating), "without bf16 the probes are all there is"
 
 
 def test_rounds_out_of_range_do_not_widen_tau_since_cases_there_get_no_verdict() -> None:
@@ -91,7 +96,7 @@ def test_rounds_out_of_range_do_not_widen_tau_since_cases_there_get_no_verdict()
 
 
 def test_hardware_without_bf16_has_the_probes_alone() -> None:
-    rounds = [Round(r.dense, (), r.probes, r.seconds) for r in map(planted, range(3))]
+    rounds = [dataclasses.replace(planted(n), bf16=()) for n in range(3)]
     assert set(control_ratios(rounds)) == {"matrix product/bandwidth"}
 
 
@@ -99,6 +104,7 @@ def test_a_round_survives_being_stored_and_a_foreign_one_is_left_out() -> None:
     found = planted(1)
     assert Round.from_json(found.to_json()) == found
     assert Round.from_json({"dense": [1], "bf16": None}) is None
+    assert Round.from_json(found.to_json() | {"second": [0.0] * 25}) is None
 
 
 # -- criteria --------------------------------------------------------------------------------------
@@ -126,7 +132,7 @@ def test_each_criterion_is_missed_by_what_it_is_about() -> None:
     assert missed(GOOD, Window(60.0, 0.03, 0.0, 0)) == {"steal time"}
     assert missed(GOOD, Window(60.0, 0.0, 0.2, 0)) == {"load of other processes"}
     assert missed(GOOD, Window(60.0, 0.0, 0.0, 1)) == {"throttling"}
-    assert missed(GOOD, delay=found_in([0.0] * 30)) == {"injected delay of 5% found"}
+    assert missed(GOOD, delay=found_in([1.0] * 30, [1.0] * 30)) == {"injected delay of 5% found"}
     assert "tau of contention" in missed([planted(n, bf16=0.1 * n) for n in range(8)])
     assert "tau of placement" in missed([planted(n, shift=0.1 * (n % 2)) for n in range(8)])
     assert "half-width of that interval" in missed([planted(n, noise=0.3) for n in range(8)])

@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.measure import speed
 from benchmarks.measure.lane import fastest
-from benchmarks.measure.speed import Budget, Pairs, measure, ratio_interval
+from benchmarks.measure.speed import Budget, Pairs, measure
 from benchmarks.measure.worker import WorkerError
-from benchmarks.verdicts import SpeedJudgement, SpeedTest, Verdict, wins_needed
+from benchmarks.verdicts import FEWEST, SpeedJudgement, SpeedTest, Verdict, estimate
 from compressors.interface import PressbenchError
 
 
@@ -133,17 +133,17 @@ def test_without_a_target_the_interval_is_all_that_is_wanted(clock: Clock) -> No
 
 def test_a_slow_case_takes_fewer_pairs_and_never_fewer_than_the_fewest(clock: Clock) -> None:
     found, _ = lanes(clock, 9.0, 3.0)
-    _, judged = run(clock, found, target=2.0, budget=Budget(seconds=1e9, linger=1.0, fewest=9))
-    assert judged.pairs == max(9, judged.decided_at or 0)
+    _, judged = run(clock, found, target=2.0, budget=Budget(seconds=1e9, linger=1.0))
+    assert judged.pairs == max(FEWEST, judged.decided_at or 0)
     found, _ = lanes(clock, 900.0, 300.0)
-    _, judged = run(clock, found, target=2.0, budget=Budget(seconds=1.0, linger=1.0, fewest=9))
-    assert judged.pairs == 9
+    _, judged = run(clock, found, target=2.0, budget=Budget(seconds=1.0, linger=1.0))
+    assert judged.pairs == FEWEST
     assert judged.low > 0 and math.isfinite(judged.high), "an interval from too few pairs"
 
 
 def test_the_fewest_pairs_are_those_that_make_an_interval_finite() -> None:
     budget = Budget()
-    assert wins_needed(budget.fewest, 0.01) <= budget.fewest
+    assert budget.fewest >= FEWEST
     assert budget.fewest <= budget.at_least <= budget.pairs
 
 
@@ -179,14 +179,13 @@ def test_ratios_are_dense_and_control_over_compressed(clock: Clock) -> None:
         lane.noise = 0.0
     pairs, judged = run(clock, found, budget=Budget(pairs=20))
     assert judged.value == pytest.approx(4.0)
-    assert pairs.log_ratios() == pytest.approx([math.log(4)] * 20)
-    assert pairs.log_ratios_to_control() == pytest.approx([math.log(2)] * 20)
-    assert ratio_interval(pairs.log_ratios_to_control(), 0.02) == pytest.approx((2.0, 2.0, 2.0))
+    assert pairs.dense == pytest.approx([0.04] * 20) and pairs.compressed == pytest.approx([0.01] * 20)
+    assert estimate(pairs.control, pairs.compressed, 0.02) == pytest.approx((2.0, 2.0, 2.0))
 
 
 def test_without_a_control_there_is_nothing_to_compare_with(clock: Clock) -> None:
     pairs, _ = run(clock, lanes(clock, 0.04, 0.01)[0], budget=Budget(pairs=20))
-    assert pairs.control == pairs.log_ratios_to_control() == []
+    assert pairs.control == []
 
 
 def test_drift_of_the_machine_is_no_speed_up(clock: Clock) -> None:
@@ -203,10 +202,9 @@ def test_drift_of_the_machine_is_no_speed_up(clock: Clock) -> None:
     assert judged.low < 1.0 < judged.high
 
 
-def test_the_median_of_an_even_number_lies_between(clock: Clock) -> None:
-    value, low, high = ratio_interval([math.log(r) for r in [1, 4] * 10], 0.02)
-    assert value == pytest.approx(2.0)
-    assert (low, high) == pytest.approx((1.0, 4.0))
+def test_the_estimate_of_an_even_number_lies_between(clock: Clock) -> None:
+    value, low, high = estimate([1.0, 4.0, 4.0, 1.0] * 5, [1.0] * 20, 0.02)
+    assert low == 1.0 <= value <= high == 4.0
 
 
 # -- the best control ------------------------------------------------------------------------------

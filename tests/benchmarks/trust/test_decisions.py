@@ -31,8 +31,8 @@ Planted = Callable[..., Session]
 
 def test_the_alarm_is_fail() -> None:
     same = [1.0] * PAIRS
-    assert decide(same, same, PAIRS) == (Verdict.PASS, 9)
-    assert decide(same, [1.1] * PAIRS, PAIRS) == (Verdict.FAIL, 9)
+    assert decide(same, same, PAIRS) == (Verdict.PASS, 11)
+    assert decide(same, [1.1] * PAIRS, PAIRS) == (Verdict.FAIL, 11)
     assert decide(same, [1.04, 1.06] * (PAIRS // 2), PAIRS) == (Verdict.INCONCLUSIVE, PAIRS)
     assert decide(same, [1.04, 1.06] * (PAIRS // 2), 30) == (Verdict.INCONCLUSIVE, 30)
 
@@ -41,7 +41,7 @@ def test_planted_noise_keeps_our_false_alarms_within_alpha(planted: Planted) -> 
     drawn = simulate(planted(noise=0.08, rounds=20).of(0), nights=1000, pairs=PAIRS, seed=0)
     found = tally(simulated(drawn), [])
     row = found.ours[0]
-    assert row.rate(0).decisions == 1000
+    assert row.budget == PAIRS and row.rate(0).decisions == 1000
     assert row.rate(0).share <= ALPHA
     assert row.rate(2).share <= ALPHA
     assert row.rate(20).share > 0.9
@@ -80,7 +80,7 @@ def test_a_stored_result_is_a_quarter_of_the_session_older_and_used_once(session
 def test_time_is_of_what_was_looked_at() -> None:
     one = Comparison(0, [1.0] * 200, [2.0] * 200, [1.0] * 200, pair_seconds=3.5)
     found = tally([one], [MEAN], (PAIRS,))
-    assert found.ours[0].seconds[0] == [9 * 3.5]
+    assert found.ours[0].seconds[0] == [11 * 3.5]
     assert [(row.setting, row.seconds[0]) for row in found.rivals] == [
         (SAME_MINUTE, [PAIRS * 3.0]),
         (NIGHT_TO_NIGHT, [PAIRS * 2.0]),
