@@ -172,8 +172,9 @@ class Session:
         return self._record(case, measure)
 
     def speed_again(self, case: Case) -> CaseRecord:
-        """As `speed`, with every process started afresh."""
+        """As `speed`, with every process started afresh, of a case that was finished before the run was resumed too."""
         self.lanes.drop(case)
+        self.finished = {key: record for key, record in self.finished.items() if key != (case.id, case.measure)}
         return self.speed(case)
 
     def speed(self, case: Case) -> CaseRecord:
