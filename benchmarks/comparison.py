@@ -240,11 +240,34 @@ class Report:
         return [(r, c) for r, c in self.compared if c.outcome == REGRESSION]
 
 
-def compare_run(run: Run, known: Reference, tau: float = 0.0) -> Report:
+def taus(*runs: Run) -> dict[str, float]:
+    """Hardware -> the machine's own deviation of ln speed-up, the largest that a record of any of `runs` was judged
+    with: a run may begin before its machine is qualified."""
+    found: dict[str, float] = {}
+    for record in (record for run in runs for record in latest(run.cases)):
+        if (tau := record.evidence.get("tau")) is not None:
+            found[record.hardware] = max(float(tau), found.get(record.hardware, 0.0))
+    return found
+
+
+def tau_lines(*runs: Run) -> list[str]:
+    """For each device, which allowance for shifts of the whole machine speed is judged with, and whose it is."""
+    each = [(run.header.run, taus(run)) for run in runs]
+    lines = []
+    for device, tau in taus(*runs).items():
+        whose = " and ".join(f"{f'{of[device]:.3g}' if device in of else 'none'} in {run}" for run, of in each)
+        lines.append(
+            f"speed on {device} judged with τ = {tau:.3g} ({'the larger of ' if len(each) > 1 else ''}{whose})"
+        )
+    return lines or ["speed judged without an allowance for shifts of the whole machine: no record has a τ"]
+
+
+def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     """All cases of a stored run, from the records alone. A slower speed-up cannot be measured again here: it is
-    a regression if the run confirmed it, or if it stays after control of false discoveries (5 %, any dependence)."""
+    a regression if the run confirmed it, or if it stays after control of false discoveries (5 %, any dependence).
+    tau: as `taus` gives it; 0 for hardware that it does not have."""
     records = latest(run.cases)
-    compared = [(r, c) for r in records if (c := compare(r, known, tau)) is not None]
+    compared = [(r, c) for r in records if (c := compare(r, known, tau.get(r.hardware, 0.0))) is not None]
     p_values = {f"{r.measure} {r.case}": c.p_value for r, c in compared if c.p_value is not None}
     stay = verdicts.control_false_discoveries(p_values)
     final = []

@@ -191,7 +191,7 @@ def test_a_stored_run_keeps_what_it_confirmed_and_lists_what_came_and_went() -> 
             speed(1.5, case="new-m-cpu"),
         ),
         Reference(accepted, History({}, ())),
-        TAU,
+        {"cpu": TAU},
     )
     assert {r.case: c.outcome for r, c in report.compared} == {
         CASE: "regression", "noisy-m-cpu": "noise", "new-m-cpu": "new",
@@ -205,12 +205,21 @@ def test_among_many_cases_one_unlucky_one_stays_a_suspect_and_a_large_drop_does_
     names = [f"c{n}-m-cpu" for n in range(80)]
     accepted = Baseline("ab", {}, {("speed", c): accepted_of(speed(2.0)) for c in names})
     unlucky = [speed(2.0, case=c) for c in names[:-2]] + [speed(1.84, case=names[-2]), speed(0.6, case=names[-1])]
-    found = {
-        r.case: c.outcome for r, c in compare_run(stored(*unlucky), Reference(accepted, History({}, ())), TAU).compared
-    }
+    report = compare_run(stored(*unlucky), Reference(accepted, History({}, ())), {"cpu": TAU})
+    found = {r.case: c.outcome for r, c in report.compared}
     assert found[names[-2]] == "suspect"
     assert found[names[-1]] == "regression"
     assert [c for c, o in found.items() if o == "unchanged"] == names[:-2]
+
+
+def test_the_largest_tau_of_each_device_counts() -> None:
+    before = stored(speed(2.0, evidence={"tau": 0.0}), speed(2.0, case="b-m-cpu", evidence={"tau": 0.02}))
+    after = stored(
+        speed(2.0, evidence={"tau": 0.05}), speed(2.0, case="b-m-gpu", hardware="gpu", evidence={"tau": 0.01})
+    )
+    assert comparison.taus(before) == {"cpu": 0.02}
+    assert comparison.taus(before, after) == comparison.taus(after, before) == {"cpu": 0.05, "gpu": 0.01}
+    assert comparison.taus(stored(size(0.2))) == {}
 
 
 def test_another_machine_is_never_compared_and_the_nearest_is_named(tmp_path: Path) -> None:
