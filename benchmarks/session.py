@@ -27,7 +27,7 @@ from benchmarks.verdicts import SpeedTest, Verdict
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
 from results.record import CaseRecord, Measure
-from results.store import now
+from results.store import ResultsError, now
 
 ALPHA = 0.01
 """Error rate of a speed verdict, each way."""
@@ -252,7 +252,7 @@ class Session:
             found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}
         except Occupied as error:
             found = {"verdict": str(Verdict.UNQUALIFIED), "reason": str(error)}
-        except (PressbenchError, ArtifactError) as error:
+        except (PressbenchError, ArtifactError, ResultsError) as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
         except WorkerError as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error), "evidence": {"detail": error.detail}}
