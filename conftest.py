@@ -9,14 +9,17 @@ import dataclasses
 import datetime
 import functools
 import io
+import math
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
@@ -28,6 +31,8 @@ TOO_FEW, UNDECIDED = 10, 11
 verdict that was inconclusive or unqualified. A failure, 1, goes before both."""
 NOT_STORED = 74
 """Exit code of a run that ended because the disk took no more results: EX_IOERR of sysexits.h."""
+SPACING = 60.0
+"""Seconds between two measurements of a suspect: docs/statistics.md says what they are worth."""
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -82,6 +87,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, 0.02 for 2 %%"
     )
     group.addoption(
+        "--rerun-after",
+        type=_seconds,
+        default=SPACING,
+        metavar="SECONDS",
+        help=f"least time between two measurements of a suspected regression (default: {SPACING:g})",
+    )
+    group.addoption(
         "--unqualified-ok",
         action="store_true",
         help="judge speed under whatever conditions it was timed; records say so",
@@ -92,6 +104,13 @@ def _deviation(text: str) -> float:
     value = float(text)
     if not 0 <= value < 10:
         raise argparse.ArgumentTypeError(f"a deviation of ln speed-up is at least 0, like 0.02 for 2 %, got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"a time is a number of seconds, at least 0, got {text}")
     return value
 
 
@@ -207,6 +226,7 @@ class Run:
     def __init__(self, config: pytest.Config, expected: list[str]) -> None:
         from benchmarks.cache import Cache, default_root, hash_files
         from benchmarks.comparison import reference
+        from benchmarks.confirmation import Suspects
         from benchmarks.measure.speed import Budget
         from benchmarks.progress import Stages
         from benchmarks.resume import check_same, finished
@@ -265,21 +285,38 @@ class Run:
         self.reference = reference(
             Path(config.getoption("--baselines")), Path(config.getoption("--results")), print_, identity
         )
-        self.compared: list[tuple[str, str, Any]] = []
+        self.compared: dict[tuple[str, str], Any] = {}
+        self.suspects = Suspects(config.getoption("--rerun-after"), self._pause)
 
-    def beside_history(self, record: Any, again: Any = None) -> Any:
+    def speed(self, case: Any) -> Any:
+        """The record of a speed case beside its history. A suspected regression waits for its next turn at the
+        end of the run: its record is the first one, and its test is not over."""
+        from benchmarks.comparison import Comparison, undecided
+
+        again = functools.partial(self.session.speed_again, case)
+        record, reruns = self.suspects.turn(case.id, lambda: self.session.speed(case), again)
+        beside = self.beside_history(record, reruns)
+        if beside.comparison and undecided(Comparison.from_json(beside.comparison), reruns):
+            if not reruns:
+                self._say(f"pressbench: {case.id}: suspected regression, measured again at the end of the run")
+            self.suspects.put_off(case.id, record)
+        else:
+            self.suspects.settle(case.id)
+        return beside
+
+    def beside_history(self, record: Any, reruns: Any = ()) -> Any:
         """The record with what became of it against the accepted baseline and earlier runs: a regression makes
-        it a failure, whatever its target says. again: measures it once more in fresh processes."""
+        it a failure, whatever its target says. reruns: the same case, measured again in fresh processes."""
         from benchmarks.comparison import REGRESSION, Comparison, compare
 
         if self.is_stored(record):  # it was compared then
             if record.comparison:
-                self.compared.append((record.measure, record.case, Comparison.from_json(record.comparison)))
+                self.compared[record.measure, record.case] = Comparison.from_json(record.comparison)
             return record
-        found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), again)
+        found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), reruns)
         if found is None:
             return record
-        self.compared.append((record.measure, record.case, found))
+        self.compared[record.measure, record.case] = found
         record = dataclasses.replace(record, comparison=found.to_json())
         if found.outcome != REGRESSION:
             return record
@@ -290,10 +327,19 @@ class Run:
         """Whether it was stored before the run was resumed."""
         return self.session.finished.get((record.case, record.measure)) is record
 
+    def waits(self, record: Any) -> bool:
+        """Whether it is a suspect's, which is to be measured again."""
+        return record.measure == "speed" and self.suspects.waits(record.case)
+
     def keep(self, record: Any) -> None:
-        """Store a record, unless it is stored already."""
-        if not self.is_stored(record):
+        """Store a record, unless it is stored already; a suspect's at its first turn, for a run that is killed
+        before the last."""
+        if not self.is_stored(record) and not (self.waits(record) and self.suspects.turns(record.case)):
             self.writer.write(record)
+
+    def _pause(self, case: str, seconds: float) -> None:
+        with self.stages("wait", f"{case}: before it is measured again"):
+            time.sleep(seconds)
 
     def _say(self, line: str) -> None:
         with self.stages._uncaptured():
@@ -320,12 +366,30 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     config = request.config
     expected = [item.callspec.params["case"].id for item in request.session.items if _is_case(item)]
     try:
-        run = Run(config, expected)
+        run = config.stash[RUN] or Run(config, expected)  # a suspect's turn may come after the fixture's end
     except ResultsError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[RUN] = run
     yield run
     run.session.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """A suspect goes to the end of the queue until it is decided: others come between its turns, and only the last
+    is reported."""
+    if not _is_case(item) or not item.get_closest_marker("speed"):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    run, case = item.config.stash[RUN], item.callspec.params["case"]  # type: ignore[attr-defined]
+    if run and run.suspects.waits(case.id) and all(report.passed for report in reports):
+        item.session.items.append(item)  # pytest's loop takes what is added while it runs
+    else:
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 def _is_case(item: pytest.Item) -> bool:
@@ -350,6 +414,8 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
             bench.keep(record)
         except ResultsError as error:  # nothing more can be stored: measuring on would be for nothing
             pytest.exit(str(error), returncode=NOT_STORED)
+        if bench.waits(record):
+            return
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
@@ -460,17 +526,20 @@ def _history_lines(run: Run, config: pytest.Config) -> list[str]:
     """What changed since the baseline, and why the run ends with a code of its own, a line each."""
     known = run.reference
     lines = [f"baseline: {known.note}"] if known.note else []
-    counts = collections.Counter(found.outcome for _, _, found in run.compared)
+    counts = collections.Counter(found.outcome for found in run.compared.values())
     if not known.note or counts.keys() - {"new"}:
         lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
-    for outcome in ("regression", "environment", "noise", "improved"):
+    for outcome in ("regression", "suspect", "environment", "noise", "improved"):
         lines += [
-            f"  {outcome}: {m} of {case}: {found.reason}" for m, case, found in run.compared if found.outcome == outcome
+            f"  {outcome}: {measure} of {case}: {found.reason}"
+            for (measure, case), found in run.compared.items()
+            if found.outcome == outcome
         ]
     if known.baseline:
         gone = sorted(set(known.baseline.cases) - matrix(config).existing)
         lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
-        lines += [f"  new: {m} of {case}" for m, case, _ in run.compared if (m, case) not in known.baseline.cases]
+        new = [key for key in run.compared if key not in known.baseline.cases]
+        lines += [f"  new: {measure} of {case}" for measure, case in new]
     required, done = config.getoption("--require"), config.stash[RECORDS]
     if done < required:
         lines.append(f"required: {required} cases, executed {done}")

@@ -1,8 +1,8 @@
 """A result beside the accepted baseline and the history of its case: has it become worse?
 
 Speed: the anchor and the last runs, each by a test that knows how far runs differ from one another; a
-suspect is measured again in fresh processes and is a regression only if it recurs. Accuracy: the very
-examples, paired. Size: exact. A baseline never moves a target: those are judged elsewhere.
+suspect is measured again later, in fresh processes, and is a regression only if it recurs. Accuracy: the
+very examples, paired. Size: exact. A baseline never moves a target: those are judged elsewhere.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import verdicts
 from benchmarks.verdicts import Change, Recurrence, Verdict
+from benchmarks.verdicts.regression import MOST_RERUNS
 from results.baseline import (
     Accepted,
     Baseline,
@@ -97,26 +98,26 @@ def reference(baselines: Path, results: Path, fingerprint: Mapping[str, Any], ru
     return Reference(known, history, note)
 
 
-def compare(
-    record: CaseRecord, known: Reference, tau: float, again: Callable[[], CaseRecord] | None = None
-) -> Comparison | None:
+def compare(record: CaseRecord, known: Reference, tau: float, reruns: Sequence[CaseRecord] = ()) -> Comparison | None:
     """What became of a case; None for a record that holds no result to compare.
 
-    tau: the machine's own deviation of ln speed-up. again: measures the case once more in fresh processes;
-    without it a slower case is a suspect, never a regression.
+    tau: the machine's own deviation of ln speed-up. reruns: the same case measured again in fresh processes;
+    without enough of them a slower case is a suspect, never a regression.
     """
     if not usable(record):
         return None
     anchor = known.baseline.cases.get((record.measure, record.case)) if known.baseline else None
     earlier = known.history.of(record.measure, record.case, anchor.run if anchor else "")
-    return _BY_MEASURE[record.measure](record, anchor, earlier, tau, again)
+    return _BY_MEASURE[record.measure](record, anchor, earlier, tau, reruns)
 
 
-Again = Callable[[], CaseRecord] | None
+def undecided(found: Comparison | None, reruns: Sequence[CaseRecord]) -> bool:
+    """Whether a suspect is to be measured once more."""
+    return found is not None and found.outcome == SUSPECT and len(reruns) < MOST_RERUNS
 
 
 def _accuracy(
-    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, again: Again
+    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
 ) -> Comparison:
     now = _value(record, "accuracy")
     before, right = (anchor.correct() if anchor else None), correct(record)
@@ -136,7 +137,7 @@ def _accuracy(
 
 
 def _footprint(
-    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, again: Again
+    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
 ) -> Comparison:
     now, before = _value(record, "size_ratio"), anchor.value("size_ratio") if anchor else None
     if anchor is None or not before or not now:
@@ -150,7 +151,7 @@ def _footprint(
 
 
 def _speed(
-    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, again: Again
+    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
 ) -> Comparison:
     now, before = _value(record, "speedup"), anchor.value("speedup") if anchor else None
     if not now or (not before and not earlier):
@@ -166,23 +167,16 @@ def _speed(
     mine = _dense_seconds(record)
     if mine is not None and (moved := verdicts.environment_changed(times, mine)).changed:
         return dataclasses.replace(plain, outcome=ENVIRONMENT, reason=f"{moved.reason}; {first.reason}")
-    if again is None:
+    if not reruns:
         return dataclasses.replace(plain, outcome=SUSPECT)
-    reruns: list[verdicts.ChangeJudgement] = []
-    values: list[float] = []
-    while len(reruns) < 3:
-        repeated = again()
-        value = _value(repeated, "speedup")
-        if not usable(repeated) or not value:
-            reason = f"{first.reason}; could not be measured again: {repeated.reason}"
-            return dataclasses.replace(plain, outcome=SUSPECT, reason=reason, reruns=tuple(values))
-        reruns.append(_slower(repeated, anchor, earlier, tau))
-        values.append(value)
-        result = verdicts.confirmed(first, reruns)
-        if result.outcome is not Recurrence.UNCONFIRMED:
-            break
-    outcome = REGRESSION if result.outcome is Recurrence.REGRESSION else NOISE
-    return dataclasses.replace(plain, outcome=outcome, reason=f"{first.reason}; {result.reason}", reruns=tuple(values))
+    counted = [rerun for rerun in reruns if usable(rerun) and _value(rerun, "speedup")]
+    result = verdicts.confirmed(first, [_slower(rerun, anchor, earlier, tau) for rerun in counted])
+    outcome = {Recurrence.REGRESSION: REGRESSION, Recurrence.NOISE: NOISE}.get(result.outcome, SUSPECT)
+    reason = f"{first.reason}; {result.reason}"
+    if outcome == SUSPECT and (void := [rerun for rerun in reruns if rerun not in counted]):
+        reason += f"; {len(void)} of {len(reruns)} reruns do not count: {void[-1].reason}"
+    values = tuple(_value(rerun, "speedup") or 0.0 for rerun in counted)
+    return dataclasses.replace(plain, outcome=outcome, reason=reason, reruns=values)
 
 
 def _slower(
@@ -246,11 +240,34 @@ class Report:
         return [(r, c) for r, c in self.compared if c.outcome == REGRESSION]
 
 
-def compare_run(run: Run, known: Reference, tau: float = 0.0) -> Report:
+def taus(*runs: Run) -> dict[str, float]:
+    """Hardware -> the machine's own deviation of ln speed-up, the largest that a record of any of `runs` was judged
+    with: a run may begin before its machine is qualified."""
+    found: dict[str, float] = {}
+    for record in (record for run in runs for record in latest(run.cases)):
+        if (tau := record.evidence.get("tau")) is not None:
+            found[record.hardware] = max(float(tau), found.get(record.hardware, 0.0))
+    return found
+
+
+def tau_lines(*runs: Run) -> list[str]:
+    """For each device, which allowance for shifts of the whole machine speed is judged with, and whose it is."""
+    each = [(run.header.run, taus(run)) for run in runs]
+    lines = []
+    for device, tau in taus(*runs).items():
+        whose = " and ".join(f"{f'{of[device]:.3g}' if device in of else 'none'} in {run}" for run, of in each)
+        lines.append(
+            f"speed on {device} judged with τ = {tau:.3g} ({'the larger of ' if len(each) > 1 else ''}{whose})"
+        )
+    return lines or ["speed judged without an allowance for shifts of the whole machine: no record has a τ"]
+
+
+def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     """All cases of a stored run, from the records alone. A slower speed-up cannot be measured again here: it is
-    a regression if the run confirmed it, or if it stays after control of false discoveries (5 %, any dependence)."""
+    a regression if the run confirmed it, or if it stays after control of false discoveries (5 %, any dependence).
+    tau: as `taus` gives it; 0 for hardware that it does not have."""
     records = latest(run.cases)
-    compared = [(r, c) for r in records if (c := compare(r, known, tau)) is not None]
+    compared = [(r, c) for r in records if (c := compare(r, known, tau.get(r.hardware, 0.0))) is not None]
     p_values = {f"{r.measure} {r.case}": c.p_value for r, c in compared if c.p_value is not None}
     stay = verdicts.control_false_discoveries(p_values)
     final = []

@@ -27,7 +27,7 @@ from benchmarks.verdicts import SpeedTest, Verdict, estimate
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
 from results.record import CaseRecord, Measure
-from results.store import now
+from results.store import ResultsError, now
 
 ALPHA = 0.01
 """Error rate of a speed verdict, each way."""
@@ -172,8 +172,9 @@ class Session:
         return self._record(case, measure)
 
     def speed_again(self, case: Case) -> CaseRecord:
-        """As `speed`, with every process started afresh."""
+        """As `speed`, with every process started afresh, of a case that was finished before the run was resumed too."""
         self.lanes.drop(case)
+        self.finished = {key: record for key, record in self.finished.items() if key != (case.id, case.measure)}
         return self.speed(case)
 
     def speed(self, case: Case) -> CaseRecord:
@@ -251,7 +252,7 @@ class Session:
             found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}
         except Occupied as error:
             found = {"verdict": str(Verdict.UNQUALIFIED), "reason": str(error)}
-        except (PressbenchError, ArtifactError) as error:
+        except (PressbenchError, ArtifactError, ResultsError) as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
         except WorkerError as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error), "evidence": {"detail": error.detail}}

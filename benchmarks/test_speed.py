@@ -19,9 +19,9 @@ def test_speed(case: Case, bench: Any, settle: Callable[[CaseRecord], None], ben
         # xdist or --benchmark-disable: cases would be timed beside each other, or the caller wants none.
         record = bench.session.unmeasured(case, "timing is disabled (--benchmark-disable, or pytest-xdist is active)")
     else:
-        record = bench.beside_history(bench.session.speed(case), again=lambda: bench.session.speed_again(case))
+        record = bench.speed(case)
         assert case.workload is not None
-        if samples := record.evidence.get("compressed_seconds"):
+        if (samples := record.evidence.get("compressed_seconds")) and not bench.suspects.waits(case.id):
             benchmark.group = f"{case.model.name} {case.workload.name} on {case.hardware.name}"
             benchmark.name = case.compressor_id
             benchmark.extra_info |= {

@@ -305,9 +305,10 @@ def compare(
         raise ResultsError(f"run {stored.header.run} kept no fingerprint and cannot be compared")
     if other is None:
         known = comparison.reference(baselines, runs, {"hash": fingerprint, "key": machine}, stored.header.run)
-        against = "the accepted baseline"
+        against, both = "the accepted baseline", [stored]
     else:
-        anchor = comparison.as_baseline(read_run(resolve_run(runs, other)))
+        both = [stored, read_run(resolve_run(runs, other))]
+        anchor = comparison.as_baseline(both[1])
         known, against = comparison.Reference(anchor, History({}, ())), other
         if anchor.fingerprint != fingerprint:
             differ = "; ".join(differences(machine, anchor.machine)) or "fields that were not kept"
@@ -316,11 +317,13 @@ def compare(
     if known.baseline is None:
         print(f"pressbench: not compared: {known.note}", file=sys.stderr)
         raise typer.Exit(OTHER_MACHINE)
-    report = comparison.compare_run(stored, known)
+    tau = comparison.taus(*both)
+    report = comparison.compare_run(stored, known, tau)
     if as_json:
-        typer.echo(json.dumps(_report_json(stored.header.run, against, report), indent=2))
+        typer.echo(json.dumps({**_report_json(stored.header.run, against, report), "tau": tau}, indent=2))
     else:
         _print_report(Console(), stored.header.run, against, report)
+        print(*comparison.tau_lines(*both), sep="\n")
     if report.regressions:
         raise typer.Exit(1)
 

@@ -168,7 +168,8 @@ class QualificationStore:
         except OSError as error:
             raise ResultsError(f"{shown(str(self.directory))}: cannot be made: {error.strerror}") from None
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise ResultsError(f"{shown(str(self.directory))}: cannot be written")
+            other = "--qualifications names another folder"
+            raise ResultsError(f"{shown(str(self.directory))}: cannot be written: {other}")
 
     def append(self, qualification: Qualification) -> Path:
         """Add one line and wait until it is on disk. Raises ResultsError where the disk refuses."""
@@ -184,7 +185,8 @@ class QualificationStore:
                     os.lseek(handle, -1, os.SEEK_END)
                     if os.read(handle, 1) != b"\n":  # a writer was killed in the middle of its line
                         line = b"\n" + line
-                os.write(handle, line)
+                while line:  # a disk that is nearly full takes a part, and refuses only the rest
+                    line = line[os.write(handle, line) :]
                 os.fsync(handle)
             finally:
                 os.close(handle)

@@ -91,7 +91,12 @@ class RunWriter:
         except OSError as error:
             raise ResultsError(f"{_name(self.path)}: cannot be made: {error.strerror}") from None
         _lock(self._file)
-        self._append(first)
+        try:
+            self._append(first)
+        except BaseException:  # an empty file would pass for the latest run
+            self.path.unlink(missing_ok=True)
+            self.close()
+            raise
         _sync_directory(directory)
 
     @classmethod

@@ -24,13 +24,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def store(name: str, fingerprint: str = PRINT, torch: str = "2.13.0", **speedups: float) -> None:
+def store(
+    name: str, fingerprint: str = PRINT, torch: str = "2.13.0", tau: float | None = None, **speedups: float
+) -> None:
     machine = {"hash": fingerprint, "key": {"libraries": {"torch": torch}}}
     with RunWriter(Path("results/runs"), RunHeader(run=name, started="", machine=machine)) as writer:
         for case, value in speedups.items():
             measures = {"speedup": Measure(value=value, low=value * 0.98, high=value * 1.02)}
             who = {"run": name, "case": case, "compressor": case, "model": "m", "hardware": "cpu"}
-            writer.write(CaseRecord(**who, measure="speed", verdict="pass", measures=measures))
+            evidence = {} if tau is None else {"tau": tau}
+            writer.write(CaseRecord(**who, measure="speed", verdict="pass", measures=measures, evidence=evidence))
         writer.finish()
 
 
@@ -93,6 +96,36 @@ def test_compare_with_another_run(call: Any) -> None:
     code, out, _ = call("compare", "one", "two")
     assert code == 0
     assert "improved" in out
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.08, 0.01), (0.01, 0.08), (None, 0.08)])
+def test_compare_uses_the_larger_tau_of_the_two_runs_and_says_so(call: Any, first: float, second: float) -> None:
+    store("one", tau=first, fast=4.0)
+    store("two", tau=second, fast=3.2)
+    code, out, _ = call("compare", "two", "one")
+    assert code == 0
+    assert out.split()[out.split().index("fast") - 2] == "unchanged"
+    whose = f"{second:.3g} in two and {'none' if first is None else f'{first:.3g}'} in one"
+    assert out.splitlines()[-1] == f"speed on cpu judged with τ = 0.08 (the larger of {whose})"
+    code, out, _ = call("compare", "two", "one", "--json")
+    assert (code, json.loads(out)["tau"]) == (0, {"cpu": 0.08})
+
+
+def test_compare_uses_the_runs_own_tau_against_the_baseline(call: Any) -> None:
+    store("one", fast=4.0)
+    store("two", tau=0.08, fast=3.2)
+    call("accept", "one")
+    code, out, _ = call("compare", "two")
+    assert code == 0
+    assert out.splitlines()[-1] == "speed on cpu judged with τ = 0.08 (0.08 in two)"
+
+
+def test_without_a_tau_compare_says_that_it_had_none(call: Any) -> None:
+    store("one", fast=4.0)
+    store("two", fast=3.2)
+    code, out, _ = call("compare", "two", "one")
+    assert code == 1
+    assert out.splitlines()[-1].endswith("no record has a τ")
 
 
 def test_another_machine_is_not_compared_and_the_field_is_named(call: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import comparison
-from benchmarks.comparison import Comparison, Reference, compare, compare_run
+from benchmarks.comparison import Comparison, Reference, compare, compare_run, undecided
 from results.baseline import Accepted, Baseline, accepted_of, save
 from results.history import History
 from results.record import CaseRecord, Measure, RunHeader
@@ -50,9 +50,8 @@ def known(anchor: CaseRecord | None = None, earlier: list[CaseRecord] | None = N
     return Reference(Baseline("ab", {}, cases), History(records, ()))
 
 
-def again(*values: float) -> Any:
-    remaining = list(values)
-    return lambda: speed(remaining.pop(0))
+def again(*values: float) -> list[CaseRecord]:
+    return [speed(value) for value in values]
 
 
 def history(centre: float = 2.0, runs: int = 10, dense: float = 0.1) -> list[CaseRecord]:
@@ -84,20 +83,38 @@ def test_without_a_way_to_measure_again_it_is_a_suspect_only() -> None:
     assert outcome(compare(speed(1.6), known(speed(2.0), history()), TAU)) == "suspect"
 
 
-def test_a_rerun_that_fails_confirms_nothing() -> None:
-    found = compare(speed(1.6), known(speed(2.0)), TAU, lambda: speed(1.6, verdict="error", reason="it died"))
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [((), True), ((1.6,), True), ((2.0,), True), ((1.6, 2.0), True), ((1.6, 1.6), False), ((2.0, 2.0), False)],
+)
+def test_a_suspect_is_measured_again_until_two_reruns_agree(values: tuple[float, ...], more: bool) -> None:
+    reruns = again(*values)
+    found = compare(speed(1.6), known(speed(2.0), history()), TAU, reruns)
+    assert undecided(found, reruns) is more
+    assert (outcome(found) == "suspect") is more
+
+
+def test_a_rerun_that_fails_has_no_vote() -> None:
+    died = speed(1.6, verdict="error", reason="it died")
+    contended = speed(1.6, evidence={"conditions": {"qualified": False}})
+    for void in (died, contended):
+        assert undecided(compare(speed(1.6), known(speed(2.0)), TAU, [void]), [void])
+        assert outcome(compare(speed(1.6), known(speed(2.0)), TAU, [void, *again(1.6, 1.6)])) == "regression"
+    reruns = [*again(1.6), died, died]
+    found = compare(speed(1.6), known(speed(2.0)), TAU, reruns)
     assert outcome(found) == "suspect"
+    assert not undecided(found, reruns)
     assert found is not None
-    assert "could not be measured again: it died" in found.reason
+    assert "2 of 3 reruns do not count: it died" in found.reason
 
 
 @pytest.mark.parametrize("value", [1.98, 2.0, 2.03])
 def test_the_usual_spread_is_unchanged(value: float) -> None:
-    assert outcome(compare(speed(value), known(speed(2.0), history()), TAU, again())) == "unchanged"
+    assert outcome(compare(speed(value), known(speed(2.0), history()), TAU)) == "unchanged"
 
 
 def test_faster_is_improved_and_no_failure() -> None:
-    assert outcome(compare(speed(2.6), known(speed(2.0), history()), TAU, again())) == "improved"
+    assert outcome(compare(speed(2.6), known(speed(2.0), history()), TAU)) == "improved"
 
 
 def test_a_slow_creep_is_seen_against_the_accepted_result_where_the_last_runs_hide_it() -> None:
@@ -108,25 +125,25 @@ def test_a_slow_creep_is_seen_against_the_accepted_result_where_the_last_runs_hi
 
 
 def test_where_the_dense_model_itself_became_slower_the_environment_changed() -> None:
-    found = compare(speed(1.6, dense=0.2), known(speed(2.0), history()), TAU, again())
+    found = compare(speed(1.6, dense=0.2), known(speed(2.0), history()), TAU)
     assert outcome(found) == "environment"
     assert found is not None
     assert "dense took 0.2 s" in found.reason
 
 
 def test_a_wide_interval_is_no_evidence() -> None:
-    assert outcome(compare(speed(1.7, width=0.3), known(speed(2.0)), TAU, again())) == "unchanged"
+    assert outcome(compare(speed(1.7, width=0.3), known(speed(2.0)), TAU)) == "unchanged"
 
 
 def test_a_machine_never_qualified_is_not_taken_for_a_quiet_one() -> None:
     # Five runs that happen to agree: with a deviation of nought assumed, this would be a suspect.
     calm = [speed(2.0 * (1 + n / 1e4), run=f"s{n}") for n in range(4)]
-    assert outcome(compare(speed(1.9), known(None, calm), 0.0, again())) == "new"
+    assert outcome(compare(speed(1.9), known(None, calm), 0.0)) == "new"
 
 
 @pytest.mark.parametrize("verdict", ["error", "unsupported", "unqualified"])
 def test_what_holds_no_result_is_not_compared(verdict: str) -> None:
-    assert compare(speed(1.0, verdict=verdict), known(speed(2.0)), TAU, again()) is None
+    assert compare(speed(1.0, verdict=verdict), known(speed(2.0)), TAU) is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +191,7 @@ def test_a_stored_run_keeps_what_it_confirmed_and_lists_what_came_and_went() -> 
             speed(1.5, case="new-m-cpu"),
         ),
         Reference(accepted, History({}, ())),
-        TAU,
+        {"cpu": TAU},
     )
     assert {r.case: c.outcome for r, c in report.compared} == {
         CASE: "regression", "noisy-m-cpu": "noise", "new-m-cpu": "new",
@@ -188,12 +205,21 @@ def test_among_many_cases_one_unlucky_one_stays_a_suspect_and_a_large_drop_does_
     names = [f"c{n}-m-cpu" for n in range(80)]
     accepted = Baseline("ab", {}, {("speed", c): accepted_of(speed(2.0)) for c in names})
     unlucky = [speed(2.0, case=c) for c in names[:-2]] + [speed(1.84, case=names[-2]), speed(0.6, case=names[-1])]
-    found = {
-        r.case: c.outcome for r, c in compare_run(stored(*unlucky), Reference(accepted, History({}, ())), TAU).compared
-    }
+    report = compare_run(stored(*unlucky), Reference(accepted, History({}, ())), {"cpu": TAU})
+    found = {r.case: c.outcome for r, c in report.compared}
     assert found[names[-2]] == "suspect"
     assert found[names[-1]] == "regression"
     assert [c for c, o in found.items() if o == "unchanged"] == names[:-2]
+
+
+def test_the_largest_tau_of_each_device_counts() -> None:
+    before = stored(speed(2.0, evidence={"tau": 0.0}), speed(2.0, case="b-m-cpu", evidence={"tau": 0.02}))
+    after = stored(
+        speed(2.0, evidence={"tau": 0.05}), speed(2.0, case="b-m-gpu", hardware="gpu", evidence={"tau": 0.01})
+    )
+    assert comparison.taus(before) == {"cpu": 0.02}
+    assert comparison.taus(before, after) == comparison.taus(after, before) == {"cpu": 0.05, "gpu": 0.01}
+    assert comparison.taus(stored(size(0.2))) == {}
 
 
 def test_another_machine_is_never_compared_and_the_nearest_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -49,6 +50,26 @@ def planted(number: int = 1, **changes: Any) -> Qualification:
 @pytest.fixture
 def store(tmp_path: Path) -> QualificationStore:
     return QualificationStore(tmp_path / "q")
+
+
+def test_a_disk_that_takes_only_a_part_of_a_line_is_told(
+    store: QualificationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def nearly_full(handle: int, data: bytes) -> int:
+        if len(data) > 100:
+            return write(handle, data[: len(data) - 100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", nearly_full)
+        with pytest.raises(ResultsError, match=r"\.jsonl: cannot be written: No space left on device"):
+            store.append(planted(2))
+    store.append(planted(1))
+    history = store.history(HASH)
+    assert history.qualifications == (planted(1),)
+    assert len(history.damaged) == 1
 
 
 def test_what_is_stored_is_what_was_found(store: QualificationStore) -> None:

@@ -224,6 +224,29 @@ def test_the_size_of_a_regression_comes_from_the_reruns_alone():
     assert confirmed(SUSPECT, []).change is None
 
 
+def confirmed_share(apart, lasting, takes=15, runs=40_000):
+    """Of false suspects, the share that three reruns `apart` seconds later each confirm, where noise drifts and
+    decays by e over `lasting` seconds (AR(1) in time); and the share of suspects."""
+    rng = np.random.default_rng(11)
+    history = TAU * rng.standard_normal((runs, 10))
+    kept = math.exp(-(apart + takes) / lasting)
+    new = [rng.standard_normal(runs)]
+    for _ in range(3):
+        new.append(kept * new[-1] + math.sqrt(1 - kept**2) * rng.standard_normal(runs))
+    suspect, _ = cut(history, TAU * np.stack(new, axis=1), floor=0.03)
+    first = suspect[:, 0]
+    return (suspect[first, 1:].sum(axis=1) >= 2).mean(), first.mean()
+
+
+def test_noise_that_lasts_confirms_itself_at_once_and_not_a_minute_later():
+    at_once, suspect = confirmed_share(0, 60)
+    apart, _ = confirmed_share(60, 60)
+    assert suspect <= ALPHA
+    assert at_once > 0.15
+    assert apart < 0.05
+    assert confirmed_share(60, 1800)[0] > 0.4  # what lasts longer than a run is not told apart within it
+
+
 # --- a suite of many cases ---------------------------------------------------------------------
 
 
