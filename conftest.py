@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import dataclasses
 import datetime
 import functools
 import io
 import math
-import shlex
-import sys
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
+
+if TYPE_CHECKING:  # the rest of pytest must not wait for torch
+    from benchmarks.matrix import Matrix
+    from benchmarks.run import Run
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
@@ -124,56 +124,21 @@ def pytest_configure(config: pytest.Config) -> None:
 RUN: pytest.StashKey[Any] = pytest.StashKey()
 RECORDS: pytest.StashKey[int] = pytest.StashKey()
 UNWRITTEN: pytest.StashKey[list[str]] = pytest.StashKey()
-MATRIX_CASES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
 # -- the matrix ------------------------------------------------------------------------------------
 
 
-class Matrix:
-    """What the options select, checked once. Raises UsageError in one line for anything unknown."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        from benchmarks import zoo
-        from benchmarks.cases import MEASURES, expand
-        from benchmarks.expectations import load_expectations
-        from benchmarks.hardware import select
-        from benchmarks.measure.memory import default_limit, parse_size
-        from benchmarks.selection import parse_compressors
-        from benchmarks.targets import load_targets
-        from compressors import registry
-        from compressors.interface import PressbenchError
-
-        self.tier = str(config.getoption("--tier"))
-        tiers = ("quick", "nightly", "full")
-        try:
-            if self.tier not in tiers:
-                raise PressbenchError(f"unknown tier {self.tier!r}{registry.nearest(self.tier, tiers)}")
-            every = registry.variants("full")
-            self.targets = load_targets(Path(config.getoption("--targets")), set(zoo.known_models()), every)
-            self.models = [zoo.find_model(name) for name in config.getoption("--model") or zoo.known_models()]
-            self.hardware = [select(name) for name in config.getoption("--hardware") or ["cpu"]]
-            limit = config.getoption("--memory-limit")
-            self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
-            self.compressors = parse_compressors(config.getoption("--compressor"), self.tier)
-            self.cases = {
-                measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
-                for measure in MEASURES
-            }
-            everywhere = {
-                (measure, case.id)
-                for measure in MEASURES
-                for case in expand(measure, every, list(zoo.known_models().values()), self.hardware, {}, "full")
-            }
-            self.existing = everywhere | {(measure, c.id) for measure, cases in self.cases.items() for c in cases}
-            self.expectations = load_expectations(Path(config.getoption("--expected")), self.existing)
-        except PressbenchError as error:
-            raise pytest.UsageError(str(error)) from None
-
-
 @functools.cache
 def matrix(config: pytest.Config) -> Matrix:
-    return Matrix(config)
+    """What the options select. Raises UsageError in one line for anything unknown."""
+    from benchmarks.matrix import Matrix
+    from compressors.interface import PressbenchError
+
+    try:
+        return Matrix(config.getoption)
+    except PressbenchError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -200,14 +165,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """The margins that a test set cannot resolve, told before anything is measured."""
-    from benchmarks import verdicts
+    if not (cases := [item.callspec.params["case"] for item in items if _is_case(item)]):
+        return []
+    from benchmarks.matrix import unresolvable
 
-    found: dict[str, int] = collections.Counter()
-    for item in items:
-        case = item.callspec.params["case"] if isinstance(item, pytest.Function) and _is_case(item) else None
-        margin = case.target.accuracy_drop if case is not None and case.measure == "accuracy" else None
-        if case is not None and margin and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
-            found[f"{case.model.name}: {reason}"] += 1
+    found = unresolvable(cases)
     return [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 
 
@@ -220,153 +182,23 @@ def _broken() -> list[str]:
 # -- the run ---------------------------------------------------------------------------------------
 
 
-class Run:
-    """The session and the file its records go to, made when the first case needs them."""
-
-    def __init__(self, config: pytest.Config, expected: list[str]) -> None:
-        from benchmarks.cache import Cache, default_root, hash_files
-        from benchmarks.comparison import reference
-        from benchmarks.confirmation import Suspects
-        from benchmarks.measure.speed import Budget
-        from benchmarks.progress import Stages
-        from benchmarks.resume import check_same, finished
-        from benchmarks.session import Session
-        from benchmarks.settings import BUDGETS, Settings
-        from pressbench import __version__
-        from results.record import RunHeader
-        from results.store import RunWriter, new_run_id, now
-
-        capture = config.pluginmanager.getplugin("capturemanager")
-        uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
-        root = config.getoption("--cache")
-        interrupted = _interrupted(config)
-        identity = interrupted.header.run if interrupted else new_run_id()
-        self.stages = Stages(sys.__stderr__, uncaptured)
-        settings = Settings(
-            tier=config.getoption("--tier"),
-            seed=config.getoption("--seed"),
-            stage_seconds=config.getoption("--stage-limit"),
-            budget=BUDGETS.get(config.getoption("--tier"), Budget()),
-            tau=config.getoption("--tau"),
-            qualifications=Path(config.getoption("--qualifications")),
-            qualify=not config.getoption("--no-qualify"),
-            unqualified_ok=config.getoption("--unqualified-ok"),
-            memory_limit=matrix(config).memory_limit,
-        )
-        self.session = Session(
-            identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
-        )
-        selected = matrix(config)
-        device = selected.hardware[0]
-        print_ = self.session.prepared.fingerprint(device)
-        machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
-        if "gpu" in print_["key"]:
-            machine["gpu"] = print_["key"]["gpu"]["name"]
-        options = {
-            name: config.getoption(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")
-        }
-        ((_, options["targets_sha256"]),) = hash_files([config.getoption("--targets")])
-        header = RunHeader(
-            run=identity,
-            started=now(),
-            pressbench=__version__,
-            options=options,
-            machine=machine,
-            expected=tuple(expected),
-        )
-        if interrupted:
-            check_same(interrupted.header, header)
-            self.writer = RunWriter.resume(interrupted)
-            self.session.finished = finished(interrupted)
-            count = len(self.session.finished)
-            self._say(f"pressbench: resuming run {identity}: {count} of {len(expected)} cases are finished")
-        else:
-            self.writer = RunWriter(Path(config.getoption("--results")), header)
-        self.reference = reference(
-            Path(config.getoption("--baselines")), Path(config.getoption("--results")), print_, identity
-        )
-        self.compared: dict[tuple[str, str], Any] = {}
-        self.suspects = Suspects(config.getoption("--rerun-after"), self._pause)
-
-    def speed(self, case: Any) -> Any:
-        """The record of a speed case beside its history. A suspected regression waits for its next turn at the
-        end of the run: its record is the first one, and its test is not over."""
-        from benchmarks.comparison import Comparison, undecided
-
-        again = functools.partial(self.session.speed_again, case)
-        record, reruns = self.suspects.turn(case.id, lambda: self.session.speed(case), again)
-        beside = self.beside_history(record, reruns)
-        if beside.comparison and undecided(Comparison.from_json(beside.comparison), reruns):
-            if not reruns:
-                self._say(f"pressbench: {case.id}: suspected regression, measured again at the end of the run")
-            self.suspects.put_off(case.id, record)
-        else:
-            self.suspects.settle(case.id)
-        return beside
-
-    def beside_history(self, record: Any, reruns: Any = ()) -> Any:
-        """The record with what became of it against the accepted baseline and earlier runs: a regression makes
-        it a failure, whatever its target says. reruns: the same case, measured again in fresh processes."""
-        from benchmarks.comparison import REGRESSION, Comparison, compare
-
-        if self.is_stored(record):  # it was compared then
-            if record.comparison:
-                self.compared[record.measure, record.case] = Comparison.from_json(record.comparison)
-            return record
-        found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), reruns)
-        if found is None:
-            return record
-        self.compared[record.measure, record.case] = found
-        record = dataclasses.replace(record, comparison=found.to_json())
-        if found.outcome != REGRESSION:
-            return record
-        reason = f"regression: {found.reason}"
-        return dataclasses.replace(record, verdict="fail", reason=f"{reason}; by its target alone: {record.verdict}")
-
-    def is_stored(self, record: Any) -> bool:
-        """Whether it was stored before the run was resumed."""
-        return self.session.finished.get((record.case, record.measure)) is record
-
-    def waits(self, record: Any) -> bool:
-        """Whether it is a suspect's, which is to be measured again."""
-        return record.measure == "speed" and self.suspects.waits(record.case)
-
-    def keep(self, record: Any) -> None:
-        """Store a record, unless it is stored already; a suspect's at its first turn, for a run that is killed
-        before the last."""
-        if not self.is_stored(record) and not (self.waits(record) and self.suspects.turns(record.case)):
-            self.writer.write(record)
-
-    def _pause(self, case: str, seconds: float) -> None:
-        with self.stages("wait", f"{case}: before it is measured again"):
-            time.sleep(seconds)
-
-    def _say(self, line: str) -> None:
-        with self.stages._uncaptured():
-            self.stages.console.print(line, markup=False)
-
-
-def _interrupted(config: pytest.Config) -> Any:
-    """The stored run that --resume names; None without the option. Raises ResultsError."""
-    from results.store import ResultsError, read_run, resolve_run, resumable
-
-    wanted, folder = config.getoption("--resume"), Path(config.getoption("--results"))
-    if wanted is None:
-        return None
-    if hasattr(config, "workerinput"):
-        raise ResultsError("--resume goes on with one run in one process: leave out -n")
-    return read_run(resolve_run(folder, wanted)) if wanted else resumable(folder)
-
-
 @pytest.fixture(scope="session")
 def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """The run that this pytest session is."""
+    """The run that this pytest session is, begun when the first case needs it."""
+    from benchmarks.run import Run
+    from pressbench import __version__
     from results.store import ResultsError
 
     config = request.config
     expected = [item.callspec.params["case"].id for item in request.session.items if _is_case(item)]
+    capture = config.pluginmanager.getplugin("capturemanager")
+    uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
     try:
-        run = config.stash[RUN] or Run(config, expected)  # a suspect's turn may come after the fixture's end
+        if config.getoption("--resume") is not None and hasattr(config, "workerinput"):
+            raise ResultsError("--resume goes on with one run in one process: leave out -n")
+        run = config.stash[RUN]  # a suspect's turn may come after the fixture's end
+        if run is None:
+            run = Run(config.getoption, matrix(config), expected, pressbench=__version__, uncaptured=uncaptured)
     except ResultsError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[RUN] = run
@@ -401,6 +233,8 @@ def _is_case(item: pytest.Item) -> bool:
 @pytest.fixture
 def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
+    from benchmarks.expectations import declared
+    from benchmarks.reproduction import reproduction
     from results.store import ResultsError
 
     def finish(record: Any) -> None:
@@ -419,46 +253,19 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
-        again = f'pytest "{request.node.nodeid}"{_options(request.config)}'
+        again = reproduction(request.node.nodeid, request.config.getoption, TARGETS)
         message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")
         if status == "unexpected pass":
-            warnings.warn(f"{request.node.nodeid}: {_declared(record)}; take it out", stacklevel=1)
+            warnings.warn(f"{request.node.nodeid}: {declared(record)}; take it out", stacklevel=1)
         elif status == "expected":
-            pytest.xfail(f"{record.reason}; {_declared(record)}")
+            pytest.xfail(f"{record.reason}; {declared(record)}")
         elif status:
-            message = f"{_declared(record)}: {message}"
+            message = f"{declared(record)}: {message}"
         assert record.verdict in ("pass", "measured"), message
 
     return finish
-
-
-def _declared(record: Any) -> str:
-    what = record.expected
-    told = {
-        "unexpected pass": "passes although its failure is declared",
-        "expected": "a declared failure",
-        "worse": "worse than its declared failure allows",
-        "expired": "its declaration as a failure has expired",
-    }
-    return f"{told[what['status']]} ({what['reason']}, up to {what['bound']:g}, until {what['expires']})"
-
-
-def _options(config: pytest.Config) -> str:
-    parts = [
-        f" --{name} {shlex.quote(value)}"
-        for name in ("model", "compressor", "hardware")
-        for value in config.getoption(f"--{name}") or []
-    ]
-    usual = {"tier": "quick", "targets": str(TARGETS), "seed": 0, "tau": None}
-    parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok") if config.getoption(f"--{name}")]
-    parts += [
-        f" --{name} {shlex.quote(str(config.getoption(name)))}"
-        for name, value in usual.items()
-        if config.getoption(name) != value
-    ]
-    return "".join(parts)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -515,35 +322,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
     terminalreporter.section("pressbench")
     terminalreporter.write(text.getvalue())
-    for line in _history_lines(run, config):
+    for line in run.changes(matrix(config).existing):
         terminalreporter.write_line(line)
+    required, done = config.getoption("--require"), config.stash[RECORDS]
+    if done < required:
+        terminalreporter.write_line(f"required: {required} cases, executed {done}")
     for line in config.stash[UNWRITTEN]:
         terminalreporter.write_line(f"pressbench: {line}")
     terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
-
-
-def _history_lines(run: Run, config: pytest.Config) -> list[str]:
-    """What changed since the baseline, and why the run ends with a code of its own, a line each."""
-    known = run.reference
-    lines = [f"baseline: {known.note}"] if known.note else []
-    counts = collections.Counter(found.outcome for found in run.compared.values())
-    if not known.note or counts.keys() - {"new"}:
-        lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
-    for outcome in ("regression", "suspect", "environment", "noise", "improved"):
-        lines += [
-            f"  {outcome}: {measure} of {case}: {found.reason}"
-            for (measure, case), found in run.compared.items()
-            if found.outcome == outcome
-        ]
-    if known.baseline:
-        gone = sorted(set(known.baseline.cases) - matrix(config).existing)
-        lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
-        new = [key for key in run.compared if key not in known.baseline.cases]
-        lines += [f"  new: {measure} of {case}" for measure, case in new]
-    required, done = config.getoption("--require"), config.stash[RECORDS]
-    if done < required:
-        lines.append(f"required: {required} cases, executed {done}")
-    return lines
 
 
 def _shown(path: Path) -> str:

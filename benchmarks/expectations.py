@@ -64,6 +64,18 @@ class Expectation(pydantic.BaseModel):
         return {"status": status, "reason": self.reason, "bound": self.bound, "expires": self.expires.isoformat()}
 
 
+def declared(record: CaseRecord) -> str:
+    """What a record with a declaration says of it, for people."""
+    what = record.expected
+    told = {
+        "unexpected pass": "passes although its failure is declared",
+        "expected": "a declared failure",
+        "worse": "worse than its declared failure allows",
+        "expired": "its declaration as a failure has expired",
+    }
+    return f"{told[what['status']]} ({what['reason']}, up to {what['bound']:g}, until {what['expires']})"
+
+
 def load_expectations(path: Path, cases: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Expectation]:
     """(measure, case) -> what is declared, checked. An absent file declares nothing. cases: all that exist.
 

@@ -11,29 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.record import CaseRecord
+from results.store import Run
+
 ROOT = Path(__file__).parents[1]
 WAIT = 600
 """Seconds until a run is given up: only a hang takes so long."""
-
-METHOD = """
-import ctypes, os, sys, time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-from compressors.interface import Compressor, Compressed
-
-@dataclass(frozen=True)
-class {cls}(Compressor):
-    name: ClassVar[str] = "planted-{name}"
-    family: ClassVar[str] = "pruning"
-    effect: ClassVar[str] = "storage"
-    variants: ClassVar[dict] = {{}}
-    nightly_variants: ClassVar[dict] = {{"": {{}}}}
-
-    def compress(self, model, context):
-        {body}
-        return Compressed(model)
-"""
 
 
 @dataclass(frozen=True)
@@ -138,3 +121,9 @@ def finish(process: subprocess.Popen[str]) -> Done:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     return Done(process.returncode, out, err)
+
+
+def record(run: Run, measure: str, compressor: str) -> CaseRecord:
+    """The one of this measure and method."""
+    (found,) = [r for r in run.cases if (r.measure, r.compressor) == (measure, compressor)]
+    return found

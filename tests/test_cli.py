@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pressbench import cli
+from pressbench.compare import OTHER_MACHINE
 from results.record import CaseRecord, Measure, RunHeader
 from results.store import RunWriter
 
@@ -135,7 +136,7 @@ def test_another_machine_is_not_compared_and_the_field_is_named(call: Any) -> No
         if len(arguments) == 2:
             call("accept", "one")
         code, out, err = call(*arguments)
-        assert (code, out) == (cli.OTHER_MACHINE, "")
+        assert (code, out) == (OTHER_MACHINE, "")
         assert "libraries.torch: 2.14.0, not 2.13.0" in err
         assert err.count("\n") == 1
 

@@ -22,36 +22,17 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import METHOD, WAIT, Done, Place, finish
+from matrix_run import WAIT, Done, Place, finish, record
+from planted_methods import PLUGINS
 
 from benchmarks.hardware import select
 from benchmarks.zoo import find_model
 from results import baseline
-from results.record import CaseRecord
 from results.store import Run, list_runs, read_run
 
 BF16 = bool(select("cpu").features & {"bf16", "amx"})
 
 # -- what is run -----------------------------------------------------------------------------------
-
-PLUGINS = {
-    # Talks on every channel, then dies as a faulty kernel would.
-    "planted_crash": METHOD.format(
-        cls="Crash",
-        name="crash",
-        body="print('GARBAGE'); os.write(1, b'GARBAGE'); os.write(2, b'GARBAGE'); ctypes.string_at(0)",
-    ),
-    # Does nothing, and says it is smaller.
-    "planted_idle": METHOD.format(cls="Idle", name="idle", body="pass"),
-    # Tells who it is, and takes its time.
-    "planted_slow": METHOD.format(
-        cls="Slow",
-        name="slow",
-        body="Path(os.environ['PLANTED_STARTED']).write_text(str(os.getpid())); time.sleep(600)",
-    ),
-    "planted_broken": "raise RuntimeError('built for another torch')",
-}
-
 
 TARGETS = f"""
 [vit-digits.int8-openvino]
@@ -168,11 +149,6 @@ def long(started: subprocess.Popen[str]) -> Done:
 def stored(place: Place, long: Done) -> Run:
     (path,) = list_runs(place.folder / "long")
     return read_run(path)
-
-
-def record(stored: Run, measure: str, compressor: str) -> CaseRecord:
-    (found,) = [r for r in stored.cases if (r.measure, r.compressor) == (measure, compressor)]
-    return found
 
 
 def test_every_case_has_a_record_and_the_verdict_it_deserves(long: Done, stored: Run) -> None:

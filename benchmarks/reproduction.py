@@ -1,0 +1,25 @@
+"""The command that runs one case again, as the message of a failure gives it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def reproduction(test: str, option: Callable[[str], Any], targets: Path) -> str:
+    """test: its id in pytest. option: an option's value by its name, as `--tier`. targets: the usual file."""
+    parts = [
+        f" --{name} {shlex.quote(value)}"
+        for name in ("model", "compressor", "hardware")
+        for value in option(f"--{name}") or []
+    ]
+    usual = {"tier": "quick", "targets": str(targets), "seed": 0, "tau": None}
+    parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok") if option(f"--{name}")]
+    parts += [
+        f" --{name} {shlex.quote(str(option(f'--{name}')))}"
+        for name, value in usual.items()
+        if option(f"--{name}") != value
+    ]
+    return f'pytest "{test}"{"".join(parts)}'
