@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import METHOD, Done, Place
+from matrix_run import Done, Place
+from planted_methods import METHOD
 
 from results import baseline
 from results.record import CaseRecord
