@@ -26,6 +26,7 @@ MATRIX = ROOT / "benchmarks"
 TARGETS = ROOT / "baselines" / "targets.toml"
 ACCEPTED = ROOT / "baselines" / "accepted"
 EXPECTED = ROOT / "baselines" / "expected.toml"
+USUAL = {"targets": TARGETS, "baselines": ACCEPTED, "expected": EXPECTED}
 TOO_FEW, UNDECIDED = 10, 11
 """Exit codes beside pytest's own 0 to 5: fewer cases executed than --require, and with pytest's --strict a
 verdict that was inconclusive or unqualified. A failure, 1, goes before both."""
@@ -253,7 +254,7 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
-        again = reproduction(request.node.nodeid, request.config.getoption, TARGETS)
+        again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
         message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")

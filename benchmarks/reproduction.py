@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 
-def reproduction(test: str, option: Callable[[str], Any], targets: Path) -> str:
-    """test: its id in pytest. option: an option's value by its name, as `--tier`. targets: the usual file."""
+def reproduction(test: str, option: Callable[[str], Any], files: Mapping[str, Path]) -> str:
+    """test: its id in pytest. option: an option's value by its name, as `--tier`. files: the usual ones, by option."""
     parts = [
         f" --{name} {shlex.quote(value)}"
         for name in ("model", "compressor", "hardware")
         for value in option(f"--{name}") or []
     ]
-    usual = {"tier": "quick", "targets": str(targets), "seed": 0, "tau": None}
+    usual = {"tier": "quick", "seed": 0, "tau": None, **{name: str(path) for name, path in files.items()}}
     parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok") if option(f"--{name}")]
     parts += [
         f" --{name} {shlex.quote(str(option(f'--{name}')))}"

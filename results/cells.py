@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from results.record import CaseRecord, Measure, RunHeader
-from results.rows import Row, Summary
+from results.rows import Row, Summary, has_regressed
 
 MISSING = "–"
 SYMBOLS = {
@@ -41,12 +41,19 @@ class Cells:
     memory: str
     compress: str
     bounds: dict[str, str]
-    """"accuracy", "speed", "footprint" -> the bound with its sign, such as "≥ 2.00×"."""
+    """"accuracy", "speed", "footprint" -> the bound with its sign, such as "≥ 2.00×"; "regressed" where the verdict is
+    not about that bound but about the case's own history."""
 
 
 def cells(row: Row) -> Cells:
     """The cells of `row`, such as `96.8 %`, `+0.3 [−0.2, +0.9]`, `2.61× [2.55, 2.70]`, `182 MiB`, `74 s`."""
     drop, speedup, size = row.measure("accuracy_drop"), row.measure("speedup"), row.measure("size_ratio")
+    bounds = {
+        "accuracy": _bound("≤", drop, 1, scale=100, signed=True),
+        "speed": _bound("≥", speedup, 2, "×"),
+        "footprint": _bound("≤", size, 3, "×"),
+    }
+    regressed = {measure: "regressed" for measure, record in row.records.items() if has_regressed(record)}
     return Cells(
         accuracy=_estimate(row.measure("accuracy"), 1, " %", scale=100),
         drop=_estimate(drop, 1, scale=100, signed=True),
@@ -56,11 +63,7 @@ def cells(row: Row) -> Cells:
         size=_estimate(size, 3, "×"),
         memory=memory(row.measure("peak_memory_bytes").value),
         compress=seconds(row.measure("compress_seconds").value),
-        bounds={
-            "accuracy": _bound("≤", drop, 1, scale=100, signed=True),
-            "speed": _bound("≥", speedup, 2, "×"),
-            "footprint": _bound("≤", size, 3, "×"),
-        },
+        bounds=bounds | regressed,
     )
 
 

@@ -65,6 +65,11 @@ class Row:
         return None if record is None else record.evidence.get(key)
 
 
+def has_regressed(record: CaseRecord) -> bool:
+    """Whether it failed against its own history, whatever its bound says."""
+    return bool(record.comparison) and record.comparison.get("outcome") == "regression"
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a reader must know beside the rows.

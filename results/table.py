@@ -8,6 +8,7 @@ one column for consoles narrower still.
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,8 +189,21 @@ class _Layout:
                 max_width=None if index else self.longest_name,
             )
         for row in group:
-            table.add_row(*map(pen.lines, self.cells(row, cells(row))))
+            first, *others = self.cells(row, cells(row))
+            if self.longest_name:
+                first = [(part, style) for line, style in first for part in _at_hyphens(line, self.longest_name)]
+            table.add_row(*map(pen.lines, [first, *others]))
         return table
+
+
+def _at_hyphens(name: str, width: int) -> list[str]:
+    """The name in lines of `width` at most, broken after hyphens; a part that is longer is left to be folded."""
+    lines = [""]
+    for part in re.findall(r"[^-]*-|[^-]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 _ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control")

@@ -46,6 +46,24 @@ def test_long_names_are_folded_before_numbers_are(tmp_path: Path) -> None:
     assert name in column
 
 
+def test_a_name_is_broken_at_its_hyphens(tmp_path: Path) -> None:
+    numbers = (0.9, 0.001, 0, 0.002), (2.6, 2.5, 2.7, 1.3), 0.2
+    names = ("prune-magnitude-50", "quantize-weights-4bit-g64")
+    run = write(tmp_path, [record for name in names for record in three(name, *numbers)])
+    lines = [line.split("  ")[0].strip() for line in terminal(run, 80).splitlines()]
+    assert lines[lines.index("prune-magnitude-") + 1].startswith("50")
+    assert lines[lines.index("quantize-") + 1].startswith("weights-4bit-g64")
+
+
+def test_a_regression_is_no_matter_of_the_bound_that_it_meets(tmp_path: Path) -> None:
+    measures = {"size_ratio": Measure(value=0.547, bound=0.6)}
+    kept = case("int8", "footprint", measures=measures)
+    worse = case("int4", "footprint", measures=measures, verdict="fail", comparison={"outcome": "regression"})
+    shown = terminal(write(tmp_path, [kept, worse]), 120)
+    assert "✓ pass" in shown and "≤ 0.600×" in shown
+    assert "regressed" in shown and shown.count("≤ 0.600×") == 1
+
+
 def test_the_title_names_machine_class_threads_and_date(tmp_path: Path) -> None:
     text = terminal(write(tmp_path, nightly()))
     assert "minilm on bbc, cpu (cpu-vnni)\n" in text and "vit-tiny on bbc, cpu (cpu-vnni)\n" in text
