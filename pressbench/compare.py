@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from pressbench.formats import Format, split, write
 from pressbench.places import BASELINES, RUNS
 from results.strict_json import ResultsError
 
@@ -22,12 +22,20 @@ OTHER_MACHINE = 12
 def compare(
     run: Annotated[str, typer.Argument(help="A run's id or file.")],
     other: Annotated[str | None, typer.Argument(help="An earlier run; default: the accepted baseline.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.terminal,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    columns: Annotated[list[str] | None, typer.Option(help="Such as outcome,case,change,reason.")] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option(help="A compressor, a case, or a pattern such as 'int8-*'; may repeat.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="By model, hardware or family.")] = None,
+    sort: Annotated[str | None, typer.Option(help="A column, upwards, or downwards with -COLUMN.")] = None,
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
     baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
 ) -> None:
     """What changed in a run. Ends with 1 where something regressed, 12 where the machines differ."""
     from benchmarks import comparison
+    from pressbench.comparison_table import comparison_grid
     from results.baseline import differences, fingerprint_of
     from results.history import History
     from results.store import read_run, resolve_run
@@ -53,42 +61,40 @@ def compare(
     tau = comparison.taus(*both)
     report = comparison.compare_run(stored, known, tau)
     if as_json:
-        typer.echo(json.dumps({**_report_json(stored.header.run, against, report), "tau": tau}, indent=2))
+        format = Format.json
+    title, lines = f"{stored.header.run} against {against}", comparison.tau_lines(*both)
+    choice: dict[str, Any] = {"columns": split(columns), "rows": rows or (), "group": group, "sort": sort}
+    accepted = known.baseline.cases
+    if format is Format.json:
+        shown = comparison_grid(title, report, accepted, vanished=False, **choice)
+        order = [(key["measure"], key["case"]) for block in shown.blocks for key in block.keys]
+        typer.echo(json.dumps({**_report_json(stored.header.run, against, report, order), "tau": tau}, indent=2))
+    elif format is Format.terminal:
+        write(comparison_grid(title, report, accepted, vanished=False, **choice), format)
+        for line in _remarks(report):
+            Console().print(Text(line))
+        print(*lines, sep="\n")
     else:
-        _print_report(Console(), stored.header.run, against, report)
-        print(*comparison.tau_lines(*both), sep="\n")
+        write(comparison_grid(title, report, accepted, notes=[*_remarks(report), *lines], **choice), format)
     if report.regressions:
         raise typer.Exit(1)
 
 
-def _report_json(run: str, against: str, report: Any) -> dict[str, Any]:
+def _report_json(run: str, against: str, report: Any, order: list[tuple[str, str]]) -> dict[str, Any]:
+    found = {(r.measure, r.case): {"measure": r.measure, "case": r.case, **c.to_json()} for r, c in report.compared}
     return {
         "run": run,
         "against": against,
-        "cases": [{"measure": r.measure, "case": r.case, **c.to_json()} for r, c in report.compared],
+        "cases": [found[key] for key in order],
         "vanished": [{"measure": measure, "case": case} for measure, case in report.vanished],
         "new": [{"measure": measure, "case": case} for measure, case in report.appeared],
     }
 
 
-def _print_report(console: Console, run: str, against: str, report: Any) -> None:
-    console.print(Text(f"{run} against {against}", style="bold"))
-    table = Table(box=None, pad_edge=False)
-    for heading, justify in (
-        ("outcome", "left"), ("measure", "left"), ("case", "left"), ("before", "right"), ("now", "right"),
-    ):  # fmt: skip
-        table.add_column(heading, header_style="dim", overflow="fold", justify=justify)  # type: ignore[arg-type]
-    styles = {"regression": "bold red", "suspect": "yellow", "environment": "yellow", "improved": "green"}
-    order = ["regression", "suspect", "environment", "noise", "improved", "unchanged", "new"]
-    for record, found in sorted(report.compared, key=lambda pair: order.index(pair[1].outcome)):
-        before, now = ("–" if v is None else f"{v:.4g}" for v in (found.before, found.now))
-        table.add_row(
-            Text(found.outcome, style=styles.get(found.outcome, "")), record.measure, Text(record.case), before, now
-        )
-    console.print(table)
-    for record, found in report.compared:
-        if found.outcome in ("regression", "suspect", "environment", "improved"):
-            console.print(Text(f"{found.outcome}: {record.measure} of {record.case}: {found.reason}"))
+def _remarks(report: Any) -> list[str]:
+    """Why what a person should look at came out as it did, and what is not in both."""
+    called = ("regression", "suspect", "environment", "improved")
+    lines = [f"{c.outcome}: {r.measure} of {r.case}: {c.reason}" for r, c in report.compared if c.outcome in called]
     for word, names in (("vanished", report.vanished), ("new", report.appeared)):
-        for measure, case in names:
-            console.print(Text(f"{word}: {measure} of {case}"))
+        lines += [f"{word}: {measure} of {case}" for measure, case in names]
+    return lines

@@ -6,7 +6,7 @@ to a bound that it misses, up to two more digits are shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -102,14 +102,15 @@ def date(iso: str) -> str:
         return iso
 
 
-def title(group: Sequence[Row]) -> str:
-    """What one table is about: model, task, hardware and hardware class."""
+def title(group: Sequence[Row], part: str = "") -> str:
+    """What one table is about: model, task, hardware and hardware class, and the part of these that it shows."""
     model, task, hardware = group[0].group
     classes = dict.fromkeys(record.hardware_class for row in group for record in row.records.values())
     classes.pop("", None)
     classes.pop(hardware, None)
     place = f"{hardware} ({', '.join(classes)})" if classes else hardware
-    return f"{model} on {task}, {place}" if task else f"{model}, {place}"
+    about = f"{model} on {task}, {place}" if task else f"{model}, {place}"
+    return f"{about}: {part}" if part else about
 
 
 def circumstances(header: RunHeader) -> str:
@@ -124,15 +125,30 @@ def circumstances(header: RunHeader) -> str:
 
 
 def references(group: Sequence[Row]) -> str:
-    """What the speed-ups compare with: the dense model, and the best dense control by name."""
+    """What the speed-ups compare with: the dense model, and the best dense control by name; and how many test
+    examples the accuracies rest on."""
     found: dict[str, list[str]] = {}
     for row in group:
         if row.control is not None:
             found.setdefault(row.control, []).append(row.workload or row.label)
     if len(found) == 1:
-        return f"{_DENSE}; best control: {next(iter(found))}"
-    lists = "; ".join(f"{name} for {', '.join(dict.fromkeys(of))}" for name, of in found.items())
-    return f"{_DENSE}; best controls: {lists}" if lists else _DENSE
+        controls = f"; best control: {next(iter(found))}"
+    else:
+        lists = "; ".join(f"{name} for {', '.join(dict.fromkeys(of))}" for name, of in found.items())
+        controls = f"; best controls: {lists}" if lists else ""
+    tested = examples(group)
+    return f"{_DENSE}{controls}; {tested}" if tested else f"{_DENSE}{controls}"
+
+
+def examples(group: Iterable[Row | None]) -> str:
+    """`1,063 test examples`, or each number with its compressors where they differ; empty where none is known."""
+    found: dict[int, list[str]] = {}
+    for row in group:
+        if row is not None and row.examples is not None:
+            found.setdefault(row.examples, []).append(row.label)
+    if len(found) == 1:
+        return f"{next(iter(found)):,} test examples"
+    return "; ".join(f"{number:,} test examples for {', '.join(dict.fromkeys(of))}" for number, of in found.items())
 
 
 def headline(what: Summary) -> str:
@@ -164,22 +180,31 @@ def time_spent(what: Summary) -> str:
     return f"time {seconds(total)}: {', '.join(parts)}"
 
 
+def numbers(measure: Measure, digits: int | None, scale: float = 1, signed: bool = False) -> tuple[str, str, str]:
+    """The value, its interval as `[2.55, 2.70]` and its bound, without units, all with as many decimals as tell them
+    apart; digits: how many at least, None for three digits in all. "–" for no value, "" for the others."""
+    ends = (measure.low, measure.high)
+    exact = None if digits is None else _digits((measure.value, *ends), measure.bound, digits, scale)
+
+    def number(x: float | None) -> str:
+        if x is None:
+            return MISSING
+        return _three_digits(x * scale) if exact is None else _fixed(x * scale, exact, signed)
+
+    interval = "" if ends == (None, None) else f"[{number(ends[0])}, {number(ends[1])}]"
+    return number(measure.value), interval, "" if measure.bound is None else number(measure.bound)
+
+
 def _estimate(measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False) -> str:
     """`2.61× [2.55, 2.70]`: the value, its unit, and its interval where there is one."""
-    ends = (measure.low, measure.high)
-    if measure.value is None and ends == (None, None):
-        return MISSING
-    digits = _digits((measure.value, *ends), measure.bound, digits, scale)
-    value, low, high = (MISSING if x is None else _fixed(x * scale, digits, signed) for x in (measure.value, *ends))
-    unit = unit if measure.value is not None else ""
-    return f"{value}{unit}" if ends == (None, None) else f"{value}{unit} [{low}, {high}]"
+    value, interval, _ = numbers(measure, digits, scale, signed)
+    value += unit if measure.value is not None else ""
+    return f"{value} {interval}" if interval else value
 
 
 def _bound(sign: str, measure: Measure, digits: int, unit: str = "", scale: float = 1, signed: bool = False) -> str:
-    if measure.bound is None:
-        return ""
-    digits = _digits((measure.value, measure.low, measure.high), measure.bound, digits, scale)
-    return f"{sign} {_fixed(measure.bound * scale, digits, signed)}{unit}"
+    bound = numbers(measure, digits, scale, signed)[2]
+    return f"{sign} {bound}{unit}" if bound else ""
 
 
 def _digits(numbers: Sequence[float | None], bound: float | None, least: int, scale: float) -> int:

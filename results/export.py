@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from results.best import MARKED, best_measures
 from results.cells import (
     MISSING,
     Cells,
@@ -24,8 +25,9 @@ from results.cells import (
     title,
     verdict,
 )
+from results.choice import ALL, Choice, Section, sections_of, summary_of
 from results.record import MEASURE_NAMES, CaseRecord, Measure
-from results.rows import NO_MEASURE, Row, by_group, rows, summary
+from results.rows import NO_MEASURE, Row
 from results.store import Run
 from results.strict_json import plain
 from results.text import csv_text, markdown
@@ -49,21 +51,22 @@ _HEADINGS = (
 )
 
 
-def to_markdown(run: Run) -> str:
+def to_markdown(run: Run, choice: Choice = ALL) -> str:
     """A GitHub table for each model and hardware, then the summary."""
     blocks: list[str] = []
-    for group in by_group(rows(run)):
+    groups = sections_of(run, choice)
+    for group in groups:
         lines = [_pipes(_HEADINGS), _pipes("---" for _ in _HEADINGS)]
-        lines += [_pipes(_columns(row, cells(row))) for row in group]
-        notes = (circumstances(run.header), references(group))
+        lines += [_pipes(_columns(row, cells(row), marks)) for row, marks in _marked([group])]
+        notes = (circumstances(run.header), references(group.rows))
         blocks += [
-            f"### {markdown(title(group))}",
+            f"### {markdown(title(group.rows, group.part))}",
             *map(markdown, notes),
             "\n".join(lines),
         ]
     if not blocks:
         blocks += [markdown(circumstances(run.header)), "no case was recorded"]
-    what = summary(run)
+    what = summary_of(run, groups)
     blocks.append(f"**{markdown(headline(what))}**")
     bullets = [f"- {verdict(record.verdict)}: {markdown(problem(record))}" for record in what.problems]
     bullets += [f"- not executed: {markdown(case)}" for case in missing(what)]
@@ -73,38 +76,40 @@ def to_markdown(run: Run) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def to_csv(run: Run) -> str:
+def to_csv(run: Run, choice: Choice = ALL) -> str:
     """One line a row, for each measure its value, low, high, bound and verdict, in the units of
     `results.record.Measure`; an empty cell where nothing was recorded. `verdict_of_speed` is the record's
     verdict, `speedup_verdict` one number's; `settings` are the compressor's parameters, as JSON;
-    `run_state` is "complete" or "interrupted". Text that a spreadsheet would take for a formula has an
-    apostrophe in front."""
+    `run_state` is "complete" or "interrupted"; `_best` is true or false. Text that a spreadsheet would take
+    for a formula has an apostrophe in front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = [name for of in MEASURE_NAMES.values() for name in of]
     writer.writerow(
         [
-            *("run", "started", "run_state", *_SHARED, "workload", "settings", "control", "pairs"),
+            *("run", "started", "run_state", *_SHARED, "workload", "settings", "control", "pairs", "examples"),
             *(f"{part}_of_{measure}" for measure in MEASURE_NAMES for part in ("verdict", "reason")),
             *(f"{name}{part}" for name in names for part in ("", "_low", "_high", "_bound", "_verdict")),
+            *(f"{name}_best" for name in MARKED),
         ]
     )
     state = "complete" if run.end else "interrupted"
-    for row in rows(run):
+    for row, marks in _marked(sections_of(run, choice)):
         line: list[Any] = [run.header.run, run.header.started, state]
         line += [getattr(row.first, name) for name in _SHARED]
-        line += [row.workload, json.dumps(row.first.parameters), row.control, row.pairs]
+        line += [row.workload, json.dumps(row.first.parameters), row.control, row.pairs, row.examples]
         for measure in MEASURE_NAMES:
             record = row.records.get(measure)
             line += [record.verdict, record.reason] if record else [None, None]
         for name in names:
             found = row.measure(name)
             line += [found.value, found.low, found.high, found.bound, _word(found)]
+        line += [str(name in marks).lower() for name in MARKED]
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in line])
     return out.getvalue()
 
 
-def to_json(run: Run) -> str:
+def to_json(run: Run, choice: Choice = ALL) -> str:
     """The run's table and summary as one JSON object; what is missing is null.
 
     schema       1: the version of this layout
@@ -115,12 +120,13 @@ def to_json(run: Run) -> str:
     notes        what is odd about the file (unreadable lines among them), one line of text each
     problems     [{case, measure, verdict, reason}], worst first
     rows         [{model, task, hardware, hardware_class, workload, compressor, family, effect, role,
-                   parameters, pairs, control, verdicts, measures}]
+                   parameters, pairs, examples, control, group, verdicts, measures}]
     verdicts     {"accuracy"|"speed"|"footprint": {case, verdict, reason, artifact} or null}
     measures     {name: {value, low, high, bound, verdict, reason}}; units as in `results.record.Measure`.
                  verdict is null where nothing was recorded
     """
-    what = summary(run)
+    groups = sections_of(run, choice)
+    what = summary_of(run, groups)
     header, end = run.header, run.end
     payload = {
         "schema": 1,
@@ -140,12 +146,22 @@ def to_json(run: Run) -> str:
         "problems": [
             {"case": r.case, "measure": r.measure, "verdict": r.verdict, "reason": r.reason} for r in what.problems
         ],
-        "rows": [_object(row) for row in rows(run)],
+        "rows": [_object(row, marks, group.part) for group in groups for row, marks in _marked([group])],
     }
     return json.dumps(plain(payload), indent=2, allow_nan=False) + "\n"
 
 
-def _columns(row: Row, cell: Cells) -> list[str]:
+def _marked(groups: Iterable[Section]) -> Iterator[tuple[Row, frozenset[str]]]:
+    """Each row with the names of its measures that are best."""
+    for group in groups:
+        yield from zip(group.rows, best_measures(group.rows), strict=True)
+
+
+def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
+    def shown(name: str, text: str) -> str:
+        number, space, interval = text.partition(" [")
+        return f"**{number}**{space}{interval}" if name in marks else text
+
     judged = {
         measure: f"{verdict(row.verdict(measure))} ({bound})" if bound else verdict(row.verdict(measure))
         for measure, bound in cell.bounds.items()
@@ -154,14 +170,14 @@ def _columns(row: Row, cell: Cells) -> list[str]:
         markdown(row.label),
         markdown(row.workload or MISSING),
         row.first.role,
-        cell.accuracy,
-        cell.drop,
+        shown("accuracy", cell.accuracy),
+        shown("accuracy_drop", cell.drop),
         judged["accuracy"],
-        cell.speedup,
+        shown("speedup", cell.speedup),
         str(row.pairs) if row.pairs is not None else MISSING,
-        cell.over_control,
+        shown("speedup_vs_control", cell.over_control),
         judged["speed"],
-        cell.size,
+        shown("size_ratio", cell.size),
         judged["footprint"],
         cell.memory,
         cell.compress,
@@ -176,7 +192,7 @@ def _word(measure: Measure) -> str | None:
     return None if measure is NO_MEASURE else measure.verdict
 
 
-def _object(row: Row) -> dict[str, Any]:
+def _object(row: Row, marks: frozenset[str], group: str) -> dict[str, Any]:
     names = dict.fromkeys(name for of in MEASURE_NAMES.values() for name in of)
     found = {name: row.measure(name) for name in names}
     for record in row.records.values():
@@ -186,13 +202,16 @@ def _object(row: Row) -> dict[str, Any]:
         "workload": row.workload,
         "parameters": row.first.parameters,
         "pairs": row.pairs,
+        "examples": row.examples,
         "control": row.control,
+        "group": group,
         "verdicts": {measure: _verdict(row.records.get(measure)) for measure in MEASURE_NAMES},
         "measures": {
             name: {
                 **{part: getattr(measure, part) for part in ("value", "low", "high", "bound")},
                 "verdict": _word(measure),
                 "reason": measure.reason,
+                "best": name in marks,
             }
             for name, measure in found.items()
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -38,6 +38,11 @@ class Row:
         """(model, task, hardware): rows that stand in one table."""
         return self.first.model, self.first.task, self.first.hardware
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What is the same for all workloads of one compressor: model, task, hardware, compressor, parameters."""
+        return (*self.group, *_compressor(self.first))
+
     def measure(self, name: str) -> Measure:
         """The measure called `name`, all None where it was not recorded."""
         record = self.records.get(_MEASURE_OF[name])
@@ -53,6 +58,13 @@ class Row:
         """How many pairs of timings the speed-up rests on."""
         pairs = self._speed_evidence("pairs")
         return pairs if isinstance(pairs, int) and not isinstance(pairs, bool) else None
+
+    @property
+    def examples(self) -> int | None:
+        """How many test examples the accuracy rests on."""
+        record = self.records.get("accuracy")
+        examples = None if record is None else record.evidence.get("examples")
+        return examples if isinstance(examples, int) and not isinstance(examples, bool) else None
 
     @property
     def control(self) -> str | None:
@@ -89,13 +101,17 @@ class Summary:
 
 
 def rows(run: Run) -> list[Row]:
+    """The rows of a run: see `rows_of`."""
+    return rows_of(run.cases)
+
+
+def rows_of(cases: Iterable[CaseRecord]) -> list[Row]:
     """One row for each compressor and workload, by model: dense first, then controls, then methods, each
-    in the run's order. Accuracy and footprint, which have no workload, stand in each workload's row."""
+    in the order of the cases. Accuracy and footprint, which have no workload, stand in each workload's row."""
     groups: dict[tuple[str, str, str], dict[tuple[str, str], list[CaseRecord]]] = {}
-    for record in latest(run.cases):
+    for record in latest(cases):
         group = groups.setdefault((record.model, record.task, record.hardware), {})
-        parameters = json.dumps(record.parameters, sort_keys=True)
-        group.setdefault((record.compressor, parameters), []).append(record)
+        group.setdefault(_compressor(record), []).append(record)
     joined: list[Row] = []
     for group in groups.values():
         alike = Counter(compressor for compressor, _ in group)
@@ -132,13 +148,19 @@ def summary(run: Run) -> Summary:
     )
 
 
+def _compressor(record: CaseRecord) -> tuple[str, str]:
+    return record.compressor, json.dumps(record.parameters, sort_keys=True)
+
+
 def _by_workload(label: str, records: list[CaseRecord]) -> list[Row]:
     workloads: list[str | None] = [*dict.fromkeys(r.workload for r in records if r.workload is not None)]
-    return [
-        # Records without a workload first, so that one made for this workload takes their place.
-        Row(label, workload, {r.measure: r for at in (None, workload) for r in records if r.workload == at})
-        for workload in workloads or [None]
-    ]
+    return [Row(label, workload, at_workload(records, workload)) for workload in workloads or [None]]
+
+
+def at_workload(records: Iterable[CaseRecord], workload: str | None) -> dict[str, CaseRecord]:
+    """Measure -> record, of one compressor at one workload: a record made for it, or one without a workload."""
+    every = list(records)
+    return {r.measure: r for at in (None, workload) for r in every if r.workload == at}
 
 
 def _label(record: CaseRecord, alone: bool) -> str:

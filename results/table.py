@@ -8,7 +8,6 @@ one column for consoles narrower still.
 from __future__ import annotations
 
 import io
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
+from results.best import best_measures
 from results.cells import (
     Cells,
     cells,
@@ -31,122 +30,112 @@ from results.cells import (
     title,
     verdict,
 )
+from results.choice import ALL, Choice, Section, sections_of, summary_of
 from results.export import to_csv, to_json, to_markdown
-from results.rows import Row, by_group, rows, summary
+from results.grid import grid
+from results.latex import grid_latex
+from results.pen import STYLES, Line, Pen, at_hyphens
+from results.rows import Row, rows
 from results.store import Run
 from results.strict_json import ResultsError
-from results.text import ascii_only, shown
+from results.text import shown
 
 __all__ = ["FORMATS", "print_terminal", "render", "rows"]
 
-_EXPORTS: Mapping[str, Callable[[Run], str]] = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
-FORMATS = ("terminal", *_EXPORTS)
-_STYLES = {
-    "pass": "green",
-    "fail": "bold red",
-    "error": "bold magenta",
-    "inconclusive": "yellow",
-    "unqualified": "yellow",
-    "unsupported": "dim",
-    "measured": "",
+_EXPORTS: Mapping[str, Callable[[Run, Choice], str]] = {
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+    "latex": lambda run, choice: grid_latex(grid([run], choice)),
 }
+FORMATS = ("terminal", *_EXPORTS)
+Best = Callable[[str], str]
+"""The style of a measure of the row that is drawn: "bold" where it is among the best."""
 
-Line = tuple[str, str]
-"""A line of a cell and its style."""
 
-
-def render(run: Run, format: str, console: Console | None = None) -> str:
+def render(run: Run, format: str, console: Console | None = None, choice: Choice = ALL) -> str:
     """The run's table as text in one of `FORMATS`.
 
     console: for "terminal", what to draw for (its width, colours and encoding); without one, plain text
-    as wide as the terminal. Raises ResultsError for another format.
+    as wide as the terminal. choice: which rows, and how they stand; its columns count in LaTeX alone. Raises
+    ResultsError for another format, and for a name that is not known.
     """
     if format in _EXPORTS:
-        return _EXPORTS[format](run)
+        return _EXPORTS[format](run, choice)
     if format != "terminal":
         raise ResultsError(f"no format {shown(format)!r}: use one of {', '.join(FORMATS)}")
     if console is None:
         file = io.StringIO()
         width = shutil.get_terminal_size((100, 24)).columns
         console = Console(file=file, width=width, color_system=None)
-        print_terminal(run, console)
+        print_terminal(run, console, choice)
         return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
     with console.capture() as capture:
-        print_terminal(run, console)
+        print_terminal(run, console, choice)
     return capture.get()
 
 
-def print_terminal(run: Run, console: Console) -> None:
+def print_terminal(run: Run, console: Console, choice: Choice = ALL) -> None:
     """Print the run's tables and summary on `console`."""
-    pen = _Pen(ascii=console.options.ascii_only)
-    groups = by_group(rows(run))
+    pen = Pen(ascii=console.options.ascii_only)
+    groups = sections_of(run, choice)
     for group, table in zip(groups, _tables(pen, groups, console), strict=True):
-        console.print(pen.text(title(group), "bold"))
-        for note in (circumstances(run.header), references(group)):
+        console.print(pen.text(title(group.rows, group.part), "bold"))
+        for note in (circumstances(run.header), references(group.rows)):
             console.print(pen.text(note, "dim"))
         console.print(table)
         console.print()
     if not groups:
         console.print(pen.text(circumstances(run.header), "dim"))
         console.print(pen.text("no case was recorded"))
-    _print_summary(pen, run, console)
-
-
-class _Pen:
-    """Makes rich texts of plain ones: never markup, never a control character."""
-
-    def __init__(self, ascii: bool) -> None:
-        self._ascii = ascii
-
-    def text(self, plain: str, style: str = "") -> Text:
-        clean = shown(plain)
-        return Text(ascii_only(clean) if self._ascii else clean, style)
-
-    def lines(self, lines: Sequence[Line]) -> Text:
-        return Text("\n").join(self.text(plain.rstrip(), style) for plain, style in lines)
+    _print_summary(pen, run, groups, console)
 
 
 def _verdict(row: Row, measure: str, bound: str = "") -> Line:
     word = row.verdict(measure)
-    return f"{verdict(word)}  {bound}".rstrip(), _STYLES[word] if word else "dim"
+    return f"{verdict(word)}  {bound}".rstrip(), STYLES[word] if word else "dim"
 
 
-def _wide(row: Row, cell: Cells) -> list[list[Line]]:
+def _wide(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     def judged(measure: str) -> list[Line]:
         return [_verdict(row, measure), (cell.bounds[measure], "dim")]
 
     return [
         _identity(row),
-        [(cell.accuracy, ""), (cell.drop, "")],
+        [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop"))],
         judged("accuracy"),
-        [(f"{cell.speedup} {cell.pairs}", ""), (cell.over_control, "")],
+        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control"))],
         judged("speed"),
-        [(cell.size, "")],
+        [(cell.size, best("size_ratio"))],
         judged("footprint"),
         [(cell.memory, ""), (cell.compress, "")],
     ]
 
 
-def _medium(row: Row, cell: Cells) -> list[list[Line]]:
+def _medium(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     accuracy, speed, footprint = (_verdict(row, measure, bound) for measure, bound in cell.bounds.items())
     return [
         [*_identity(row), (cell.compress, "")],
-        [(cell.accuracy, ""), (cell.drop, ""), accuracy],
-        [(f"{cell.speedup} {cell.pairs}", ""), (cell.over_control, ""), speed],
-        [(cell.size, ""), (cell.memory, ""), footprint],
+        [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), accuracy],
+        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control")), speed],
+        [(cell.size, best("size_ratio")), (cell.memory, ""), footprint],
     ]
 
 
-def _narrow(row: Row, cell: Cells) -> list[list[Line]]:
+def _narrow(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     return [
         [*_identity(row), (cell.compress, "")],
-        [(cell.accuracy, ""), (cell.drop, ""), _verdict(row, "accuracy")],
-        [(cell.speedup, ""), (cell.over_control, ""), _verdict(row, "speed", cell.pairs)],
-        [(cell.size, ""), (cell.memory, ""), _verdict(row, "footprint")],
+        [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), _verdict(row, "accuracy")],
+        [
+            (cell.speedup, best("speedup")),
+            (cell.over_control, best("speedup_vs_control")),
+            _verdict(row, "speed", cell.pairs),
+        ],
+        [(cell.size, best("size_ratio")), (cell.memory, ""), _verdict(row, "footprint")],
     ]
 
 
-def _stacked(row: Row, cell: Cells) -> list[list[Line]]:
+def _stacked(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     def judged(measure: str) -> Line:
         word, style = _verdict(row, measure, cell.bounds[measure])
         return f"{measure}: {word}", style
@@ -154,17 +143,21 @@ def _stacked(row: Row, cell: Cells) -> list[list[Line]]:
     lines = [
         *_identity(row),
         judged("accuracy"),
-        (f"  {cell.accuracy}", ""),
-        (f"  drop {cell.drop}", ""),
+        (f"  {cell.accuracy}", best("accuracy")),
+        (f"  drop {cell.drop}", best("accuracy_drop")),
         judged("speed"),
-        (f"  {cell.speedup} {cell.pairs}", ""),
-        (f"  over control {cell.over_control}", ""),
+        (f"  {cell.speedup} {cell.pairs}", best("speedup")),
+        (f"  over control {cell.over_control}", best("speedup_vs_control")),
         judged("footprint"),
-        (f"  size {cell.size}", ""),
+        (f"  size {cell.size}", best("size_ratio")),
         (f"  peak memory {cell.memory}", ""),
         (f"  compress {cell.compress}", ""),
     ]
     return [[line for line in lines if line[0]]]
+
+
+def _marking(marks: frozenset[str]) -> Best:
+    return lambda name: "bold" if name in marks else ""
 
 
 def _identity(row: Row) -> list[Line]:
@@ -176,11 +169,11 @@ def _identity(row: Row) -> list[Line]:
 class _Layout:
     """longest_name: where a longer name in the first column is folded."""
 
-    cells: Callable[[Row, Cells], list[list[Line]]]
+    cells: Callable[[Row, Cells, Best], list[list[Line]]]
     headings: Sequence[Sequence[str]]
     longest_name: int | None
 
-    def table(self, pen: _Pen, group: Sequence[Row]) -> Table:
+    def table(self, pen: Pen, group: Section) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=1)
         for index, heading in enumerate(self.headings):
             table.add_column(
@@ -188,22 +181,12 @@ class _Layout:
                 overflow="fold",
                 max_width=None if index else self.longest_name,
             )
-        for row in group:
-            first, *others = self.cells(row, cells(row))
+        for row, marks in zip(group.rows, best_measures(group.rows), strict=True):
+            first, *others = self.cells(row, cells(row), _marking(marks))
             if self.longest_name:
-                first = [(part, style) for line, style in first for part in _at_hyphens(line, self.longest_name)]
+                first = [(part, style) for line, style in first for part in at_hyphens(line, self.longest_name)]
             table.add_row(*map(pen.lines, [first, *others]))
         return table
-
-
-def _at_hyphens(name: str, width: int) -> list[str]:
-    """The name in lines of `width` at most, broken after hyphens; a part that is longer is left to be folded."""
-    lines = [""]
-    for part in re.findall(r"[^-]*-|[^-]+", name):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
-    return lines
 
 
 _ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control")
@@ -235,7 +218,7 @@ _LAYOUTS = (
 )
 
 
-def _tables(pen: _Pen, groups: Sequence[Sequence[Row]], console: Console) -> list[Table]:
+def _tables(pen: Pen, groups: Sequence[Section], console: Console) -> list[Table]:
     """A table for each group, all in the first layout in which every number fits on its line."""
     unbounded = console.options.update(width=10_000)
     for layout in _LAYOUTS:
@@ -245,14 +228,14 @@ def _tables(pen: _Pen, groups: Sequence[Sequence[Row]], console: Console) -> lis
     return tables
 
 
-def _print_summary(pen: _Pen, run: Run, console: Console) -> None:
-    what = summary(run)
+def _print_summary(pen: Pen, run: Run, groups: Sequence[Section], console: Console) -> None:
+    what = summary_of(run, groups)
     console.print(pen.text(headline(what), "bold red" if what.interrupted else "bold"))
     lines = Table.grid(padding=(0, 2))
     lines.add_column(no_wrap=True)
     lines.add_column(overflow="fold")
     for record in what.problems:
-        lines.add_row(pen.text(verdict(record.verdict), _STYLES[record.verdict]), pen.text(problem(record)))
+        lines.add_row(pen.text(verdict(record.verdict), STYLES[record.verdict]), pen.text(problem(record)))
     for case in missing(what):
         lines.add_row(pen.text("not executed", "yellow"), pen.text(case))
     for note in what.notes:

@@ -129,7 +129,7 @@ def test_missing_and_infinite_numbers_are_dashes_never_zero(tmp_path: Path) -> N
     assert "– [1.50, –]" in terminal(run)
     (row,) = json.loads(render(run, "json"))["rows"]
     assert row["measures"]["speedup"] == {
-        "value": None, "low": 1.5, "high": None, "bound": 2.0, "verdict": "measured", "reason": "",
+        "value": None, "low": 1.5, "high": None, "bound": 2.0, "verdict": "measured", "reason": "", "best": False,
     }  # fmt: skip
     assert row["measures"]["accuracy"]["value"] is None and row["measures"]["accuracy"]["verdict"] is None
     assert row["verdicts"]["accuracy"] is None
@@ -214,7 +214,7 @@ def test_csv_and_json_carry_the_numbers_as_recorded(tmp_path: Path) -> None:
         "23088600",
     )
     assert row["measures"]["speedup"] == {
-        "value": 2.61, "low": 2.55, "high": 2.7, "bound": 2.0, "verdict": "pass", "reason": "",
+        "value": 2.61, "low": 2.55, "high": 2.7, "bound": 2.0, "verdict": "pass", "reason": "", "best": True,
     }  # fmt: skip
     assert row["verdicts"]["speed"]["case"] == "int8-openvino-minilm-bbc-cpu-8x128"
 
@@ -225,5 +225,5 @@ def test_a_measure_nobody_planned_for_reaches_json(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_told_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="no format 'pdf': use one of terminal, markdown, csv, json"):
+    with pytest.raises(ResultsError, match="no format 'pdf': use one of terminal, markdown, csv, json, latex"):
         render(write(tmp_path, []), "pdf")

@@ -1,0 +1,286 @@
+"""A table as headings and cells, whatever it is about and whoever reads it: see `results.grid_text` for people,
+`results.latex` for papers and `results.grid_data` for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from results.best import best
+from results.cells import MISSING, examples, numbers, title
+from results.choice import Choice, Section, check_hardware, on_hardware, sections
+from results.columns import COLUMNS, COMPRESSOR, ONE_MACHINE, SEVERAL_MACHINES, Column, columns
+from results.machines import Entry, Machine, entries, machines
+from results.rows import Row, has_regressed
+from results.store import Run
+from results.strict_json import ResultsError
+
+MARKS = "bold: the best method of its group, and every other whose interval overlaps the best one's"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell. text: a number without its unit, or words. interval: "[2.55, 2.70]". bound: "≥ 2.00". verdict: the
+    word where the cell is the place to show it. best: whether to mark it. style: of the terminal, where that is not
+    the verdict's. data: for programs, unrounded."""
+
+    text: str = MISSING
+    interval: str = ""
+    bound: str = ""
+    verdict: str = ""
+    best: bool = False
+    style: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One heading. name: for programs. title: with the unit. machine: its place, None where all machines share it.
+    number: whether to align it to the right."""
+
+    name: str
+    title: str
+    machine: int | None = None
+    number: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Rows under one title. notes: what holds for them alone. keys: what each row is of, for programs."""
+
+    title: str
+    notes: tuple[str, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+    keys: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table. machines: the names over the blocks of columns, empty for one machine alone. notes: under the table.
+    bounds: the same for a format that has no room for them in its cells. about: more for programs."""
+
+    heads: tuple[Head, ...]
+    machines: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+    bounds: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def title(self, head: Head) -> str:
+        """The heading, with its machine's name in front where there are several."""
+        named = self.machines and head.machine is not None
+        return f"{self.machines[head.machine or 0]}: {head.title}" if named else head.title
+
+
+def grid(runs: Sequence[Run], choice: Choice) -> Grid:
+    """The table of the chosen rows and columns, a block of columns for each machine that `runs` were on.
+
+    Raises ResultsError for unknown names and where nothing is left to show.
+    """
+    every = machines(runs)
+    check_hardware((record for machine in every for record in machine.cases), choice.hardware)
+    with_cases = [(m, on_hardware(m.cases, choice.hardware)) for m in every]
+    found = [Machine(m.name, m.runs, tuple(cases), m.notes) for m, cases in with_cases if cases]
+    if not found:
+        raise ResultsError("no case was recorded: there is nothing to put into a table")
+    chosen = columns(choice.columns or (ONE_MACHINE if len(found) == 1 else SEVERAL_MACHINES))
+    kept = sections(entries(found), choice)
+    shown = [_without_repeats(section, chosen) for section in kept]
+    chosen = _with_workload(shown, chosen)
+    heads = _heads(chosen, found)
+    left_out = [m.name for m, cases in with_cases if not cases]
+    notes = [note for machine in found for note in _named(machine, len(found) > 1)]
+    notes += [f"nothing of the chosen hardware was recorded on {name}" for name in left_out]
+    left, of = sum(len(section.entries) for section in kept), len(entries(every))
+    notes += [f"{left} of {of} rows are shown"] if left < of else []
+    return Grid(
+        heads=tuple(heads),
+        machines=tuple(machine.name for machine in found) if len(found) > 1 else (),
+        blocks=tuple(_block(section, chosen, found) for section in shown),
+        notes=(*notes, *_legend(chosen)),
+        bounds=tuple(_bounds(shown, chosen, found)),
+        about=_about(chosen, found),
+    )
+
+
+def _named(machine: Machine, several: bool) -> list[str]:
+    return [f"{machine.name}: {note.removeprefix('machine: ')}" if several else note for note in machine.notes]
+
+
+def _heads(chosen: Sequence[Column], found: Sequence[Machine]) -> list[Head]:
+    """Shared columns first, then for each machine its own."""
+    shared = [c for c in (COMPRESSOR, *chosen) if not c.by_machine]
+    heads = [Head(name=c.name, title=c.title, number=False) for c in shared]
+    for place in range(len(found)):
+        heads += [
+            Head(name=c.name, title=c.title, machine=place, number=bool(c.measure or c.better))
+            for c in chosen
+            if c.by_machine
+        ]
+    return heads
+
+
+def _block(section: Section, chosen: Sequence[Column], found: Sequence[Machine]) -> Block:
+    shared = [c for c in (COMPRESSOR, *chosen) if not c.by_machine]
+    own = [c for c in chosen if c.by_machine]
+    lines: list[list[Cell]] = [[_word(c, entry.row) for c in shared] for entry in section.entries]
+    spoken = _spoken(own)
+    for place in range(len(found)):
+        rows = [entry.on[place] for entry in section.entries]
+        for c in own:
+            marks = best(rows, c)
+            for index, (line, row) in enumerate(zip(lines, rows, strict=True)):
+                line.append(_cell(c, row, index in marks, c.name in spoken))
+    there = [row for entry in section.entries for row in entry.on if row is not None]
+    return Block(
+        title=title(there, section.part),
+        notes=tuple(_counts(section, own, found)),
+        lines=tuple(tuple(line) for line in lines),
+        keys=tuple(_key(entry, section.part) for entry in section.entries),
+    )
+
+
+def _word(c: Column, row: Row | None) -> Cell:
+    found = c.read(row) if c.read and row is not None else None
+    shown = MISSING if found is None else f"{found:,}" if isinstance(found, int) else found
+    return Cell(text=shown, data={"value": found})
+
+
+def _cell(c: Column, row: Row | None, marked: bool, spoken: bool) -> Cell:
+    if c.read:
+        return _word(c, row)
+    if row is None:
+        return Cell(data=dict.fromkeys(("value", "low", "high", "bound", "verdict")) | {"best": False})
+    measure = row.measure(c.measure)
+    value, interval, bound = numbers(measure, c.digits, c.scale, c.signed)
+    record = row.records.get(c.judged)
+    own = {part: getattr(measure, part) for part in ("value", "low", "high", "bound")}
+    if bound:
+        bound = f"{c.sign} {bound}"
+    if spoken and record is not None and has_regressed(record):
+        bound = "regressed"
+    return Cell(
+        text=value,
+        interval=interval,
+        bound=bound,
+        verdict=record.verdict if record is not None and spoken else "",
+        best=marked,
+        data={**own, "verdict": record.verdict if record is not None else None, "best": marked},
+    )
+
+
+def _spoken(own: Sequence[Column]) -> set[str]:
+    """The columns that show a verdict: the one that it is about, or the first of its record where that is not here."""
+    about = {"drop": "accuracy", "speedup": "speed", "size": "footprint"}
+    found: dict[str, str] = {}
+    for c in own:
+        if c.judged and (c.judged not in found or c.name in about):
+            found[c.judged] = c.name
+    return set(found.values())
+
+
+def _without_repeats(section: Section, chosen: Sequence[Column]) -> Section:
+    """One row a compressor where no column depends on the workload."""
+    if any(c.of_workload for c in chosen):
+        return section
+    return Section(section.part, tuple({entry.row.key: entry for entry in reversed(section.entries)}.values())[::-1])
+
+
+def _with_workload(shown: Sequence[Section], chosen: list[Column]) -> list[Column]:
+    """The columns with the workload in front where speeds of more than one stand below each other."""
+    several = any(len({row.workload for row in section.rows if row.workload}) > 1 for section in shown)
+    named = any(c.name == "workload" for c in chosen)
+    return (
+        chosen if named or not several or not any(c.of_workload for c in chosen) else [*columns(["workload"]), *chosen]
+    )
+
+
+def _counts(section: Section, own: Sequence[Column], found: Sequence[Machine]) -> list[str]:
+    """How many examples and pairs the numbers rest on, and at which workload, for each machine that differs."""
+    judged = {c.judged for c in own}
+    said: dict[str, list[str]] = {}
+    for place, machine in enumerate(found):
+        rows = [row for entry in section.entries if (row := entry.on[place]) is not None]
+        parts = [examples(rows)] if "accuracy" in judged else []
+        if "speed" in judged:
+            pairs = sorted({row.pairs for row in rows if row.pairs is not None})
+            workloads = sorted({row.workload for row in rows if row.workload})
+            at = f" at {workloads[0]}" if len(workloads) == 1 else ""
+            if pairs:
+                number = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+                parts.append(f"{number} pairs of timings{at}")
+            controls = sorted({row.control for row in rows if row.control})
+            parts += [f"best control: {', '.join(controls)}"] if controls else []
+        if text := "; ".join(part for part in parts if part):
+            said.setdefault(text, []).append(machine.name)
+    if len(said) == 1:
+        return list(said)
+    return [f"{', '.join(names)}: {text}" for text, names in said.items()]
+
+
+def _legend(chosen: Sequence[Column]) -> list[str]:
+    levels: dict[str, list[str]] = {}
+    for c in chosen:
+        if c.level:
+            levels.setdefault(c.level, []).append(c.heading.partition(" (")[0])
+    brackets = "; ".join(f"{level} interval of {', '.join(of)}" for level, of in levels.items())
+    found = [f"in brackets: {brackets}"]
+    if any(c.judged == "speed" for c in chosen):
+        found.append("speed-ups are over dense torch fp32 on the same machine")
+    return [*(found if levels else found[1:]), *([MARKS] if any(c.marked for c in chosen) else [])]
+
+
+def _bounds(shown: Sequence[Section], chosen: Sequence[Column], found: Sequence[Machine]) -> list[str]:
+    """`bounds on size of dense, ×: ≤ 0.300 (int8, int4); ≤ 0.500 (svd)`, a line a column and machine."""
+    lines: dict[str, list[str]] = {}
+    for c in (c for c in chosen if c.measure):
+        for place, machine in enumerate(found):
+            by_bound: dict[str, list[str]] = {}
+            for section in shown:
+                model = f" on {section.rows[0].first.model}" if len({s.rows[0].group for s in shown}) > 1 else ""
+                for entry in section.entries:
+                    row = entry.on[place]
+                    bound = "" if row is None else numbers(row.measure(c.measure), c.digits, c.scale, c.signed)[2]
+                    if bound:
+                        by_bound.setdefault(bound, []).append(f"{entry.row.label}{model}")
+            if by_bound:
+                said = "; ".join(f"{c.sign} {b} ({', '.join(dict.fromkeys(of))})" for b, of in by_bound.items())
+                lines.setdefault(f"bounds on {c.title}: {said}", []).append(machine.name)
+    return [line if len(of) == len(found) else f"{', '.join(of)}: {line}" for line, of in lines.items()]
+
+
+def _key(entry: Entry, part: str) -> dict[str, Any]:
+    first = entry.row.first
+    names = ("model", "task", "hardware", "compressor", "family", "effect", "role")
+    cases = [[r.case for r in row.records.values()] if row is not None else [] for row in entry.on]
+    return {
+        **{name: getattr(first, name) for name in names},
+        "workload": entry.row.workload,
+        "parameters": first.parameters,
+        "group": part,
+        "cases": list(dict.fromkeys(case for of in cases for case in of)),
+        "examples": [row.examples if row is not None else None for row in entry.on],
+        "pairs": [row.pairs if row is not None else None for row in entry.on],
+    }
+
+
+def _about(chosen: Sequence[Column], found: Sequence[Machine]) -> dict[str, Any]:
+    known = {c.name: c for c in COLUMNS}
+    return {
+        "columns": [
+            {
+                "name": c.name, "measure": c.measure or None, "heading": c.heading,
+                "unit": known[c.name].recorded or None, "better": c.better or None, "by_machine": c.by_machine,
+            }
+            for c in chosen
+        ],
+        "machines": [
+            {
+                "name": machine.name,
+                "runs": [run.header.run for run in machine.runs],
+                "machine": machine.runs[-1].header.machine,
+            }
+            for machine in found
+        ],
+    }  # fmt: skip
