@@ -30,6 +30,7 @@ def table(
 ) -> None:
     """The table of a stored run, or of several side by side, a block of columns for each machine."""
     from results.choice import Choice
+    from results.columns import ONE_MACHINE, PAPER
     from results.grid import grid
     from results.store import read_run, resolve_run
     from results.table import print_terminal, render
@@ -38,7 +39,7 @@ def table(
     stored = [read_run(resolve_run(runs, name)) for name in wanted]
     choice = Choice(split(columns), tuple(rows or ()), tuple(hardware or ()), group, sort)
     if len(stored) > 1 or choice.columns or format is Format.latex:
-        write(grid(stored, choice), format)
+        write(grid(stored, choice, PAPER if format is Format.latex else ONE_MACHINE), format)
     elif format is Format.terminal:
         print_terminal(stored[0], Console(), choice)
     else:

@@ -47,24 +47,25 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Rows under one title. notes: what holds for them alone. keys: what each row is of, for programs."""
+    """Rows under one title. notes: what holds for them alone. keys: what each row is of, for programs. bounds: what
+    the cells' bounds say, for a format that has no room for them there."""
 
     title: str
     notes: tuple[str, ...]
     lines: tuple[tuple[Cell, ...], ...]
     keys: tuple[Mapping[str, Any], ...] = ()
+    bounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """A table. machines: the names over the blocks of columns, empty for one machine alone. notes: under the table.
-    bounds: the same for a format that has no room for them in its cells. about: more for programs."""
+    about: more for programs."""
 
     heads: tuple[Head, ...]
     machines: tuple[str, ...]
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
-    bounds: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def title(self, head: Head) -> str:
@@ -73,8 +74,10 @@ class Grid:
         return f"{self.machines[head.machine or 0]}: {head.title}" if named else head.title
 
 
-def grid(runs: Sequence[Run], choice: Choice) -> Grid:
+def grid(runs: Sequence[Run], choice: Choice, usual: Sequence[str] = ONE_MACHINE) -> Grid:
     """The table of the chosen rows and columns, a block of columns for each machine that `runs` were on.
+
+    usual: the columns where none were chosen and there is one machine.
 
     Raises ResultsError for unknown names and where nothing is left to show.
     """
@@ -84,7 +87,7 @@ def grid(runs: Sequence[Run], choice: Choice) -> Grid:
     found = [Machine(m.name, m.runs, tuple(cases), m.notes) for m, cases in with_cases if cases]
     if not found:
         raise ResultsError("no case was recorded: there is nothing to put into a table")
-    chosen = columns(choice.columns or (ONE_MACHINE if len(found) == 1 else SEVERAL_MACHINES))
+    chosen = columns(choice.columns or (usual if len(found) == 1 else SEVERAL_MACHINES))
     kept = sections(entries(found), choice)
     shown = [_without_repeats(section, chosen) for section in kept]
     chosen = _with_workload(shown, chosen)
@@ -99,7 +102,6 @@ def grid(runs: Sequence[Run], choice: Choice) -> Grid:
         machines=tuple(machine.name for machine in found) if len(found) > 1 else (),
         blocks=tuple(_block(section, chosen, found) for section in shown),
         notes=(*notes, *_legend(chosen)),
-        bounds=tuple(_bounds(shown, chosen, found)),
         about=_about(chosen, found),
     )
 
@@ -138,6 +140,7 @@ def _block(section: Section, chosen: Sequence[Column], found: Sequence[Machine])
         notes=tuple(_counts(section, own, found)),
         lines=tuple(tuple(line) for line in lines),
         keys=tuple(_key(entry, section.part) for entry in section.entries),
+        bounds=tuple(_bounds(section, own, found)),
     )
 
 
@@ -231,23 +234,22 @@ def _legend(chosen: Sequence[Column]) -> list[str]:
     return [*(found if levels else found[1:]), *([MARKS] if any(c.marked for c in chosen) else [])]
 
 
-def _bounds(shown: Sequence[Section], chosen: Sequence[Column], found: Sequence[Machine]) -> list[str]:
-    """`bounds on size of dense, ×: ≤ 0.300 (int8, int4); ≤ 0.500 (svd)`, a line a column and machine."""
+def _bounds(section: Section, own: Sequence[Column], found: Sequence[Machine]) -> list[str]:
+    """`bounds on size of dense, ×: ≤ 0.300 (int8, int4); ≤ 0.500 (svd)`, a line a column, or a machine where they
+    differ."""
     lines: dict[str, list[str]] = {}
-    for c in (c for c in chosen if c.measure):
+    for c in (c for c in own if c.measure):
         for place, machine in enumerate(found):
             by_bound: dict[str, list[str]] = {}
-            for section in shown:
-                model = f" on {section.rows[0].first.model}" if len({s.rows[0].group for s in shown}) > 1 else ""
-                for entry in section.entries:
-                    row = entry.on[place]
-                    bound = "" if row is None else numbers(row.measure(c.measure), c.digits, c.scale, c.signed)[2]
-                    if bound:
-                        by_bound.setdefault(bound, []).append(f"{entry.row.label}{model}")
+            for entry in section.entries:
+                row = entry.on[place]
+                bound = "" if row is None else numbers(row.measure(c.measure), c.digits, c.scale, c.signed)[2]
+                if bound:
+                    by_bound.setdefault(bound, []).append(entry.row.label)
             if by_bound:
                 said = "; ".join(f"{c.sign} {b} ({', '.join(dict.fromkeys(of))})" for b, of in by_bound.items())
                 lines.setdefault(f"bounds on {c.title}: {said}", []).append(machine.name)
-    return [line if len(of) == len(found) else f"{', '.join(of)}: {line}" for line, of in lines.items()]
+    return [line if len(of) == len(found) else f"{line} (on {', '.join(of)})" for line, of in lines.items()]
 
 
 def _key(entry: Entry, part: str) -> dict[str, Any]:

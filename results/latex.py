@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 
 from results.cells import MISSING
 from results.grid import Block, Cell, Grid, Head
 from results.text import latex
 
 _HEADING_WIDTH = 14
+_PAGE = 24
+"""How many rows a page holds with their notes."""
+_MANY = 5
+"""From how many columns on they need a smaller type."""
 _NOTES = {
     "fail": ("f", "did not reach its bound"),
     "regressed": ("r", "worse than its accepted result"),
@@ -19,19 +24,20 @@ _NOTES = {
 """Verdict -> its mark beside the number, and what the mark means. The others say all in words or need no mark."""
 
 
-def grid_latex(grid: Grid, caption: str = "") -> str:
-    """The table, with machines, counts and bounds in the notes under it. Only ASCII; needs booktabs alone.
-
-    Names are text: whatever they hold is escaped, see `results.text.latex`. caption: instead of what it is about.
-    """
+def grid_latex(grid: Grid) -> str:
+    """The table, with machines, counts and bounds in the notes under it; one table a block where a page would not
+    hold them all. Only ASCII; needs booktabs alone. Names are text: see `results.text.latex`."""
+    if len(grid.blocks) > 1 and sum(len(block.lines) for block in grid.blocks) > _PAGE:
+        return "\n".join(grid_latex(replace(grid, blocks=(block,))) for block in grid.blocks)
     several = len(grid.blocks) > 1
-    about = caption or "; ".join(dict.fromkeys(block.title for block in grid.blocks))
+    about = "; ".join(dict.fromkeys(block.title for block in grid.blocks))
+    size, small = ("footnotesize", "scriptsize") if len(grid.heads) < _MANY else ("scriptsize", "tiny")
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table*}[tbp]",
         "  \\centering",
         f"  \\caption{{{latex(about)}}}",
-        "  \\footnotesize",
+        f"  \\{size}",
         "  \\setlength{\\tabcolsep}{3pt}",
         f"  \\begin{{tabular}}{{@{{}}{''.join('r' if head.number else 'l' for head in grid.heads)}@{{}}}}",
         "    \\toprule",
@@ -45,7 +51,7 @@ def grid_latex(grid: Grid, caption: str = "") -> str:
             lines.append(
                 f"    \\multicolumn{{{len(grid.heads)}}}{{@{{}}l@{{}}}}{{\\emph{{{latex(block.title)}}}}} \\\\"
             )
-        lines += [f"    {line}" for line in _rows(block)]
+        lines += [f"    {line}" for line in _rows(block, small)]
     lines += ["    \\bottomrule", "  \\end{tabular}"]
     if notes := list(_notes(grid)):
         lines += [
@@ -81,22 +87,22 @@ def _heading(head: Head) -> str:
     return f"\\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{inner}\\end{{tabular}}"
 
 
-def _rows(block: Block) -> Iterator[str]:
+def _rows(block: Block, small: str) -> Iterator[str]:
     roles = [key.get("role", "method") for key in block.keys] or ["method"] * len(block.lines)
     for place, line in enumerate(block.lines):
         if place and roles[place] == "method" != roles[place - 1]:
             yield "\\addlinespace"
-        yield f"{' & '.join(map(_cell, line))} \\\\"
+        yield f"{' & '.join(_cell(cell, small) for cell in line)} \\\\"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, small: str) -> str:
     if cell.text == MISSING and cell.verdict not in ("", "measured"):
         return latex(cell.verdict)
     text = f"\\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
     mark = _mark(cell)
     text += f"\\textsuperscript{{{_NOTES[mark][0]}}}" if mark else ""
     # The interval stays with its number: `[` after a space is no argument of anything.
-    return f"{text} {{\\scriptsize {latex(cell.interval)}}}" if cell.interval else text
+    return f"{text} {{\\{small} {latex(cell.interval)}}}" if cell.interval else text
 
 
 def _mark(cell: Cell) -> str:
@@ -109,13 +115,11 @@ def _notes(grid: Grid) -> Iterator[str]:
         yield f"{latex(_sentence(note))}."
     said: dict[str, list[str]] = {}
     for block in grid.blocks:
-        for note in block.notes:
+        for note in (*block.notes, *block.bounds):
             said.setdefault(note, []).append(block.title)
     for note, titles in said.items():
         of = "" if len(titles) == len(grid.blocks) else f" ({'; '.join(titles)})"
         yield f"{latex(_sentence(note + of))}."
-    for bound in grid.bounds:
-        yield f"{latex(_sentence(bound))}."
     used = {_mark(cell) for block in grid.blocks for line in block.lines for cell in line}
     marks = [f"\\textsuperscript{{{mark}}}~{meaning}" for word, (mark, meaning) in _NOTES.items() if word in used]
     if marks:

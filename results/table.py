@@ -31,6 +31,7 @@ from results.cells import (
     verdict,
 )
 from results.choice import ALL, Choice, Section, sections_of, summary_of
+from results.columns import PAPER
 from results.export import to_csv, to_json, to_markdown
 from results.grid import grid
 from results.latex import grid_latex
@@ -46,7 +47,7 @@ _EXPORTS: Mapping[str, Callable[[Run, Choice], str]] = {
     "markdown": to_markdown,
     "csv": to_csv,
     "json": to_json,
-    "latex": lambda run, choice: grid_latex(grid([run], choice)),
+    "latex": lambda run, choice: grid_latex(grid([run], choice, PAPER)),
 }
 FORMATS = ("terminal", *_EXPORTS)
 Best = Callable[[str], str]

@@ -124,7 +124,7 @@ def test_compare_shows_units_intervals_bounds_and_pairs(call: Any, format: str) 
     code, out, _ = call("compare", "two", "one", "--format", format)
     assert code == 1
     plain = out.replace(r"$\times$", "×").replace(r"$-$", "−").replace(r"$\geq$", "≥").replace(r"\%", "%")
-    plain = plain.replace("{[}", "[").replace("{]}", "]").replace(r"{\scriptsize ", "").replace("}", "")
+    plain = plain.replace("{[}", "[").replace("{]}", "]").replace(r"{\tiny ", "").replace("}", "")
     for text in (
         "regression",
         "4.00× [3.92, 4.08]",

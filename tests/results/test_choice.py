@@ -173,7 +173,7 @@ def test_examples_pairs_and_bounds_are_told(tmp_path: Path) -> None:
     assert {line["examples"] for line in csv.DictReader(io.StringIO(render(run, "csv")))} == {"1063", ""}
     latex = render(run, "latex")
     assert "1,063 test examples" in latex and "24 pairs of timings" in latex
-    assert r"$\leq$ 0.300 (int8-openvino on minilm, magnitude-0.9 on minilm, svd-rank-64 on minilm" in latex
+    assert r"$\leq$ 0.300 (int8-openvino, magnitude-0.9, svd-rank-64) (minilm on bbc, cpu (cpu-vnni))" in latex
 
 
 def test_the_workload_is_a_column_where_there_are_two_and_no_row_is_repeated(tmp_path: Path) -> None:
