@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, bool]] = {
 USUAL = ("outcome", "measure", "case", "before", "now", "change", "bound", "n")
 MEANING = (
     "accuracy in % of the test examples, change in points; speed as speed-up over dense, size as part of dense (×)",
-    "n: test examples, or pairs of timings; in brackets the intervals of docs/reading-results.md",
+    "column n: test examples, or pairs of timings; in brackets: 95 % interval of accuracy; 98 % interval of speed-up",
 )
 
 _STYLES = {"regression": "bold red", "suspect": "yellow", "environment": "yellow", "improved": "green"}

@@ -146,8 +146,15 @@ class _Drawn:
             side = "right" if self._grid.heads[place].number else "left"
             table.add_column(self._heads[place], overflow="fold", width=self._widths[place], justify=side)  # type: ignore[arg-type]
         for line in self._cells[block]:
-            table.add_row(*(Text("\n").join(line[place]) for place in places))
+            table.add_row(*(Text("\n").join(self._folded(line[place], place)) for place in places))
         return table
+
+    def _folded(self, lines: list[Text], place: int) -> list[Text]:
+        """Words that are wider than their column in lines that end at hyphens."""
+        width = self._widths[place]
+        if self._grid.heads[place].number or all(text.cell_len <= width for text in lines):
+            return lines
+        return [Text(part, text.style) for text in lines for part in at_hyphens(text.plain, width)]
 
 
 def _markdown_cell(cell: Cell) -> str:

@@ -12,7 +12,9 @@ from results.text import latex
 
 _HEADING_WIDTH = 14
 _PAGE = 24
-"""How many rows a page holds with their notes."""
+"""How many rows of several blocks a page holds with their notes."""
+_LONGEST = 40
+"""How many rows a page holds of one table."""
 _MANY = 5
 """From how many columns on they need a smaller type."""
 _NOTES = {
@@ -25,10 +27,10 @@ _NOTES = {
 
 
 def grid_latex(grid: Grid) -> str:
-    """The table, with machines, counts and bounds in the notes under it; one table a block where a page would not
-    hold them all. Only ASCII; needs booktabs alone. Names are text: see `results.text.latex`."""
-    if len(grid.blocks) > 1 and sum(len(block.lines) for block in grid.blocks) > _PAGE:
-        return "\n".join(grid_latex(replace(grid, blocks=(block,))) for block in grid.blocks)
+    """The table, with machines, counts and bounds in the notes under it; one table a block, or more, where a page
+    would not hold them all. Only ASCII; needs booktabs alone. Names are text: see `results.text.latex`."""
+    if sum(len(block.lines) for block in grid.blocks) > _PAGE and len(parts := _parts(grid)) > 1:
+        return "\n".join(grid_latex(replace(grid, blocks=(part,))) for part in parts)
     several = len(grid.blocks) > 1
     about = "; ".join(dict.fromkeys(block.title for block in grid.blocks))
     size, small = ("footnotesize", "scriptsize") if len(grid.heads) < _MANY else ("scriptsize", "tiny")
@@ -61,6 +63,17 @@ def grid_latex(grid: Grid) -> str:
             "  \\end{minipage}",
         ]
     return "\n".join([*lines, "\\end{table*}"]) + "\n"
+
+
+def _parts(grid: Grid) -> list[Block]:
+    """The blocks, those that are longer than a page in several parts."""
+    parts = []
+    for block in grid.blocks:
+        for start in range(0, len(block.lines), _LONGEST):
+            end = start + _LONGEST
+            title = f"{block.title} (continued)" if start else block.title
+            parts.append(replace(block, title=title, lines=block.lines[start:end], keys=block.keys[start:end]))
+    return parts
 
 
 def _headings(grid: Grid) -> Iterator[str]:

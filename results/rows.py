@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 from results.record import MEASURE_NAMES, ROLES, VERDICTS, CaseRecord, Measure
 from results.store import Run
@@ -119,11 +118,6 @@ def rows_of(cases: Iterable[CaseRecord]) -> list[Row]:
         for records in ordered:
             joined += _by_workload(_label(records[0], alone=alike[records[0].compressor] == 1), records)
     return joined
-
-
-def by_group(found: list[Row]) -> list[list[Row]]:
-    """The rows that stand in one table together, in order."""
-    return [list(group) for _, group in groupby(found, key=lambda row: row.group)]
 
 
 def summary(run: Run) -> Summary:

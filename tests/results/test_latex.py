@@ -128,6 +128,16 @@ def test_units_stand_in_the_heading_and_notes_under_the_table(tmp_path: Path) ->
     )
 
 
+def test_no_table_has_more_rows_than_a_page(tmp_path: Path) -> None:
+    many = [case(f"m{place}", "footprint", measures={"size_ratio": Measure(value=place)}) for place in range(90)]
+    source = render(write(tmp_path, many), "latex")
+    tables = source.split(r"\begin{table*}")[1:]
+    assert [len(re.findall(r"^    m\d+ &", table, re.MULTILINE)) for table in tables] == [40, 40, 10]
+    assert [f"m{place} &" in source for place in range(90)] == [True] * 90
+    assert [r"(continued)}" in table for table in tables] == [False, True, True]
+    assert sum(r"\textbf" in table for table in tables) == 1  # the best of all, not of each page
+
+
 def test_machines_stand_over_their_columns(tmp_path: Path) -> None:
     runs = []
     for name, machine in (("one", "EPYC & co"), ("two", "Xeon_8488C")):
