@@ -11,9 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pressbench.places import BASELINES, RUNS
-
-HEADLINE = {"accuracy": "accuracy", "speed": "speedup", "footprint": "size_ratio"}
-"""Measure -> the number that stands for it where there is room for one."""
+from results.record import HEADLINE
 
 
 def accept(

@@ -12,6 +12,8 @@ import typer
 
 from pressbench.accept import accept
 from pressbench.compare import compare
+from pressbench.exchange import export, import_
+from pressbench.history import history
 from pressbench.listing import list_
 from pressbench.qualify import qualify
 from pressbench.table import table
@@ -39,6 +41,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 app.command("list")(list_)
 for command in (table, qualify, accept, compare):  # in the order of --help
     app.command()(command)
+app.command()(history)
+app.command("import")(import_)
+app.command()(export)
 
 
 def main() -> None:

@@ -233,3 +233,28 @@ def _fixed(number: float, digits: int, signed: bool = False) -> str:
 def _three_digits(number: float) -> str:
     size = abs(number) or 100
     return _fixed(number, 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3)
+
+
+def number(name: str, measure: Measure) -> str:
+    """The number of a record called `name`, with its interval and unit: `2.61× [2.55, 2.70]`, `96.8 %`, `182 MiB`."""
+    if name in ("accuracy", "accuracy_drop"):
+        return _estimate(measure, 1, " %" if name == "accuracy" else " points", 100, signed=name != "accuracy")
+    if name in ("speedup", "speedup_vs_control", "size_ratio"):
+        return _estimate(measure, 3 if name == "size_ratio" else 2, "×")
+    if name.endswith("_bytes"):
+        return memory(measure.value)
+    if "seconds" in name:
+        return duration(measure.value)
+    if name.endswith("parameters"):
+        return MISSING if measure.value is None else f"{measure.value:,.0f}"
+    return _estimate(measure, 2)
+
+
+def duration(time: float | None) -> str:
+    """Seconds as `seconds` gives them, those under a tenth in ms, µs or ns."""
+    if time is None or abs(time) >= 0.09995 or time == 0:
+        return seconds(time)
+    unit, scale = next(
+        (u, s) for u, s in (("ms", 1e3), ("µs", 1e6), ("ns", 1e9)) if abs(time) * s >= 0.9995 or u == "ns"
+    )
+    return f"{_three_digits(time * scale)} {unit}"

@@ -1,20 +1,25 @@
 """What one line of a results file says: the run it belongs to, one measured case, or the run's end.
 
 A file holds one `RunHeader`, then a `CaseRecord` for every case and measure as it ends, then a `RunEnd`.
-Reading checks every key and tolerates unknown ones, which are kept in `extra` and written back; a schema
-newer than this one is refused, since half-understood results are worse than none.
+Reading checks every key and tolerates unknown ones, which are kept in `extra` and written back; a line of an
+older schema is brought up to this one step by step (`STEPS`), a newer one is refused, since half-understood
+results are worse than none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from results.strict_json import Fields, Number, ResultsError, encode, plain
 
 SCHEMA = 1
+Step = Callable[[dict[str, Any]], dict[str, Any]]
+STEPS: dict[int, Step] = {}
+"""Schema -> what makes a line of it one of the next schema. A step may raise on a line that is not what it
+expects: the line is then told as damaged. Whoever raises SCHEMA adds the step from the one before."""
 MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
     "accuracy": ("accuracy", "accuracy_drop"),
     "speed": ("speedup", "speedup_vs_control"),
@@ -29,6 +34,17 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What is measured (a record's `measure`) -> the names in its `measures`. Others are allowed."""
+UNPAIRED = "time"
+"""The measure of records that were imported: seconds of one program by themselves, with no dense model beside them.
+Not among MEASURE_NAMES, so that no table, baseline or comparison sets it beside a paired speed-up."""
+HEADLINE: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "speed": "speedup",
+    "footprint": "size_ratio",
+    UNPAIRED: "seconds",
+}
+"""Measure -> the number that stands for it where there is room for one."""
+MEASURES = tuple(HEADLINE)
 VERDICTS = ("pass", "fail", "error", "inconclusive", "unqualified", "unsupported", "measured")
 """In the order in which a summary names them. "measured": there is a number and no bound to judge it by."""
 ROLES = ("dense", "control", "method")
@@ -116,7 +132,7 @@ class RunHeader:
 class CaseRecord:
     """One case, measured one way, and its verdict.
 
-    measure: "accuracy", "speed" or "footprint". workload: the shape timed ("8x128"), None where nothing
+    measure: "accuracy", "speed", "footprint", or UNPAIRED. workload: the shape timed ("8x128"), None where nothing
     was timed. evidence: raw samples and per-example outcomes; a speed record's has `pairs` (how many) and
     `control` (the best dense control's name). seconds: stage -> seconds. artifact: SHA-256, None without.
     comparison: against the accepted baseline and earlier runs: `outcome` (regression, improved, unchanged, noise,
@@ -161,7 +177,7 @@ class CaseRecord:
         return cls(
             run=fields.text("run"),
             case=fields.text("case"),
-            measure=fields.choice("measure", tuple(MEASURE_NAMES)),
+            measure=fields.choice("measure", MEASURES),
             compressor=fields.text("compressor"),
             model=fields.text("model"),
             hardware=fields.text("hardware"),
@@ -238,10 +254,11 @@ def from_json(data: object, where: str = "") -> Record:
             f"{where}: schema {schema} is newer than schema {SCHEMA}, the newest this pressbench reads:"
             " upgrade pressbench"
         )
+    data = _upgraded(data, schema, where)
     kinds: dict[str, type[RunHeader] | type[CaseRecord] | type[RunEnd]] = {
         cls.kind: cls for cls in (RunHeader, CaseRecord, RunEnd)
     }
-    return kinds[fields.choice("kind", tuple(kinds))].from_json(data, where)
+    return kinds[Fields(data, where).choice("kind", tuple(kinds))].from_json(data, where)
 
 
 def to_line(record: Record) -> bytes:
@@ -252,6 +269,16 @@ def to_line(record: Record) -> bytes:
     payload = plain(record.to_json())
     from_json(payload, f"{record.kind} record")
     return encode(payload)
+
+
+def _upgraded(data: Any, schema: int, where: str) -> dict[str, Any]:
+    """A line of `schema` as one of SCHEMA."""
+    for version in range(schema, SCHEMA):
+        try:
+            data = {**STEPS[version](data), "schema": version + 1}
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise Fields(data, where).error("schema", f"cannot be read as schema {version}") from None
+    return data  # type: ignore[no-any-return]
 
 
 def _own(record: Any) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class RunWriter:
             raise ResultsError(f"{_name(self.path)}: run {header.run} exists already") from None
         except OSError as error:
             raise ResultsError(f"{_name(self.path)}: cannot be made: {error.strerror}") from None
-        _lock(self._file)
+        _lock(self._file, wait=True)  # nobody else holds it, but for a moment to ask whether it is being written
         try:
             self._append(first)
         except BaseException:  # an empty file would pass for the latest run
@@ -203,9 +203,15 @@ def read_run(path: Path) -> Run:
     pressbench. Where only the header is lost, what the cases say of their run stands in for it.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise ResultsError(f"{_name(path)}: cannot be read: {error.strerror}") from None
+    return run_of(content, path)
+
+
+def run_of(content: bytes, path: Path) -> Run:
+    """The run in the content of a run file, as `read_run` gives it. path: for messages."""
+    lines = content.split(b"\n")
     complete = len(lines) - 1  # what follows the last newline is empty, or a line cut short
     header: RunHeader | None = None
     cases: list[CaseRecord] = []
@@ -298,12 +304,12 @@ def resolve_run(directory: Path, name: str | None) -> Path:
     return found
 
 
-def _lock(file: int) -> bool:
-    """Take the lock of an open file for as long as it is open; False where another process has it."""
+def _lock(file: int, wait: bool = False) -> bool:
+    """Take the lock of an open file for as long as it is open; False where another process has it. wait: until then."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
