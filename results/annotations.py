@@ -26,7 +26,7 @@ class Place:
     line: int
 
 
-def annotations(
+def lines_for(
     header: RunHeader,
     failing: Sequence[CaseRecord],
     undecided: Sequence[CaseRecord],

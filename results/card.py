@@ -107,8 +107,9 @@ def _metrics(alike: Sequence[Row]) -> list[tuple[str, str, float]]:
         ("accuracy", "Accuracy", row, "accuracy", "accuracy", "95 %"),
         ("accuracy_drop", "Accuracy lost against the dense model", row, "accuracy", "accuracy_drop", "90 %"),
         *(
-            ("speedup", f"Speed-up over dense torch fp32, {r.workload}, {_device(r.first)}", r, "speed", "speedup", "98 %")
-            for r in alike
+            ("speedup", f"Speed-up over dense torch fp32, {one.workload}, {_device(one.first)}", one, "speed",
+             "speedup", "98 %")
+            for one in alike
         ),
         ("size_ratio", "Bytes on disk over the dense model's", row, "footprint", "size_ratio", ""),
     ]  # fmt: skip
@@ -135,7 +136,8 @@ def _what(record: CaseRecord) -> str:
     family = f", of the family {_name(record.family)}," if record.family else ""
     task = f" for the task {_name(record.task)}" if record.task else ""
     if record.role == "control":
-        return f"{_name(record.model)}{task} as {_name(record.compressor)}: another runtime or precision, nothing compressed."
+        how = "another runtime or precision, nothing compressed"
+        return f"{_name(record.model)}{task} as {_name(record.compressor)}: {how}."
     return f"{_name(record.model)}{task}, compressed with {_name(record.compressor)}{family} by pressbench.{effect}"
 
 
@@ -228,8 +230,8 @@ def _limits(run: Run, alike: Sequence[Row]) -> str:
     when = date(run.header.started) if run.header.started else "an unknown date"
     machine = run.header.machine.get("name") or "one machine"
     lines = [
-        f"Speed holds for this machine ({machine}, {_device(row.first)}), these libraries and these shapes, as of {when}."
-        " Another machine gives another ratio: measure there.",
+        f"Speed holds for this machine ({machine}, {_device(row.first)}), these libraries and these shapes, as of"
+        f" {when}. Another machine gives another ratio: measure there.",
         f"Accuracy holds for the task {row.first.task}, on its test split alone." if row.first.task else "",
     ]  # fmt: skip
     least = accuracy.evidence.get("minimum_detectable_drop") if accuracy else None

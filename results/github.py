@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from results.annotations import Place, annotations
+from results.annotations import Place, lines_for
 from results.cells import SYMBOLS, cells, circumstances, headline, references, title
 from results.record import MEASURE_NAMES, CaseRecord
 from results.reproduction import command
@@ -58,7 +58,7 @@ def report(
     """
     lines = []
     if environment.get("GITHUB_ACTIONS") == "true":
-        lines = annotations(run.header, failing(run), undecided(run), places)
+        lines = lines_for(run.header, failing(run), undecided(run), places)
     if path := environment.get("GITHUB_STEP_SUMMARY"):
         try:
             _append(Path(path), run, changes, notes)
@@ -89,9 +89,7 @@ def regressions(run: Run) -> list[CaseRecord]:
     return [record for record in latest(run.cases) if _regressed(record)]
 
 
-def step_summary(
-    run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (), room: int = SUMMARY_BYTES
-) -> str:
+def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (), room: int = SUMMARY_BYTES) -> str:
     """The Markdown of a run, of at most `room` bytes; empty where not even a few lines fit."""
     page, what = _Page(room), summary(run)
     page.add(f"## {_state(run, what, notes)}", f"**{_text(headline(what))}**")
@@ -120,10 +118,10 @@ def issue(run: Run) -> str | None:
     page.add(f"{_count(len(found), 'regression')} in run {_code(run.header.run)}, confirmed by it.")
     page.add(_code(circumstances(run.header), _REASON))
     page.section("", [_bullet(record, run, as_code=True) for record in found])
-    case, name = found[0].case, run.header.run
-    page.add("Where the change is meant, with the records of the run at hand (they are with the workflow's artifacts):")
-    page.add(f"    pressbench accept {shown(clipped(name, _NAME))} {_shell(case)} --reason TEXT")
-    return page.text()
+    return page.text(
+        "Where the change is meant, with the records of the run at hand (they are with the workflow's artifacts):",
+        f"    pressbench accept {_word(run.header.run, 'RUN')} {_word(found[0].case, 'CASE')} --reason TEXT",
+    )
 
 
 class _Page:
@@ -160,14 +158,14 @@ class _Page:
         else:
             self._left_out["rows of tables"] += len(lines)
 
-    def text(self) -> str:
-        """All of it."""
+    def text(self, *last: str) -> str:
+        """All of it, with `last` at the end: a few short blocks, for which there is always room."""
         if not self._blocks:
             return ""
         if self._left_out:
             what = " and ".join(f"{number:,} {kind}" for kind, number in self._left_out.items())
             self._blocks.append(f"*Left out, since GitHub shows no more: {what}. The records have all of it.*")
-        return "\n\n".join(self._blocks) + "\n"
+        return "\n\n".join([*self._blocks, *last]) + "\n"
 
     def _fitting(self, lines: Sequence[str], kind: str) -> list[str]:
         for number, line in enumerate(lines):
@@ -208,7 +206,9 @@ def _bullet(record: CaseRecord, run: Run | None = None, as_code: bool = False) -
     """An item of a list: what, why, and with a run how to see it again."""
     reason = record.reason or "no reason was recorded"
     why = _code(reason, _REASON) if as_code else _text(reason)
-    line = f"- {markdown(SYMBOLS[record.verdict])} **{record.verdict}**, {record.measure} of {_code(record.case)}: {why}"
+    line = (
+        f"- {markdown(SYMBOLS[record.verdict])} **{record.verdict}**, {record.measure} of {_code(record.case)}: {why}"
+    )
     if run is None:
         return line
     again = command(run.header, [record])
@@ -248,8 +248,10 @@ def _code(text: str, most: int = _NAME) -> str:
     return f"<code>{markdown(clipped(text, most))}</code>"
 
 
-def _shell(word: str) -> str:
-    return shown(shlex.quote(clipped(word, _NAME)))
+def _word(name: str, instead: str) -> str:
+    """A name as a word of a command; `instead` where it is too long to be read."""
+    word = shown(shlex.quote(name))
+    return word if len(word.encode()) <= 2 * _NAME else instead
 
 
 def _count(number: int, noun: str) -> str:

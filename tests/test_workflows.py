@@ -187,9 +187,7 @@ def test_a_run_that_never_began_finds_no_regression_of_the_night_before(shell: S
 
 def test_the_run_is_started_through_make_with_the_options_that_are_meant(shell: Shell) -> None:
     shell.program("bin/make", "")
-    done = shell.run(
-        script("nightly.yml", "Measure"), TIER="nightly", REQUIRE="84", KEPT="/k e p t", RUNNER_TEMP="/t"
-    )
+    done = shell.run(script("nightly.yml", "Measure"), TIER="nightly", REQUIRE="84", KEPT="/k e p t", RUNNER_TEMP="/t")
     assert done.returncode == 0, done.stderr
     assert shell.called() == [
         "bench ARGS=--tier nightly --require 84 --baselines baselines/accepted --results '/k e p t/runs' "

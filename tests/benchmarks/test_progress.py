@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 
 import pytest
@@ -16,7 +17,8 @@ CASES = [Planned("speed", f"case-{n}", "m") for n in range(84)]
 
 @pytest.fixture
 def outlook() -> Outlook:
-    found = Outlook(CASES, {(one.measure, one.case): 10.0 for one in CASES})
+    time = itertools.count(0, 10)  # seconds pass as each case is over, and none after that
+    found = Outlook(CASES, {(one.measure, one.case): 10.0 for one in CASES}, lambda: min(120.0, next(time)))
     for one in CASES[:12]:
         found.finished(one.measure, one.case, 10.0)
     return found
