@@ -383,6 +383,7 @@ def test_accuracy_is_stored_for_every_example(stored: Run) -> None:
     assert sum(dense) / examples > 0.9, "the dense model has learned nothing, drops from it mean nothing"
     drop = (sum(dense) - sum(correct)) / examples
     assert found.measures["accuracy_drop"].value == pytest.approx(drop)
+    assert evidence["task_type"] == "image-classification"
 
 
 def test_last_failed_is_what_failed(stored: Run, afterwards: dict[str, Done]) -> None:
