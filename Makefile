@@ -24,10 +24,11 @@ test: .venv/.dev ## run the tests of the suite itself
 	$(info test: pytest tests $(ARGS))
 	@$(BIN)/python -m pytest tests $(ARGS)
 
-lint: .venv/.dev ## check style, types and the direction of imports
-	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
+lint: .venv/.dev ## check style, types, the direction of imports and the workflows
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, zizmor"
 	@status=0; \
-	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
+	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo" \
+		"zizmor --offline --quiet .github"; do \
 		$(BIN)/$$check || status=1; \
 	done; \
 	exit $$status

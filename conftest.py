@@ -9,6 +9,7 @@ import datetime
 import functools
 import io
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,11 +121,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = None
     config.stash[RECORDS] = 0
     config.stash[UNWRITTEN] = []
+    config.stash[CASES] = []
 
 
 RUN: pytest.StashKey[Any] = pytest.StashKey()
 RECORDS: pytest.StashKey[int] = pytest.StashKey()
 UNWRITTEN: pytest.StashKey[list[str]] = pytest.StashKey()
+CASES: pytest.StashKey[list[Any]] = pytest.StashKey()
 
 
 # -- the matrix ------------------------------------------------------------------------------------
@@ -166,7 +169,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """The margins that a test set cannot resolve, told before anything is measured."""
-    if not (cases := [item.callspec.params["case"] for item in items if _is_case(item)]):
+    config.stash[CASES] = cases = [item.callspec.params["case"] for item in items if _is_case(item)]
+    if not cases:
         return []
     from benchmarks.matrix import unresolvable
 
@@ -191,7 +195,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     from results.store import ResultsError
 
     config = request.config
-    expected = [item.callspec.params["case"].id for item in request.session.items if _is_case(item)]
+    cases = [item.callspec.params["case"] for item in request.session.items if _is_case(item)]
     capture = config.pluginmanager.getplugin("capturemanager")
     uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
     try:
@@ -199,7 +203,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
             raise ResultsError("--resume goes on with one run in one process: leave out -n")
         run = config.stash[RUN]  # a suspect's turn may come after the fixture's end
         if run is None:
-            run = Run(config.getoption, matrix(config), expected, pressbench=__version__, uncaptured=uncaptured)
+            run = Run(config.getoption, matrix(config), cases, pressbench=__version__, uncaptured=uncaptured)
     except ResultsError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[RUN] = run
@@ -323,14 +327,28 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
     terminalreporter.section("pressbench")
     terminalreporter.write(text.getvalue())
-    for line in run.changes(matrix(config).existing):
+    changes = run.changes(matrix(config).existing)
+    for line in changes:
         terminalreporter.write_line(line)
     required, done = config.getoption("--require"), config.stash[RECORDS]
-    if done < required:
-        terminalreporter.write_line(f"required: {required} cases, executed {done}")
-    for line in config.stash[UNWRITTEN]:
-        terminalreporter.write_line(f"pressbench: {line}")
+    amiss = [f"required: {required} cases, executed {done}"] if done < required else []
+    amiss += [f"pressbench: {line}" for line in config.stash[UNWRITTEN]]
+    for line in amiss:
+        terminalreporter.write_line(line)
     terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
+    for line in _for_github(config, stored, changes, amiss):
+        terminalreporter.write_line(line)
+
+
+def _for_github(config: pytest.Config, stored: Any, changes: list[str], amiss: list[str]) -> list[str]:
+    """What GitHub's runners ask for by their variables; nothing anywhere else."""
+    if os.environ.get("GITHUB_ACTIONS") != "true" and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        return []
+    from benchmarks.sources import places
+    from results.github import report
+
+    where = places(config.stash[CASES], Path(os.environ.get("GITHUB_WORKSPACE") or ROOT), ROOT)
+    return report(stored, changes, where, os.environ, amiss)
 
 
 def _shown(path: Path) -> str:

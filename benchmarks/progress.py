@@ -1,6 +1,6 @@
-"""What a person sees while a stage runs, and where the time went.
+"""What a person sees while a stage runs, how much of the run is left, and where the time went.
 
-On a terminal a bar that clears itself; elsewhere one plain line a stage that took more than a moment.
+On a terminal bars that clear themselves; elsewhere one plain line a stage that took more than a moment.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
+from benchmarks.outlook import Outlook, in_words
 from compressors.interface import Progress as Report
 from compressors.interface import no_progress
 
@@ -33,7 +35,8 @@ PLAIN_AFTER = 5.0
 class Stages:
     """Shows stages one at a time and adds up their seconds by kind.
 
-    uncaptured: a context manager factory within which writing to `file` reaches the person."""
+    uncaptured: a context manager factory within which writing to `file` reaches the person. outlook: what is left of
+    the run that the stages belong to, set once it is known."""
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Stages:
     ) -> None:
         self.console = Console(file=file or sys.stderr, highlight=False)
         self.seconds: dict[str, float] = {}
+        self.outlook: Outlook | None = None
         self._uncaptured = uncaptured
         self._reports: list[Report] = []  # innermost last
 
@@ -56,7 +60,7 @@ class Stages:
                 report = self._reports[0]
             else:
                 stack.enter_context(self._uncaptured())
-                report = stack.enter_context(self._bar(label)) if self.console.is_terminal else no_progress
+                report = stack.enter_context(self._bars(label)) if self.console.is_terminal else no_progress
             self._reports.append(report)
             try:
                 yield report
@@ -66,22 +70,43 @@ class Stages:
                 inner = sum(self.seconds.values()) - before
                 self.seconds[kind] = self.seconds.get(kind, 0.0) + spent - inner
                 if not self.console.is_terminal and spent - inner >= PLAIN_AFTER:
-                    self.console.print(Text(f"  {label}: {kind}, {spent - inner:.0f} s"))
+                    where = f" ({self.outlook})" if self.outlook else ""
+                    line = Text(f"  {label}: {kind}, {spent - inner:.0f} s{where}")
+                    self.console.print(line, soft_wrap=True)  # a log is no terminal: a line is a line
 
     @contextlib.contextmanager
-    def _bar(self, label: str) -> Iterator[Report]:
+    def _bars(self, label: str) -> Iterator[Report]:
+        """A bar for the run, where its outlook is known, above one for the stage."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Time(),
         )
         with Progress(*columns, console=self.console, transient=True) as bar:
+            if outlook := self.outlook:
+                bar.add_task("cases", total=outlook.total, completed=outlook.done, outlook=outlook)
             task = bar.add_task(label, total=None)
 
             def report(what: str, done: int, total: int) -> None:
                 bar.update(task, description=f"{label}: {what}", completed=done, total=total)
 
             yield report
+
+
+class _Time(ProgressColumn):
+    """Of a stage how long it has taken; of the run how long it will, where that is known."""
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elapsed = TimeElapsedColumn()
+
+    def render(self, task: Task) -> Text:
+        outlook = task.fields.get("outlook")
+        if outlook is None:
+            return self._elapsed.render(task)
+        left = outlook.seconds()
+        return Text("" if left is None else f"{in_words(left)} left")

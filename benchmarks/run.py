@@ -18,6 +18,7 @@ from benchmarks.comparison import REGRESSION, Comparison, compare, reference, un
 from benchmarks.confirmation import Suspects
 from benchmarks.matrix import Matrix
 from benchmarks.measure.speed import Budget
+from benchmarks.outlook import Outlook, Planned
 from benchmarks.progress import Stages
 from benchmarks.resume import check_same, finished
 from benchmarks.session import Session
@@ -30,7 +31,7 @@ from results.store import RunWriter, new_run_id, now, read_run, resolve_run, res
 class Run:
     """The session and the file its records go to, made when the first case needs them.
 
-    option: an option's value by its name, as `--tier`. expected: the ids of the cases that are to run.
+    option: an option's value by its name, as `--tier`. cases: those that are to run.
     pressbench: its version. uncaptured: a context manager factory within which printing reaches the person.
     Raises ResultsError where it cannot be stored or not be resumed."""
 
@@ -38,7 +39,7 @@ class Run:
         self,
         option: Callable[[str], Any],
         selected: Matrix,
-        expected: Sequence[str],
+        cases: Sequence[Case],
         *,
         pressbench: str,
         uncaptured: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
@@ -65,17 +66,19 @@ class Run:
             pressbench=pressbench,
             options=options,
             machine=machine,
-            expected=tuple(expected),
+            expected=tuple(case.id for case in cases),
         )
         if interrupted:
             check_same(interrupted.header, header)
             self.writer = RunWriter.resume(interrupted)
             self.session.finished = finished(interrupted)
             count = len(self.session.finished)
-            self._say(f"pressbench: resuming run {identity}: {count} of {len(expected)} cases are finished")
+            self._say(f"pressbench: resuming run {identity}: {count} of {len(cases)} cases are finished")
         else:
             self.writer = RunWriter(Path(option("--results")), header)
         self.reference = reference(Path(option("--baselines")), Path(option("--results")), print_, identity)
+        planned = [Planned(case.measure, case.id, case.model.name) for case in cases]
+        self.stages.outlook = Outlook(planned, self.reference.history.seconds)
         self.compared: dict[tuple[str, str], Comparison] = {}
         self.suspects = Suspects(option("--rerun-after"), self._pause)
 
@@ -121,8 +124,11 @@ class Run:
     def keep(self, record: CaseRecord) -> None:
         """Store a record, unless it is stored already; a suspect's at its first turn, for a run that is killed
         before the last."""
-        if not self.is_stored(record) and not (self.waits(record) and self.suspects.turns(record.case)):
+        stored = self.is_stored(record)
+        if not stored and not (self.waits(record) and self.suspects.turns(record.case)):
             self.writer.write(record)
+        if self.stages.outlook:
+            self.stages.outlook.finished(record.measure, record.case, None if stored else record.seconds.get("case"))
 
     def changes(self, existing: Collection[tuple[str, str]]) -> list[str]:
         """What changed since the baseline, a line each. existing: (measure, case) of all cases that there are."""

@@ -34,6 +34,8 @@ ALPHA = 0.01
 OVERHEAD = 1.6
 """Bytes on disk over those of the weights by their types that raise no question: scales and zero points of groups of
 32 at 2 bits make 1.4, and a graph and a manifest take some."""
+TASK_TYPES = {"input_ids": "text-classification", "pixel_values": "image-classification"}
+"""Input of a model -> what model hubs call its task: tasks are classification at present."""
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Session:
                     "minimum_detectable_drop": judged.minimum_detectable,
                     "method": judged.method,
                     "evaluation_batch": case.model.evaluation_batch,
+                    "task_type": next((TASK_TYPES[name] for name in case.model.inputs if name in TASK_TYPES), None),
                     "flip_floor": floor,
                 },
                 "artifact": artifact,

@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from pressbench.accept import accept
+from pressbench.card import card
 from pressbench.compare import compare
 from pressbench.exchange import export, import_
 from pressbench.history import history
 from pressbench.listing import list_
 from pressbench.qualify import qualify
+from pressbench.regressions import regressions
 from pressbench.table import table
 from results.strict_json import ResultsError
 
@@ -39,7 +41,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 app.command("list")(list_)
-for command in (table, qualify, accept, compare):  # in the order of --help
+for command in (table, qualify, accept, compare, regressions, card):  # in the order of --help
     app.command()(command)
 app.command()(history)
 app.command("import")(import_)

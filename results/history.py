@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import statistics
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from results.baseline import Key, usable
@@ -14,14 +15,18 @@ from results.tally import latest
 
 RUNS = 20
 """How many runs of one fingerprint are looked at: older ones say little about today's drivers and load."""
+LAST = 5
+"""Of how many of them the time a case takes is taken: caches and code change."""
 
 
 @dataclass(frozen=True)
 class History:
-    """records: (measure, case) -> the usable records of earlier runs, oldest first. runs: the ids that were read."""
+    """records: (measure, case) -> the usable records of earlier runs, oldest first. runs: the ids that were read.
+    seconds: (measure, case) -> what it usually took in the last of them, whatever came of it."""
 
     records: dict[Key, list[CaseRecord]]
     runs: tuple[str, ...]
+    seconds: Mapping[Key, float] = field(default_factory=dict)
 
     def of(self, measure: str, case: str, since: str = "") -> list[CaseRecord]:
         """The records of one case; since: only of runs started after the run with this id."""
@@ -40,11 +45,15 @@ def read_history(directory: Path, fingerprint: str, *, but: Collection[str] = ()
         if len(paths) == RUNS:
             break
     records: dict[Key, list[CaseRecord]] = {}
+    spent: dict[Key, list[float]] = {}
     for path in reversed(paths):
         for record in latest(read_run(path).cases):
+            if (seconds := record.seconds.get("case")) is not None:
+                spent.setdefault((record.measure, record.case), []).append(float(seconds))
             if usable(record):
                 records.setdefault((record.measure, record.case), []).append(record)
-    return History(records, tuple(path.stem for path in reversed(paths)))
+    usual = {key: statistics.median(found[-LAST:]) for key, found in spent.items()}
+    return History(records, tuple(path.stem for path in reversed(paths)), usual)
 
 
 def _fingerprint(path: Path) -> str | None:

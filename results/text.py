@@ -34,6 +34,12 @@ def shown(text: str) -> str:
     return "".join(_printable(character) for character in text)
 
 
+def clipped(text: str, most: int) -> str:
+    """`text` as `shown` gives it, cut to `most` characters, the last of them then an ellipsis."""
+    clean = shown(text)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
 def markdown(text: str) -> str:
     """`text` for a GitHub table cell: no markup, no HTML, no cell border."""
     return "".join(_MARKDOWN.get(character, character) for character in shown(text))

@@ -58,9 +58,11 @@ class Place:
         machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
         return [target, *own, *map(str, places), *machine, *options]
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Python with the plugins installed, in a process group of its own, as a shell would start it."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "FORCE_COLOR"))}
+    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
+        """Python with the plugins installed, in a process group of its own, as a shell would start it. more: what its
+        environment has beside the usual."""
+        others = ("PYTEST_", "COV_", "FORCE_COLOR", "GITHUB_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         environment |= {
             "PYTHONPATH": str(self.site),
             "COLUMNS": "120",
@@ -68,6 +70,7 @@ class Place:
             "PLANTED": str(self.folder),
             "PLANTED_CACHE": str(self.cache),
             "PLANTED_STARTED": str(self.folder / "started"),
+            **more,
         }
         return subprocess.Popen(
             [sys.executable, *command],
@@ -80,10 +83,12 @@ class Place:
             start_new_session=True,
         )
 
-    def batch(self, runs: Mapping[str, list[str]], room: Mapping[str, int] | None = None) -> dict[str, Done]:
+    def batch(
+        self, runs: Mapping[str, list[str]], room: Mapping[str, int] | None = None, **more: str
+    ) -> dict[str, Done]:
         """Several short runs, one after another in one process, as most of each would be importing torch.
         room: run -> bytes that its files may have."""
-        done = finish(self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {})))
+        done = finish(self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {}), **more))
         assert done.code == 0, done.out + done.err
         return {name: Done(**found) for name, found in json.loads(done.out).items()}
 

@@ -64,6 +64,8 @@ def test_results_are_read_without_torch() -> None:
         "results.store, results.table, results.export, results.qualification, results.qualification_table, "
         "results.query, results.trend, results.pytest_benchmark_json"
     )
+    modules = "results.store, results.table, results.export, results.qualification, results.qualification_table"
+    modules += ", results.github, results.card"
     ask = f"import sys, {modules}; print(*(m in sys.modules for m in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["False", "False"], done.stderr

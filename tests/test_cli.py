@@ -158,3 +158,29 @@ def test_a_mistake_is_one_line(call: Any, arguments: tuple[str, ...], told: str)
     assert (code, out) == (cli.USAGE_ERROR, "")
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_regressions_prints_an_issue_and_ends_with_1(call: Any) -> None:
+    store("one", fast=4.0)
+    assert call("regressions", "one") == (0, "", "")
+    with RunWriter(Path("results/runs"), RunHeader(run="two", started="")) as writer:
+        who = {"run": "two", "case": "fast", "compressor": "fast", "model": "m", "hardware": "cpu", "measure": "speed"}
+        writer.write(CaseRecord(**who, verdict="fail", reason="slower", comparison={"outcome": "regression"}))
+        writer.finish()
+    code, out, _ = call("regressions", "two")
+    assert code == 1
+    assert out.startswith("1 regression in run <code>two</code>")
+
+
+def test_card_writes_metadata_and_a_section(call: Any) -> None:
+    with RunWriter(Path("results/runs"), RunHeader(run="one", started="")) as writer:
+        who = {"run": "one", "case": "fast", "compressor": "fast", "model": "m", "hardware": "cpu", "measure": "speed"}
+        measures = {"speedup": Measure(value=2.0)}
+        writer.write(CaseRecord(**who, verdict="pass", measures=measures, artifact="ab", workload="8x128"))
+        writer.finish()
+    code, out, _ = call("card", "fast", "--run", "one", "--base-model", "acme/m")
+    assert code == 0
+    assert out.startswith("---\nbase_model: acme/m\n")
+    code, out, err = call("card", "slow")
+    assert (code, out) == (cli.USAGE_ERROR, "")
+    assert err == "pressbench: no case 'slow' in run one\n"

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import WAIT, Done, Place, finish, record
+from matrix_run import ROOT, WAIT, Done, Place, finish, record
 from planted_methods import PLUGINS
 
 from benchmarks.hardware import select
@@ -240,7 +240,10 @@ def afterwards(place: Place, long: Done) -> dict[str, Done]:
             "declared": footprint("declared", "accepted", *small, str(place.folder / "declared.toml")),
             "expired": footprint("expired", "accepted", *small, str(place.folder / "expired.toml")),
             "passes": footprint("passes", "accepted", "--expected", str(place.folder / "declared.toml")),
-        }
+        },
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(place.folder / "summary.md"),
+        GITHUB_WORKSPACE=str(ROOT),
     )
 
 
@@ -266,6 +269,20 @@ def test_a_regression_fails_the_test_and_reaches_junit(afterwards: dict[str, Don
     (path,) = list_runs(place.folder / "regression")
     (found,) = read_run(path).cases
     assert (found.verdict, found.measures["size_ratio"].verdict) == ("fail", "pass")
+
+
+def test_github_is_told_where_it_asks_and_nowhere_else(afterwards: dict[str, Done], place: Place, long: Done) -> None:
+    (command,) = [line for line in afterwards["regression"].out.splitlines() if line.startswith("::")]
+    where = r"file=compressors/quantization/int8_openvino.py,line=\d+,title=fail%3A footprint of "
+    assert re.match(f"::error {where}", command)
+    assert "regression: size" in command
+    summary = (place.folder / "summary.md").read_text(encoding="utf-8")
+    runs = re.findall(r"^## (.*)$", summary, re.MULTILINE)
+    assert runs.count("✗ pressbench: 1 regression") == 1
+    assert len(runs) == 6
+    assert "vanished: speed of gone-vit-digits-cpu" in summary
+    assert "**required: 5 cases, executed 1**" in summary
+    assert not [line for line in long.out.splitlines() if line.startswith("::")]
 
 
 def test_too_few_cases_have_an_exit_code_of_their_own(afterwards: dict[str, Done]) -> None:
@@ -366,6 +383,7 @@ def test_accuracy_is_stored_for_every_example(stored: Run) -> None:
     assert sum(dense) / examples > 0.9, "the dense model has learned nothing, drops from it mean nothing"
     drop = (sum(dense) - sum(correct)) / examples
     assert found.measures["accuracy_drop"].value == pytest.approx(drop)
+    assert evidence["task_type"] == "image-classification"
 
 
 def test_last_failed_is_what_failed(stored: Run, afterwards: dict[str, Done]) -> None:
