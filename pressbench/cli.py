@@ -14,6 +14,7 @@ from pressbench.accept import accept
 from pressbench.compare import compare
 from pressbench.listing import list_
 from pressbench.qualify import qualify
+from pressbench.report import report
 from pressbench.table import table
 from results.strict_json import ResultsError
 
@@ -37,7 +38,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 app.command("list")(list_)
-for command in (table, qualify, accept, compare):  # in the order of --help
+for command in (table, report, qualify, accept, compare):  # in the order of --help
     app.command()(command)
 
 
