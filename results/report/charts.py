@@ -41,7 +41,6 @@ CONFIG: Spec = {
         "symbolSize": 90,
         "symbolOpacity": 1,
         "orient": "bottom",
-        "columns": {"signal": "width < 420 ? 2 : 4"},
         "title": None,
     },
     "rule": {"color": INK},

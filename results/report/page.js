@@ -15,10 +15,10 @@ function picked(name) {
   return document.getElementById(name)?.value;
 }
 
-function specification(chart) {
+function specification(chart, width) {
   const name = chart.spec === "pareto" ? `pareto:${picked("axis-across")}:${picked("axis-up")}` : chart.spec;
   const spec = structuredClone(report.specs[name]);
-  spec.config = report.config;
+  spec.config = { ...report.config, legend: { ...report.config.legend, columns: width < 480 ? 2 : 4 } };
   spec.description = chart.label;
   spec.datasets = Object.fromEntries(Object.entries(chart.data).map(([key, columns]) => [key, rows(columns)]));
   return spec;
@@ -52,7 +52,7 @@ async function draw(element) {
   const chart = report.charts[element.dataset.chart];
   views.get(element)?.finalize();
   try {
-    const result = await window.vegaEmbed(element, specification(chart), {
+    const result = await window.vegaEmbed(element, specification(chart, element.clientWidth), {
       mode: "vega-lite",
       renderer: "svg",
       actions: false,

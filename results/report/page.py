@@ -67,7 +67,7 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]
         if isinstance(item, Mapping):
             found += flat(item, f"{prefix}{name}.")
         else:
-            text = ", ".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
+            text = ", ".join(map(str, item)) if isinstance(item, list | tuple) else "–" if item is None else str(item)
             found.append((f"{prefix}{name}", text))
     return found
 

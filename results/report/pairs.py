@@ -40,7 +40,9 @@ def charts(record: CaseRecord) -> list[tuple[str, Chart]]:
 
 def specs() -> dict[str, Spec]:
     """Name -> specification of the three plots."""
-    pair = number("pair", "pair", axis={"tickMinStep": 1, "grid": False}, scale={"nice": False, "padding": 8})
+    pair = number(
+        "pair", "pair", axis={"tickMinStep": 1, "grid": False}, scale={"nice": False, "zero": False, "padding": 8}
+    )
     return {"seconds": _seconds_spec(pair), "ratios": _ratios_spec(pair), "evidence": _evidence_spec(pair)}
 
 

@@ -99,7 +99,10 @@ def specs() -> dict[str, Spec]:
 
 def _spec(title: str) -> Spec:
     across = number(
-        "order", "run", axis={"tickMinStep": 1, "format": "d", "grid": False}, scale={"zero": False, "padding": 12}
+        "order",
+        "run",
+        axis={"labelExpr": "datum.value % 1 ? '' : datum.value", "ticks": False, "grid": False},
+        scale={"zero": False, "padding": 12},
     )
 
     def up(field: str) -> Spec:
