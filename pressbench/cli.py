@@ -18,6 +18,7 @@ from pressbench.history import history
 from pressbench.listing import list_
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
+from pressbench.report import report
 from pressbench.table import table
 from results.strict_json import ResultsError
 
@@ -42,6 +43,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 app.command("list")(list_)
 for command in (table, qualify, accept, compare, regressions, card):  # in the order of --help
+for command in (table, report, qualify, accept, compare):  # in the order of --help
     app.command()(command)
 app.command()(history)
 app.command("import")(import_)

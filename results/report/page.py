@@ -1,0 +1,99 @@
+"""The page: everything put together, with a policy that lets only its own scripts and styles have effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from results.baseline import Baseline, fingerprint_of
+from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
+from results.report import pairs, pareto, spent, trends
+from results.report.bundle import digest, in_element, library
+from results.report.cases import sections
+from results.report.changes import changes
+from results.report.charts import CONFIG, Chart, Spec
+from results.report.safe import finalize, mapping, script_json
+from results.rows import Row, by_group, rows, summary
+from results.store import Run
+
+_HERE = Path(__file__).parent
+URGENT = ("fail", "error")
+
+
+def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = None) -> str:
+    """The report on `run` as HTML. earlier: runs that its history is drawn from. baseline: what is accepted for its
+    machine.
+
+    Raises ResultsError where the plotting library is not installed.
+    """
+    found, what = rows(run), summary(run)
+    groups = by_group(found)
+    every = sections(found, run.header, trends.history([*earlier, run], baseline))
+    anchors = {id(row): section.anchor for section in every for row in section.rows}
+    of_record = {(one.record.measure, one.record.case): s.anchor for s in every for one in s.judged}
+    time, charts = spent.spent(run, what), _Charts()
+    style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
+    script = in_element((_HERE / "page.js").read_text(encoding="utf-8"))
+    fingerprint, key = fingerprint_of(run)
+    context: dict[str, Any] = {
+        "run": run, "what": what, "groups": groups, "sections": every, "anchors": anchors, "of_record": of_record,
+        "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
+        "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
+        "unsettled": [r for r in what.problems if r.verdict not in URGENT],
+        "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.UP,
+        "time": time, "earlier": len(earlier), "chart": charts.add,
+        "fingerprint": fingerprint, "machine": flat(key),
+        "noted": flat(mapping(run.header.machine.get("noted"))),
+        "cells": cells, "date": date, "references": references, "title": title, "verdict": verdict,
+        "row_id": id,
+        "style": style, "script": script, "library": library(),
+        "policy": (
+            f"default-src 'none'; script-src {digest(library())} {digest(script)}; style-src {digest(style)}; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        "specs": _specs(groups, time), "config": CONFIG, "script_json": script_json,
+    }  # fmt: skip
+    return _environment().get_template("page.html.jinja").render(context, charts=charts.all)
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    """(name, value) of everything in a fingerprint, as text: `libraries.torch`, `2.13.0`."""
+    found: list[tuple[str, str]] = []
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            found += flat(item, f"{prefix}{name}.")
+        else:
+            text = ", ".join(map(str, item)) if isinstance(item, list | tuple) else "–" if item is None else str(item)
+            found.append((f"{prefix}{name}", text))
+    return found
+
+
+class _Charts:
+    """The plots that the page asks for while it is made, each by a name of its own."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, dict[str, Any]] = {}
+
+    def add(self, chart: Chart) -> str:
+        name = f"chart-{len(self.all) + 1}"
+        self.all[name] = chart.to_json()
+        return name
+
+
+def _specs(groups: Sequence[Sequence[Row]], time: spent.Spent) -> dict[str, Spec]:
+    return {**pareto.specs(groups), **pairs.specs(), **trends.specs(), **spent.specs(time)}
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
