@@ -42,10 +42,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 app.command("list")(list_)
-for command in (table, qualify, accept, compare, regressions, card):  # in the order of --help
-for command in (table, report, qualify, accept, compare):  # in the order of --help
+for command in (table, report, qualify, accept, compare, history, card, regressions):  # in the order of --help
     app.command()(command)
-app.command()(history)
 app.command("import")(import_)
 app.command()(export)
 
