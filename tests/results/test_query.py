@@ -16,7 +16,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 from million import case_name, write_runs
 
-from results import index, query, scan
+from results import index, query, scan, store
 from results.baseline import Accepted, Baseline
 from results.query import Runs, history, latest
 from results.record import CaseRecord, Measure, RunHeader, to_line
@@ -366,3 +366,16 @@ def test_eight_writers_lose_nothing_and_a_query_beside_them_sees_whole_lines(ind
     found = [read_run(path) for path in sorted(indexed.glob("*.jsonl")) if path.stem != RUNS[0]]
     assert [len(run.cases) for run in found] == [WRITTEN] * WRITERS
     assert all(run.end and not run.damaged for run in found)
+
+
+@pytest.mark.skipif(store.fcntl is None, reason="files cannot be locked")
+def test_half_a_line_is_damage_only_once_nobody_writes_it(indexed: Path) -> None:
+    with RunWriter(indexed, RunHeader(run=RUNS[0], started="")) as writer:
+        writer.write(record(RUNS[0]))
+        with writer.path.open("ab") as file:
+            file.write(to_line(record(RUNS[0], "half"))[:40])
+        with Runs(indexed) as runs:
+            assert (runs.cases(), runs.problems) == (["fast"], [])
+    with Runs(indexed) as runs:
+        assert runs.cases() == ["fast"]
+        assert [text.partition(",")[0] for text in runs.problems] == [f"{RUNS[0]}.jsonl line 3: cut short"]

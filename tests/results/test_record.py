@@ -143,7 +143,7 @@ def test_a_record_that_reading_would_refuse_is_not_written() -> None:
     ("changes", "message"),
     [
         ({"verdict": "PASS"}, "key 'verdict': expected one of pass, .*found 'PASS'"),
-        ({"measure": "energy"}, "key 'measure': expected one of accuracy, speed, footprint, found 'energy'"),
+        ({"measure": "energy"}, "key 'measure': expected one of accuracy, speed, footprint, time, found 'energy'"),
         ({"role": None}, "key 'role': expected text, found null"),
         ({"effect": "magic"}, "key 'effect': expected one of kernel, storage, simulated, found 'magic'"),
         ({"model": 3}, "key 'model': expected text, found 3"),
