@@ -147,6 +147,10 @@ def test_nothing_is_wider_than_the_window(visit: Any, width: int, scheme: str) -
         " document.documentElement.clientWidth + 1).length"
     )
     assert wide == 0
+    cut = usual.page.evaluate(
+        "() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    )
+    assert cut == 0
 
 
 def test_hostile_records_do_nothing_and_read_as_text(visit: Any) -> None:
