@@ -14,9 +14,10 @@ from pathlib import Path
 
 from results.annotations import Place, lines_for
 from results.cells import SYMBOLS, cells, circumstances, headline, references, title
+from results.choice import ALL, sections_of
 from results.record import MEASURE_NAMES, CaseRecord
 from results.reproduction import command
-from results.rows import PROBLEMS, Row, Summary, by_group, rows, summary
+from results.rows import PROBLEMS, Row, Summary, summary
 from results.store import Run
 from results.tally import latest
 from results.text import clipped, markdown, shown
@@ -103,7 +104,7 @@ def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (
     page.section("Excused or unsupported", [_bullet(r) for r in rest])
     page.section("Not executed", [f"- {_code(case)}" for case in what.missing])
     page.section("About the file", [f"- {_text(note)}" for note in what.notes])
-    for group in by_group(rows(run)):
+    for group in (section.rows for section in sections_of(run, ALL)):
         page.add(f"### {_text(title(group))}", _text(references(group)))
         page.table(_HEADINGS, [_cells(row) for row in group])
     return page.text()

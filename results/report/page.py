@@ -11,13 +11,14 @@ from markupsafe import Markup
 
 from results.baseline import Baseline, fingerprint_of
 from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
+from results.choice import ALL, sections_of
 from results.report import pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
 from results.report.cases import sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
-from results.rows import Row, by_group, rows, summary
+from results.rows import Row, summary
 from results.store import Run
 
 _HERE = Path(__file__).parent
@@ -30,8 +31,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
 
     Raises ResultsError where the plotting library is not installed.
     """
-    found, what = rows(run), summary(run)
-    groups = by_group(found)
+    groups, what = [section.rows for section in sections_of(run, ALL)], summary(run)
+    found = [row for group in groups for row in group]
     every = sections(found, run.header, trends.history([*earlier, run], baseline))
     anchors = {id(row): section.anchor for section in every for row in section.rows}
     of_record = {(one.record.measure, one.record.case): s.anchor for s in every for one in s.judged}
