@@ -58,6 +58,17 @@ class RunFolder:
         except Exception as error:  # each file system has errors of its own
             raise ResultsError(f"{shown(file.name)}: cannot be read: {_why(error)}") from None
 
+    def ends_with_a_line(self, file: RunFile) -> bool:
+        """Whether the last line is whole. False where the file cannot be opened: `read` says why."""
+        try:
+            if self.filesystem is None:
+                with open(file.path, "rb") as opened:
+                    opened.seek(max(file.size - 1, 0))
+                    return opened.read(1) == b"\n"
+            return bool(self.filesystem.cat_file(file.path, start=max(file.size - 1, 0), end=file.size) == b"\n")
+        except Exception:  # each file system has errors of its own
+            return False
+
     def is_live(self, file: RunFile) -> bool:
         """Whether the file is still being written, as far as that can be known: only where it is local."""
         return self.filesystem is None and is_being_written(Path(file.path))
