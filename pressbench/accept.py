@@ -35,13 +35,16 @@ def accept(
         console.print(_acceptance(changes))
     for record, why in refused:
         console.print(Text(f"not accepted: {record.measure} of {record.case}: {why}", style="dim"))
-    if not changes:
+    results = f"{len(changes)} result{'s' * (len(changes) != 1)}"
+    if not changes and refused:
+        console.print("nothing was accepted: see above")
+    elif not changes:
         console.print("nothing to accept: no result differs from what is accepted")
     elif dry_run:
-        console.print(f"{len(changes)} results would be accepted; nothing was written")
+        console.print(f"{results} would be accepted; nothing was written")
     else:
         path = accepted.save(after, baselines)
-        console.print(Text(f"{len(changes)} results accepted in {path}: commit it, so that the change is reviewed"))
+        console.print(Text(f"{results} accepted in {path}: commit it, so that the change is reviewed"))
 
 
 def _acceptance(changes: list[Any]) -> Table:

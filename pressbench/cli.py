@@ -32,13 +32,21 @@ USAGE_ERROR = 4
 """As pytest's own: the command was not understood, nothing ran."""
 
 
-@app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         from pressbench import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
 
 
 app.command("list")(list_)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pressbench import cli
+from pressbench import __version__, cli
 from pressbench.compare import OTHER_MACHINE
 from results.record import CaseRecord, Measure, RunHeader
 from results.store import RunWriter
@@ -50,6 +50,29 @@ def pressbench(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) ->
 @pytest.fixture
 def call(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
     return lambda *arguments: pressbench(monkeypatch, capsys, *arguments)
+
+
+def test_the_version_is_told_without_a_command(call: Any) -> None:
+    assert call("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_a_run_beside_itself_has_nothing_new(call: Any) -> None:
+    store("one", fast=4.0)
+    who = {"run": "two", "case": "c", "compressor": "c", "model": "m", "hardware": "cpu", "measure": "speed"}
+    with RunWriter(Path("results/runs"), RunHeader(run="two", started="", machine={"hash": PRINT})) as writer:
+        writer.write(CaseRecord(**who, verdict="unsupported"))
+        writer.finish()
+    for run in ("one", "two"):
+        assert "new:" not in call("compare", run, run)[1]
+
+
+def test_what_is_refused_is_not_said_to_be_the_same(call: Any) -> None:
+    who = {"run": "two", "case": "c", "compressor": "c", "model": "m", "hardware": "cpu", "measure": "speed"}
+    with RunWriter(Path("results/runs"), RunHeader(run="two", started="", machine={"hash": PRINT})) as writer:
+        writer.write(CaseRecord(**who, verdict="error"))
+        writer.finish()
+    _, out, _ = call("accept", "two")
+    assert "not accepted: speed of c" in out and "nothing was accepted" in out and "differs" not in out
 
 
 def test_accept_shows_what_changes_and_writes_it(call: Any) -> None:
