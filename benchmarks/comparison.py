@@ -279,7 +279,8 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
             found = dataclasses.replace(found, outcome=REGRESSION, reason=f"{found.reason}; stays among all cases")
         final.append((record, found))
     keys = {(r.measure, r.case) for r in records}
-    return Report(final, known.vanished(keys), known.appeared({(r.measure, r.case) for r in records if usable(r)}), stay)
+    judged = {(r.measure, r.case) for r in records if usable(r)}
+    return Report(final, known.vanished(keys), known.appeared(judged), stay)
 
 
 def as_baseline(run: Run) -> Baseline:
