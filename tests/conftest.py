@@ -3,7 +3,9 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,24 @@ def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache of the runs that tests start, so that the dense model is trained once for all of them. Set
     PRESSBENCH_TEST_CACHE to a folder to keep it."""
     return Path(os.environ.get("PRESSBENCH_TEST_CACHE") or tmp_path_factory.mktemp("matrix-cache"))
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Calls `pressbench` in an empty folder: exit code, what it printed, what it complained of."""
+    from pressbench import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "150")
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pressbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            sys.exit(0)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return called

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from results.store import RunWriter
 PRINT, OTHER = "ab" * 32, "cd" * 32
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    return tmp_path
-
-
 def store(
     name: str, fingerprint: str = PRINT, torch: str = "2.13.0", tau: float | None = None, **speedups: float
 ) -> None:
@@ -36,20 +28,6 @@ def store(
             evidence = {} if tau is None else {"tau": tau}
             writer.write(CaseRecord(**who, measure="speed", verdict="pass", measures=measures, evidence=evidence))
         writer.finish()
-
-
-def pressbench(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["pressbench", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-        sys.exit(0)
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
-@pytest.fixture
-def call(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
-    return lambda *arguments: pressbench(monkeypatch, capsys, *arguments)
 
 
 def test_the_version_is_told_without_a_command(call: Any) -> None:

@@ -20,22 +20,6 @@ PRINT, OTHER = "ab" * 32, "cd" * 32
 SAMPLES = [0.011, 0.010, 0.012, 0.0105]
 
 
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pressbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
 def store(run: str, value: float, case: str = "fast", fingerprint: str = PRINT, verdict: str = "pass") -> None:
     machine = {"name": f"box {fingerprint[:2]}", "hash": fingerprint, "key": {}}
     started = f"{run[:4]}-{run[4:6]}-{run[6:8]}T00:00:00+00:00"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +31,6 @@ def store(name: str, machine: str = "EPYC", started: str = "", **speedups: float
             writer.write(CaseRecord(**who, measure="speed", measures=speed, evidence={"pairs": 24}, workload="8x128"))
             writer.write(CaseRecord(**who, measure="footprint", measures=size))
         writer.finish()
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "150")
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pressbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return called
 
 
 def test_columns_rows_and_order_are_chosen(call: Any) -> None:
