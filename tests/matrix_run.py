@@ -81,6 +81,7 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
 
     def batch(
@@ -117,6 +118,11 @@ for name, arguments in json.loads(sys.argv[1]).items():
     found[name] = {"code": int(code), "out": out, "err": err}
 print(json.dumps(found))
 """
+
+
+def _hear_ctrl_c() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> Done:
