@@ -24,6 +24,7 @@ from benchmarks.selection import parse_compressors
 from benchmarks.session import Session
 from benchmarks.settings import Settings
 from benchmarks.targets import Target
+from benchmarks.verdicts import FEWEST
 from benchmarks.zoo import find_model
 from compressors import registry
 from compressors.interface import Hardware, PressbenchError, Unsupported
@@ -61,7 +62,7 @@ class FakeLane:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    settings = Settings(budget=Budget(pairs=10, at_least=10))
+    settings = Settings(budget=Budget(pairs=FEWEST, at_least=FEWEST))
     return Session("run", Cache(tmp_path), settings, Stages(io.StringIO()))
 
 
