@@ -21,8 +21,8 @@ bench: .venv/.bench ## run the quick tier of the benchmarks and draw the table
 	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(ARGS)
 
 test: .venv/.dev ## run the tests of the suite itself
-	$(info test: pytest tests $(ARGS))
-	@$(BIN)/python -m pytest tests $(ARGS)
+	$(info test: pytest tests -n logical --maxprocesses 4 $(ARGS))
+	@$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports and the workflows
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, zizmor"

@@ -18,13 +18,24 @@ os.environ["PRESSBENCH_CACHE"] = os.devnull
 # Nor must tests wait for a benchmark that is being timed on this machine, or hold one up.
 os.environ["PRESSBENCH_LOCKS"] = tempfile.mkdtemp(prefix="pressbench-tests-")
 atexit.register(shutil.rmtree, os.environ["PRESSBENCH_LOCKS"], ignore_errors=True)
+# The runs that tests start are not spread, though the tests may be; pytest-benchmark would time nothing.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that start runs of the suite come first: what takes longest should not begin last."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
-def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of the runs that tests start, so that the dense model is trained once for all of them. Set
-    PRESSBENCH_TEST_CACHE to a folder to keep it."""
-    return Path(os.environ.get("PRESSBENCH_TEST_CACHE") or tmp_path_factory.mktemp("matrix-cache"))
+def matrix_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the runs that tests start, so that the dense model is trained once for all of them, also where
+    pytest-xdist spreads the tests. Set PRESSBENCH_TEST_CACHE to a folder to keep it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+    folder = Path(os.environ.get("PRESSBENCH_TEST_CACHE") or shared / "matrix-cache")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture
