@@ -40,6 +40,12 @@ class Case:
         return "-".join(parts)
 
     @property
+    def quality_bound(self) -> float | None:
+        """What may be lost, in the unit of the task's `bound`; None where nothing is stated."""
+        stated: float | None = getattr(self.target, self.model.task.quality.bound)
+        return stated
+
+    @property
     def speed_target(self) -> float | None:
         """The speed-up to reach on this class of hardware, if one is stated for it. Targets are stated
         for the model's usual workload."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import verdicts, zoo
+from benchmarks import zoo
 from benchmarks.cases import MEASURES, Case, expand
 from benchmarks.expectations import load_expectations
 from benchmarks.hardware import select
@@ -30,7 +30,7 @@ class Matrix:
         if self.tier not in TIERS:
             raise PressbenchError(f"unknown tier {self.tier!r}{registry.nearest(self.tier, TIERS)}")
         every = registry.variants("full")
-        self.targets = load_targets(Path(option("--targets")), set(zoo.known_models()), every)
+        self.targets = load_targets(Path(option("--targets")), zoo.quality_bounds(), every)
         self.models = [zoo.find_model(name) for name in option("--model") or zoo.known_models()]
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
@@ -53,7 +53,7 @@ def unresolvable(cases: Iterable[Case]) -> Mapping[str, int]:
     """Why accuracy cannot be judged with so few examples -> how many of `cases` that concerns."""
     found: dict[str, int] = Counter()
     for case in cases:
-        margin = case.target.accuracy_drop if case.measure == "accuracy" else None
-        if margin and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
+        task, margin = case.model.task, case.quality_bound if case.measure == "accuracy" else None
+        if margin and (reason := task.quality.resolves(task.test_examples, margin)):
             found[f"{case.model.name}: {reason}"] += 1
     return found

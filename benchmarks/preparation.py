@@ -16,6 +16,7 @@ from benchmarks.hardware.cpu import physical_cpus
 from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.progress import Stages
+from benchmarks.quality.scoring import Answers, Quality
 from benchmarks.settings import Settings
 from benchmarks.zoo.dense import Dense, dense_key
 from benchmarks.zoo.model import Model
@@ -25,8 +26,8 @@ from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
 
-FLIP_EXAMPLES, FLIP_BATCH = 256, 1
-"""On how many examples, and at which batch size, the dense model is compared with itself."""
+FLIP_BATCH = 1
+"""The batch size at which the dense model is compared with itself."""
 
 
 class Preparation:
@@ -36,7 +37,7 @@ class Preparation:
         self.cache, self.settings, self.stage = cache, settings, stage
         self._dense: dict[str, Dense | Exception] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
-        self._predictions: dict[str, np.ndarray | Exception] = {}
+        self._answers: dict[str, Answers | Exception] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
 
     def dense(self, model: Model) -> Dense:
@@ -128,7 +129,7 @@ class Preparation:
     def worker(self, name: str, hardware: Hardware) -> Worker:
         return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit)
 
-    def predictions(
+    def answers(
         self,
         artifact: Artifact,
         model: Model,
@@ -137,13 +138,13 @@ class Preparation:
         *,
         batch: int | None = None,
         first: int | None = None,
-    ) -> np.ndarray:
-        """Predicted classes on the test set, (examples,) int64: from the cache where these very files were
+    ) -> Answers:
+        """What the task keeps of an artifact's outputs on the test set: from the cache where these very files were
         evaluated before by the same code and libraries, with the same batches, on a machine of the same
         fingerprint. batch: another than the model's usual one. first: so many examples alone.
         Raises WorkerError or PressbenchError, the same again when asked again."""
         dense = self.dense(model)
-        batch = batch or model.evaluation_batch
+        batch, quality = batch or model.evaluation_batch, model.task.quality
         manifest = artifact.manifest
         code = {file for step in artifact.recipe for file in _code_of_step(step)}
         key = {
@@ -153,7 +154,7 @@ class Preparation:
             "examples": file_hash(dense.test_path),
             "batch": batch,
             "first": first,
-            "code": hash_files({*code, *registry.source_closure(stages.predict, "benchmarks")}),
+            "code": hash_files({*code, *_code_of_answers(quality)}),
             "versions": versions(*runtime(manifest["runtime"]).requires),
             "fingerprint": self.fingerprint(hardware)["hash"],
         }
@@ -162,23 +163,28 @@ class Preparation:
             with self.stage("evaluate", label) as report, self.worker(label, hardware) as worker:
                 limit = self.settings.stage_seconds
                 worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-                logits = worker.call(stages.predict, dense.test_path, batch, first, timeout=limit, progress=report)
-            np.save(folder / "predictions.npy", np.asarray(logits.argmax(axis=1)), allow_pickle=False)
+                found = worker.call(
+                    stages.answer, quality, dense.test_path, batch, first, timeout=limit, progress=report
+                )
+            for kept, values in found.items():
+                np.save(folder / f"{kept}.npy", values, allow_pickle=False)
 
-        def make() -> np.ndarray:
-            entry = self.cache.build("predictions", f"{model.name}-{manifest['runtime']}", key, build)
-            return np.load(entry / "predictions.npy", allow_pickle=False)
+        def make() -> Answers:
+            entry = self.cache.build("answers", f"{model.name}-{manifest['runtime']}", key, build)
+            return {path.stem: np.load(path, allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
 
-        return _once(self._predictions, content_hash(key), make)
+        return _once(self._answers, content_hash(key), make)
 
-    def flip_floor(self, model: Model, hardware: Hardware) -> dict[str, int]:
-        """How many of the dense model's own predictions differ at another batch size: what a drop of the same
-        size would mean nothing beside. {"examples", "batch", "flips"}."""
+    def flip_floor(self, model: Model, hardware: Hardware) -> tuple[dict[str, Any], str]:
+        """How far the dense model's own answers move at another batch size, as numbers and in words: a drop of the
+        same size would mean nothing beside it."""
         dense = self.dense(model).artifact
-        usual = self.predictions(dense, model, hardware, f"{model.name}: dense")[:FLIP_EXAMPLES]
+        usual = self.answers(dense, model, hardware, f"{model.name}: dense")
+        usual = {name: values[: model.flip_examples] for name, values in usual.items()}
         label = f"{model.name}: dense at batch {FLIP_BATCH}"
-        other = self.predictions(dense, model, hardware, label, batch=FLIP_BATCH, first=len(usual))
-        return {"examples": len(usual), "batch": FLIP_BATCH, "flips": int((usual != other).sum())}
+        other = self.answers(dense, model, hardware, label, batch=FLIP_BATCH, first=model.flip_examples)
+        found, words = model.task.quality.unsteadiness(usual, other)
+        return {**found, "batch": FLIP_BATCH}, f"at batch {FLIP_BATCH} {words}"
 
     def fingerprint(self, hardware: Hardware) -> dict[str, Any]:
         """The machine as it was when the run first asked."""
@@ -190,6 +196,10 @@ class Preparation:
 def cpus_of(hardware: Hardware) -> list[int]:
     """The processors a worker for this hardware is bound to: one a thread, each its own core."""
     return physical_cpus()[: hardware.threads] if hardware.device == "cpu" else physical_cpus()
+
+
+def _code_of_answers(quality: Quality) -> set[str]:
+    return {file for made in (stages.answer, type(quality)) for file in registry.source_closure(made, "benchmarks")}
 
 
 def _code_of_step(step: dict[str, Any]) -> list[str]:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import verdicts
 from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
+from benchmarks.judged import measure_of
 from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
@@ -34,8 +34,6 @@ ALPHA = 0.01
 OVERHEAD = 1.6
 """Bytes on disk over those of the weights by their types that raise no question: scales and zero points of groups of
 32 at 2 bits make 1.4, and a graph and a manifest take some."""
-TASK_TYPES = {"input_ids": "text-classification", "pixel_values": "image-classification"}
-"""Input of a model -> what model hubs call its task: tasks are classification at present."""
 
 
 @dataclass
@@ -63,43 +61,29 @@ class Session:
     def accuracy(self, case: Case) -> CaseRecord:
         """Per-example outcomes of the artifact against the dense model's on the same examples."""
 
-        from benchmarks.zoo.metrics.accuracy import accuracy  # `evaluate` takes 2 s, which a listing need not wait for
-
         def measure() -> dict[str, Any]:
-            margin = case.target.accuracy_drop
-            if margin is not None and (reason := verdicts.resolves(case.model.task.test_examples, margin)):
+            quality, bound = case.model.task.quality, case.quality_bound
+            if bound is not None and (reason := quality.resolves(case.model.task.test_examples, bound)):
                 raise Unsupported(reason)
             dense = self.prepared.dense(case.model)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             dense_label = f"{case.model.name}: dense"
-            reference = self.prepared.predictions(dense.artifact, case.model, case.hardware, dense_label)
-            predictions = self.prepared.predictions(artifact, case.model, case.hardware, case.id)
-            labels = dense.test().labels
-            assert labels is not None
-            truth = labels.numpy()
-            judged = verdicts.accuracy_drop(reference == truth, predictions == truth, margin)
-            value = accuracy(predictions.tolist(), truth.tolist())
-            low, high = verdicts.proportion_interval(int((predictions == truth).sum()), len(truth))
-            drop = _measure(judged, margin)
-            flips = {"correct_to_wrong": judged.correct_to_wrong, "wrong_to_correct": judged.wrong_to_correct}
-            reason, floor = judged.reason, {}
+            before = self.prepared.answers(dense.artifact, case.model, case.hardware, dense_label)
+            after = self.prepared.answers(artifact, case.model, case.hardware, case.id)
+            scored = quality.judge(before, after, dense.test(), bound)
+            reason = scored.reason
+            floor: dict[str, Any] = {}
             if role(case.compressor) == "dense":
-                floor = self.prepared.flip_floor(case.model, case.hardware)
-                reason += f"; at batch {floor['batch']} {floor['flips']} of {floor['examples']} predictions differ"
+                floor, words = self.prepared.flip_floor(case.model, case.hardware)
+                reason += f"; {words}"
             return {
-                "verdict": drop.verdict,
+                "verdict": scored.verdict,
                 "reason": reason,
-                "measures": {"accuracy": Measure(value=value, low=low, high=high), "accuracy_drop": drop},
+                "measures": scored.measures,
                 "evidence": {
-                    "examples": len(truth),
-                    "predictions": predictions.tolist(),
-                    "dense_predictions": reference.tolist(),
-                    "labels": truth.tolist(),
-                    "flips": flips,
-                    "minimum_detectable_drop": judged.minimum_detectable,
-                    "method": judged.method,
+                    **scored.evidence,
                     "evaluation_batch": case.model.evaluation_batch,
-                    "task_type": next((TASK_TYPES[name] for name in case.model.inputs if name in TASK_TYPES), None),
+                    "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
                 },
                 "artifact": artifact,
@@ -205,7 +189,7 @@ class Session:
                 except WorkerError:  # whichever of them it was: the next case starts with live ones
                     self.lanes.drop(case)
                     raise
-            measures = {"speedup": _measure(judged, case.speed_target)}
+            measures = {"speedup": measure_of(judged, case.speed_target)}
             reason = judged.reason
             if watched.spoilt:
                 reason = f"{watched.spoilt}; {reason}"
@@ -285,16 +269,6 @@ class Session:
             ended=now(),
             **found,
         )
-
-
-def _measure(judged: verdicts.Judgement, bound: float | None) -> Measure:
-    """A judgement as a stored measure. JSON has no infinity: an open end is stored as null."""
-    low, high = (v if math.isfinite(v) else None for v in (judged.low, judged.high))
-    if bound is None:
-        return Measure(value=judged.value, low=low, high=high)
-    return Measure(
-        value=judged.value, low=low, high=high, bound=bound, verdict=str(judged.verdict), reason=judged.reason
-    )
 
 
 def _ratio(value: float, low: float, high: float) -> Measure:

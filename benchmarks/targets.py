@@ -1,7 +1,8 @@
 """`baselines/targets.toml`: what each case must reach, validated on load.
 
     [minilm-bbc.int8-openvino]
-    accuracy_drop = 0.02                  # at most, as a fraction of examples, paired
+    accuracy_drop = 0.02                  # at most, as a fraction of examples, paired; of a language model
+                                          # perplexity_rise, as a fraction of the dense model's perplexity
     size = 0.27                           # of the dense model's bytes on disk, at most
     speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class
 
@@ -32,6 +33,7 @@ class Target(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     accuracy_drop: Fraction | None = None
+    perplexity_rise: Ratio | None = None
     size: Ratio | None = None
     speed: Mapping[str, Ratio] = {}
 
@@ -44,8 +46,13 @@ Targets = Mapping[str, Mapping[str, Target]]
 """model -> compressor id -> target."""
 
 
-def load_targets(path: Path, models: set[str], compressors: Mapping[str, Compressor]) -> Targets:
-    """Read and check the file. models: the known names; compressors: every variant of every tier by id."""
+QUALITY = {"accuracy_drop", "perplexity_rise"}
+"""The keys of which each model has one: how its task is scored decides which."""
+
+
+def load_targets(path: Path, models: Mapping[str, str], compressors: Mapping[str, Compressor]) -> Targets:
+    """Read and check the file. models: the known names and which of QUALITY states what each may lose;
+    compressors: every variant of every tier by id."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -65,6 +72,8 @@ def load_targets(path: Path, models: set[str], compressors: Mapping[str, Compres
             if name not in compressors:
                 raise TargetsError(f"{where}: no such case{nearest(name, compressors)}")
             target = _target(where, values)
+            for key in sorted(QUALITY & target.model_fields_set - {models[model]}):
+                raise TargetsError(f"{where} {key}: {model} is judged by {models[model]}; state that")
             effect = compressors[name].effect
             if target.speed and effect != "kernel":
                 raise TargetsError(

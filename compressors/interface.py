@@ -35,6 +35,9 @@ Effect = Literal["kernel", "storage", "simulated"]
 """What a compressor may claim: `kernel` runs faster, `storage` is smaller on disk or in memory,
 `simulated` changes the numbers only. A speed target on anything but `kernel` is refused."""
 
+NOT_SCORED = -100
+"""The label of a position that has no right answer, such as padding. What torch's cross-entropy leaves out."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
@@ -66,12 +69,14 @@ class ModelSpec:
     """What is known of a model before anything is loaded.
 
     config: the transformers configuration as a dictionary; its `architectures[0]` names the class.
-    inputs: the inputs that are fed, in order. The one output is `logits`, (batch, classes).
+    inputs: the inputs that are fed, in order. output: the field of the model's answer that is scored, `logits`,
+    (batch, classes) or (batch, positions, vocabulary), or `last_hidden_state`, (batch, positions, width).
     """
 
     name: str
     config: Mapping[str, Any]
     inputs: Mapping[str, InputSpec]
+    output: str = "logits"
 
     @property
     def architecture(self) -> str:
@@ -95,8 +100,10 @@ class Hardware:
 class Examples:
     """Examples held as tensors, first axis the example.
 
-    inputs: name -> (examples, …). labels: (examples,) int64, or None.
-    dense_logits: (examples, classes) float32, what the dense model answers, or None.
+    inputs: name -> (examples, …). labels: int64, (examples,) for one answer an example, or (examples, positions) for
+    one at each position, aligned with the outputs and NOT_SCORED where there is none; or None.
+    dense_logits: (examples, classes) float32, what the dense model answers, or None: for a vocabulary at every
+    position they would fill the memory, and are asked for when needed.
     """
 
     inputs: Mapping[str, Tensor]

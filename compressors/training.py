@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compressors.interface import Examples, Hardware, PressbenchError, Progress, no_progress
+from compressors.interface import NOT_SCORED, Examples, Hardware, PressbenchError, Progress, no_progress
 
 Loss = Callable[[nn.Module, Examples], Tensor]
 """(model, batch) -> scalar loss. It runs the model itself, so that it may ask for hidden states."""
@@ -30,9 +30,14 @@ def autocast(hardware: Hardware) -> contextlib.AbstractContextManager[object]:
 
 
 def supervised(model: nn.Module, batch: Examples) -> Tensor:
-    """Cross-entropy against the labels."""
+    """Cross-entropy against the labels, mean over what is scored."""
     assert batch.labels is not None
-    return F.cross_entropy(model(**batch.inputs).logits.float(), batch.labels)
+    return cross_entropy(model(**batch.inputs).logits, batch.labels)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """logits: (…, classes). labels: (…) int64, NOT_SCORED left out."""
+    return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), ignore_index=NOT_SCORED)
 
 
 def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -49,7 +54,7 @@ def distillation(temperature: float = 2.0, alpha: float = 0.9) -> Loss:
     def loss(model: nn.Module, batch: Examples) -> Tensor:
         assert batch.labels is not None and batch.dense_logits is not None
         logits = model(**batch.inputs).logits
-        hard = F.cross_entropy(logits.float(), batch.labels)
+        hard = cross_entropy(logits, batch.labels)
         return alpha * soft_targets(logits, batch.dense_logits, temperature) + (1 - alpha) * hard
 
     return loss

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cache import Cache
+from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
 from benchmarks.zoo.model import Model, Workload
 from compressors import registry
@@ -72,25 +73,30 @@ def load(state: State, directory: Path, hardware: Hardware) -> float:
     return time.perf_counter() - started
 
 
-def predict(
-    state: State, examples: Path, batch_size: int, first: int | None = None, *, progress: Progress
-) -> np.ndarray:
-    """The logits of the loaded artifact on all examples, or on the `first` ones, (examples, classes) float32.
+def answer(
+    state: State, quality: Quality, examples: Path, batch_size: int, first: int | None = None, *, progress: Progress
+) -> dict[str, np.ndarray]:
+    """What `quality` keeps of the loaded artifact's outputs on all examples, or on the `first` ones.
 
-    Raises PressbenchError where one of them is not finite."""
+    Raises PressbenchError where an output is not finite."""
     data = read_examples(examples)[:first]
-    found = []
-    total = -(-len(data) // batch_size)
+    kept: dict[str, list[np.ndarray]] = {}
+    bad: list[int] = []
+    total, seen = -(-len(data) // batch_size), 0
     for number, batch in enumerate(data.batches(batch_size)):
-        found.append(np.asarray(state["forward"](_arrays(batch)), dtype=np.float32))
+        outputs = np.asarray(state["forward"](_arrays(batch)), dtype=np.float32)
+        sums = outputs.reshape(len(outputs), -1).sum(axis=1, dtype=np.float64)  # not finite where one of them is not
+        bad += (seen + np.flatnonzero(~np.isfinite(sums))).tolist()
+        seen += len(outputs)
+        if not bad:
+            for name, values in quality.keep(outputs, batch).items():
+                kept.setdefault(name, []).append(values)
         progress("evaluating", number + 1, total)
-    logits = np.concatenate(found)
-    if len(logits) != len(data):
-        raise PressbenchError(f"{len(logits)} answers for {len(data)} examples")
-    if not np.isfinite(logits).all():
-        rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        raise PressbenchError(f"logits are NaN or infinite for {len(rows)} of {len(data)} examples, first at {rows[0]}")
-    return logits
+    if seen != len(data):
+        raise PressbenchError(f"{seen} answers for {len(data)} examples")
+    if bad:
+        raise PressbenchError(f"logits are NaN or infinite for {len(bad)} of {len(data)} examples, first at {bad[0]}")
+    return {name: np.concatenate(values) for name, values in kept.items()}
 
 
 def _arrays(batch: Examples) -> dict[str, np.ndarray]:

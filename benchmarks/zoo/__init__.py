@@ -25,6 +25,11 @@ def known_models() -> dict[str, Model]:
     return found
 
 
+def quality_bounds() -> dict[str, str]:
+    """Model -> the key of targets.toml that states what it may lose."""
+    return {name: model.task.quality.bound for name, model in known_models().items()}
+
+
 def find_model(name: str) -> Model:
     """The model of that name; one line with the nearest names if there is none."""
     known = known_models()

@@ -2,7 +2,8 @@
 
 One cache entry holds
     artifact/           the dense model as an artifact with an empty recipe
-    train.safetensors   inputs, labels and the dense model's logits: what training and calibration see
+    train.safetensors   inputs, labels and, where there is one answer an example, the dense model's logits: what
+                        training and calibration see
     test.safetensors    inputs and labels: what quality is measured on
 """
 
@@ -46,7 +47,8 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     trained = model.train(training, cache, hardware, progress)
     artifact.save(trained, folder / "artifact", model.spec())
     write_examples(test, folder / "test.safetensors")
-    logits = logits_of(trained, training, hardware)
+    by_example = training.labels is not None and training.labels.dim() == 1
+    logits = logits_of(trained, training, hardware) if by_example else None
     write_examples(Examples(training.inputs, training.labels, logits), folder / "train.safetensors")
 
 

@@ -44,6 +44,8 @@ class Model(abc.ABC):
     """What has to be fetched for it, the task's data included."""
     evaluation_batch: ClassVar[int] = 16
     """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
+    flip_examples: ClassVar[int] = 256
+    """On how many the dense model is compared with itself at another batch size."""
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class Model(abc.ABC):
 
     def spec(self) -> ModelSpec:
         """What compressors are told of it."""
-        return ModelSpec(self.name, self.config(), self.inputs)
+        return ModelSpec(self.name, self.config(), self.inputs, self.task.quality.output)
 
     def workloads_of(self, tier: str) -> tuple[Workload, ...]:
         """The workloads of a tier: quick, or nightly and full with more of them."""

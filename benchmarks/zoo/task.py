@@ -1,4 +1,4 @@
-"""What a task is: labelled examples in a train and a test split."""
+"""What a task is: examples in a train and a test split, and how answers to them are scored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from typing import Any, ClassVar
 import datasets
 
 from benchmarks.cache import Cache
+from benchmarks.quality.classification import Classification
+from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.wheel import WheelAsset
 
 
 @dataclass(frozen=True)
 class Task(abc.ABC):
-    """One task. `load` gives a DatasetDict with the splits `train` and `test` and a column `label`."""
+    """One task. `load` gives a DatasetDict with the splits `train` and `test`, and where there are classes a column
+    `label`."""
 
     name: ClassVar[str]
-    labels: ClassVar[tuple[str, ...]]
+    quality: ClassVar[Quality] = Classification()
+    """How answers are scored."""
+    labels: ClassVar[tuple[str, ...]] = ()
+    """The names of the classes, where there are classes."""
     test_examples: ClassVar[int]
     """Examples in the test split: known before loading, so that a margin it cannot resolve is refused early."""
     assets: ClassVar[tuple[WheelAsset, ...]] = ()

@@ -334,9 +334,9 @@ class Answers:
     def __exit__(self, *_: object) -> None: ...
 
     def call(self, function: Any, *_: Any, **__: Any) -> Any:
-        if function is stages.predict:
+        if function is stages.answer:
             self.evaluated.append(self.name)
-        return np.eye(3, dtype=np.float32)
+        return {"predictions": np.arange(3)}
 
 
 @pytest.fixture
@@ -359,12 +359,12 @@ def test_the_same_files_are_evaluated_once_and_by_the_next_run_not_at_all(
 ) -> None:
     model = find_model("vit-digits")
     for label in ("first", "second"):
-        assert session.prepared.predictions(saved(), model, CPU, label).tolist() == [0, 1, 2]
+        assert session.prepared.answers(saved(), model, CPU, label)["predictions"].tolist() == [0, 1, 2]
     assert evaluated.evaluated == ["first"]
     again = Session("later", Cache(tmp_path), session.settings, Stages(io.StringIO()))
     monkeypatch.setattr(again.prepared, "dense", session.prepared.dense)
     monkeypatch.setattr(again.prepared, "worker", evaluated)
-    assert again.prepared.predictions(saved(), model, CPU, "third").tolist() == [0, 1, 2]
+    assert again.prepared.answers(saved(), model, CPU, "third")["predictions"].tolist() == [0, 1, 2]
     assert evaluated.evaluated == ["first"]
 
 
@@ -372,7 +372,7 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(label: str, artifact: Any, hardware: Hardware = CPU) -> None:
-        session.prepared.predictions(artifact, find_model("vit-digits"), hardware, label)
+        session.prepared.answers(artifact, find_model("vit-digits"), hardware, label)
 
     ask("as it was", saved())
     ask("other bytes", saved(digest="1" * 64))
@@ -391,11 +391,13 @@ def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
 ) -> None:
     asked = []
 
-    def predictions(*_: Any, batch: int | None = None, first: int | None = None) -> np.ndarray:
+    def answers(*_: Any, batch: int | None = None, first: int | None = None) -> dict[str, np.ndarray]:
         asked.append((batch, first))
-        return np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]
+        return {"predictions": np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]}
 
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
-    monkeypatch.setattr(session.prepared, "predictions", predictions)
-    assert session.prepared.flip_floor(find_model("vit-digits"), CPU) == {"examples": 256, "batch": 1, "flips": 1}
+    monkeypatch.setattr(session.prepared, "answers", answers)
+    found, words = session.prepared.flip_floor(find_model("vit-digits"), CPU)
+    assert found == {"examples": 256, "batch": 1, "flips": 1}
+    assert words == "at batch 1 1 of 256 predictions differ"
     assert asked == [(None, None), (1, 256)]

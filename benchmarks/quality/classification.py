@@ -1,0 +1,61 @@
+"""Classes: the predicted class of each example, right or wrong, paired with the dense model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks import verdicts
+from benchmarks.judged import measure_of
+from benchmarks.quality.scoring import Answers, Quality, Scored
+from compressors.interface import Examples
+from results.record import Measure
+
+HUB_TASKS = {"input_ids": "text-classification", "pixel_values": "image-classification"}
+
+
+@dataclass(frozen=True)
+class Classification(Quality):
+    """Outputs are logits, (examples, classes); labels are class indices, (examples,)."""
+
+    bound: ClassVar[str] = "accuracy_drop"
+
+    def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
+        return {"predictions": outputs.argmax(axis=1)}
+
+    def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
+        from benchmarks.zoo.metrics.accuracy import accuracy  # `evaluate` takes 2 s, which a listing need not wait for
+
+        assert test.labels is not None
+        truth, before, after = test.labels.numpy(), dense["predictions"], compressed["predictions"]
+        judged = verdicts.accuracy_drop(before == truth, after == truth, bound)
+        low, high = verdicts.proportion_interval(int((after == truth).sum()), len(truth))
+        drop = measure_of(judged, bound)
+        value = accuracy(after.tolist(), truth.tolist())
+        return Scored(
+            drop.verdict,
+            judged.reason,
+            {"accuracy": Measure(value=value, low=low, high=high), "accuracy_drop": drop},
+            {
+                "examples": len(truth),
+                "predictions": after.tolist(),
+                "dense_predictions": before.tolist(),
+                "labels": truth.tolist(),
+                "flips": {"correct_to_wrong": judged.correct_to_wrong, "wrong_to_correct": judged.wrong_to_correct},
+                "minimum_detectable_drop": judged.minimum_detectable,
+                "method": judged.method,
+            },
+        )
+
+    def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
+        flips = int((usual["predictions"] != other["predictions"]).sum())
+        examples = len(usual["predictions"])
+        return {"examples": examples, "flips": flips}, f"{flips} of {examples} predictions differ"
+
+    def resolves(self, examples: int, bound: float) -> str | None:
+        return verdicts.resolves(examples, bound)
+
+    def hub_task(self, inputs: tuple[str, ...]) -> str | None:
+        return next((HUB_TASKS[name] for name in inputs if name in HUB_TASKS), None)

@@ -1,0 +1,76 @@
+"""Language modelling: how surprised a model is by each document, and what it would have said at each position.
+
+Perplexity is exp of the mean negative log-likelihood a token, over all documents together; a longer context
+lowers it, so the context stands beside it in the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmarks import verdicts
+from benchmarks.judged import measure_of
+from benchmarks.quality.scoring import Answers, Quality, Scored
+from compressors.interface import NOT_SCORED, Examples
+from results.record import Measure
+
+
+@dataclass(frozen=True)
+class LanguageModelling(Quality):
+    """Outputs are logits, (documents, tokens, vocabulary); labels are the token that follows each position,
+    (documents, tokens), NOT_SCORED where there is none to predict."""
+
+    bound: ClassVar[str] = "perplexity_rise"
+
+    def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
+        assert batch.labels is not None
+        logits, labels = torch.from_numpy(outputs), batch.labels
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=NOT_SCORED, reduction="none")
+        scored = labels != NOT_SCORED
+        return {
+            # In float64: the sum of a hundred float32 losses is not exact to the digits that are compared.
+            "nll": losses.view_as(labels).double().sum(1).numpy(),
+            "tokens": scored.sum(1).numpy(),
+            "likeliest": logits.argmax(-1).masked_fill(~scored, NOT_SCORED).int().numpy(),
+        }
+
+    def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
+        judged = verdicts.perplexity_rise(dense["nll"], compressed["nll"], compressed["tokens"], bound)
+        rise = measure_of(judged, bound)
+        scored = dense["likeliest"] != NOT_SCORED
+        agreement = float((dense["likeliest"] == compressed["likeliest"])[scored].mean())
+        return Scored(
+            rise.verdict,
+            f"{judged.reason}; the likeliest token is the dense model's at {100 * agreement:.1f} % of positions",
+            {"perplexity": Measure(value=judged.compressed_perplexity), "perplexity_rise": rise},
+            {
+                "examples": judged.documents,
+                "context": int(scored.shape[1]),
+                "nll": compressed["nll"].tolist(),
+                "dense_nll": dense["nll"].tolist(),
+                "tokens": compressed["tokens"].tolist(),
+                "dense_perplexity": judged.dense_perplexity,
+                "likeliest_agreement": agreement,
+                "minimum_detectable_rise": judged.minimum_detectable,
+                "method": judged.method,
+            },
+        )
+
+    def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
+        scored = usual["likeliest"] != NOT_SCORED
+        changed = int((usual["likeliest"] != other["likeliest"])[scored].sum())
+        total = int(scored.sum())
+        moved = float(np.abs(usual["nll"] - other["nll"]).sum() / usual["tokens"].sum())
+        found = {"examples": len(usual["nll"]), "positions": total, "flips": changed, "nll_per_token": moved}
+        return found, f"the likeliest token differs at {changed} of {total} positions"
+
+    def resolves(self, examples: int, bound: float) -> str | None:
+        return verdicts.resolves_perplexity(examples)
+
+    def hub_task(self, inputs: tuple[str, ...]) -> str | None:
+        return "text-generation"
