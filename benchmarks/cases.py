@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.targets import Target, Targets
-from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors.interface import Compressor, Hardware, PressbenchError
 
 MEASURES = ("accuracy", "footprint", "speed")

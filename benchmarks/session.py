@@ -98,11 +98,11 @@ class Session:
             dense = self.prepared.dense(case.model)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware) as worker:
-                limit = self.settings.stage_seconds
+                limit, workload = self.settings.stage_seconds, case.model.memory_workload or case.model.workloads[0]
                 empty = worker.call(stages.import_runtime, artifact.directory, timeout=limit)
                 worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
-                worker.call(stages.set_workload, dense.test_path, case.model.workloads[0], timeout=limit)
-                worker.call(stages.forward_once, timeout=limit)
+                worker.call(stages.set_workload, dense.test_path, workload, timeout=limit)
+                worker.call(stages.call_once, timeout=limit)
                 peak = worker.call(stages.peak_memory, timeout=limit)
                 # In the worker, too: to count a module it has to be rebuilt, by the method's own code.
                 effect = case.compressor.effect if role(case.compressor) == "method" else None
@@ -142,7 +142,7 @@ class Session:
                     "operators": dict(inventory.operators),
                     "files": dict(artifact.manifest["files"]),
                     "witness": seen,
-                    "memory_workload": case.model.workloads[0].name,
+                    "memory_workload": workload.name,
                 },
                 "artifact": artifact,
             }

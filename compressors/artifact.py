@@ -18,6 +18,7 @@ from typing import Any
 
 from compressors.interface import InputSpec, ModelSpec, PressbenchError
 from compressors.runtimes.base import Forward, Inventory, runtime
+from compressors.runtimes.generation import Generator
 
 SCHEMA = 1
 MANIFEST = "artifact.json"
@@ -49,7 +50,8 @@ class Artifact:
     def spec(self) -> ModelSpec:
         """The model it was made from."""
         inputs = {n: InputSpec(i["dtype"], tuple(i["axes"])) for n, i in self.manifest["inputs"].items()}
-        return ModelSpec(self.manifest["model"], self.manifest["config"], inputs)
+        output = self.manifest.get("output", "logits")
+        return ModelSpec(self.manifest["model"], self.manifest["config"], inputs, output)
 
     @property
     def compress_seconds(self) -> float:
@@ -76,6 +78,11 @@ class Artifact:
         """Load it into its runtime."""
         return runtime(self.manifest["runtime"]).load(self.directory, self.manifest, device=device, threads=threads)
 
+    def generator(self, *, device: str = "cpu", threads: int = 1) -> Generator:
+        """Load it into its runtime with a key-value cache. Raises Unsupported where it can have none."""
+        files, manifest = self.directory, self.manifest
+        return runtime(manifest["runtime"]).generator(files, manifest, device=device, threads=threads)
+
     def inventory(self) -> Inventory:
         """What its files hold."""
         return runtime(self.manifest["runtime"]).inventory(self.directory, self.manifest)
@@ -98,6 +105,7 @@ def save(
         "runtime": runtime_name,
         "options": dict(options or {}),
         "inputs": {n: {"dtype": i.dtype, "axes": list(i.axes)} for n, i in spec.inputs.items()},
+        "output": spec.output,
         "recipe": list(recipe),
         "config": dict(spec.config),
         "payload": {},

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker, WorkerError
-from benchmarks.zoo.model import Workload
+from benchmarks.zoo.workload import Workload
 from compressors.interface import Hardware, PressbenchError
 
 
@@ -41,7 +43,7 @@ class Lane:
         self.timeout = timeout
         self.worker = Worker(name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit)
         try:
-            self.worker.call(stages.load, artifact, hardware, timeout=timeout)
+            self.worker.call(stages.load, artifact, hardware, workload.generates, timeout=timeout)
             self.worker.call(stages.set_workload, examples, workload, timeout=timeout)
             self.calls = int(self.worker.call(stages.calls_per_slot, timeout=timeout))
         except BaseException:
@@ -51,6 +53,10 @@ class Lane:
     def slot(self) -> float:
         """Mean seconds of one forward pass in one slot."""
         return float(self.worker.call(stages.slot, self.calls, timeout=self.timeout))
+
+    def outcome(self) -> np.ndarray:
+        """What one call gives: outputs, or tokens."""
+        return np.asarray(self.worker.call(stages.call_once, timeout=self.timeout))
 
     def close(self) -> None:
         """End the worker."""

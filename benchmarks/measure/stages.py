@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.cache import Cache
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
-from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
@@ -66,10 +67,14 @@ def import_runtime(state: State, directory: Path) -> int:
     return peak_memory(state)
 
 
-def load(state: State, directory: Path, hardware: Hardware) -> float:
-    """Load an artifact from disk; seconds it took."""
+def load(state: State, directory: Path, hardware: Hardware, generates: bool = False) -> float:
+    """Load an artifact from disk, with a key-value cache where it `generates`; seconds it took."""
     started = time.perf_counter()
-    state["forward"] = open_artifact(directory).load(device=hardware.device, threads=hardware.threads)
+    artifact = open_artifact(directory)
+    if generates:
+        state["generator"] = artifact.generator(device=hardware.device, threads=hardware.threads)
+    else:
+        state["forward"] = artifact.load(device=hardware.device, threads=hardware.threads)
     return time.perf_counter() - started
 
 
@@ -104,8 +109,18 @@ def _arrays(batch: Examples) -> dict[str, np.ndarray]:
 
 
 def set_workload(state: State, examples: Path, workload: Workload) -> None:
-    """Take the first `batch` examples (over again where there are fewer) as the input to be timed."""
+    """Make ready the call to be timed, on the first `batch` examples (over again where there are fewer), or on
+    prompts of the length asked for, cut from the examples one after another."""
     data = read_examples(examples)
+    if workload.generates:
+        assert workload.sequence is not None
+        generator, prompts = state["generator"], _prompts(data, workload.batch, workload.sequence)
+        if workload.kind == "prefill":
+            state["call"] = lambda: generator.prefill(prompts)
+        else:
+            first = generator.prefill(prompts)
+            state["call"] = lambda: generator.decode(first, workload.new_tokens)
+        return
     index = np.arange(workload.batch) % len(data)
     arrays = {name: values.numpy()[index] for name, values in data.inputs.items()}
     if workload.sequence:
@@ -113,19 +128,27 @@ def set_workload(state: State, examples: Path, workload: Workload) -> None:
         short = next(iter(arrays.values())).shape[1]
         if short != workload.sequence:
             raise PressbenchError(f"workload {workload.name} wants {workload.sequence} tokens, the data has {short}")
-    state["inputs"] = arrays
+    forward = state["forward"]
+    state["call"] = lambda: forward(arrays)
+
+
+def _prompts(data: Examples, batch: int, tokens: int) -> np.ndarray:
+    """(batch, tokens) int64: the examples' tokens in one row, without padding, cut into equal pieces."""
+    ids, mask = data.inputs["input_ids"], data.inputs.get("attention_mask")
+    row = (ids.flatten() if mask is None else ids[mask.bool()]).numpy()
+    return np.resize(row, (batch, tokens))  # from the start again where there are too few
 
 
 def calls_per_slot(state: State) -> int:
     """How many calls make a slot last long enough: from the fastest of three after a warm-up of two, or 1
     where the second call alone was far longer than a slot need be."""
-    forward, inputs = state["forward"], state["inputs"]
+    call = state["call"]
     gc.collect()
     gc.freeze()  # or a later collection walks all that the imports made: 250 ms within one slot of every process
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        forward(inputs)
+        call()
         times.append(time.perf_counter() - started)
         if len(times) == 2 and times[1] > 4 * SLOT_SECONDS:
             return 1
@@ -134,17 +157,17 @@ def calls_per_slot(state: State) -> int:
 
 def slot(state: State, calls: int) -> float:
     """One untimed call, which restores this worker's own caches, then `calls` timed ones: mean seconds a call."""
-    forward, inputs = state["forward"], state["inputs"]
-    forward(inputs)
+    call = state["call"]
+    call()
     started = time.perf_counter()
     for _ in range(calls):
-        forward(inputs)
+        call()
     return (time.perf_counter() - started) / calls
 
 
-def forward_once(state: State) -> None:
-    """One untimed forward pass."""
-    state["forward"](state["inputs"])
+def call_once(state: State) -> np.ndarray:
+    """One untimed call: the outputs of a forward pass, or the tokens of a prefill or a decode."""
+    return np.asarray(state["call"]())
 
 
 def count(

@@ -41,20 +41,20 @@ def load_block(state: State, hardware: Hardware, dtype: str) -> None:
     """Make the model and its input in this worker; the same in every worker."""
     torch.manual_seed(0)
     model = skeleton(CONFIG).to(getattr(torch, dtype))
-    state["forward"] = TorchRuntime().attach(model, {}, device=hardware.device, threads=hardware.threads)
+    forward = TorchRuntime().attach(model, {}, device=hardware.device, threads=hardware.threads)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, SEQUENCE), dtype=np.int64)
-    state["inputs"] = {"input_ids": ids}
+    state["call"] = lambda: forward({"input_ids": ids})
 
 
 def slowed_slot(state: State, calls: int, delay: float) -> float:
     """`stages.slot` with every timed call made longer by the share `delay`, exactly: the delay that must be
     found. It spins, as real work would; sleeping would free the core and be rounded up by the scheduler."""
-    forward, inputs = state["forward"], state["inputs"]
-    forward(inputs)
+    call = state["call"]
+    call()
     started = time.perf_counter()
     for _ in range(calls):
         began = time.perf_counter()
-        forward(inputs)
+        call()
         until = began + (1 + delay) * (time.perf_counter() - began)
         while time.perf_counter() < until:
             pass

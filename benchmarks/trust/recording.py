@@ -27,8 +27,8 @@ from benchmarks.trust.decisions import ALPHA, MARGIN
 from benchmarks.trust.samples import BATCH, LONGEST, PAIRS, Recording, Session
 from benchmarks.verdicts import SpeedTest
 from benchmarks.zoo.dense import write_examples
-from benchmarks.zoo.model import Workload
 from benchmarks.zoo.models.vit_digits import MODEL
+from benchmarks.zoo.workload import Workload
 from compressors import artifact
 from compressors.interface import Examples, Hardware
 

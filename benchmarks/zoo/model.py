@@ -13,21 +13,8 @@ from torch import nn
 from benchmarks.cache import Cache
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.wheel import WheelAsset
+from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress
-
-
-@dataclass(frozen=True)
-class Workload:
-    """The shape of timed work: one forward pass of `batch` examples of `sequence` tokens (None where
-    the model has one size of input)."""
-
-    batch: int
-    sequence: int | None = None
-
-    @property
-    def name(self) -> str:
-        """`8x128`, or `8` for a model without a sequence axis."""
-        return f"{self.batch}x{self.sequence}" if self.sequence else str(self.batch)
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,9 @@ class Model(abc.ABC):
     task: ClassVar[Task]
     inputs: ClassVar[Mapping[str, InputSpec]]
     workloads: ClassVar[tuple[Workload, ...]]
-    """Timed in every tier, the first being the one whose memory is measured."""
+    """Timed in every tier, the first being the usual one."""
+    memory_workload: ClassVar[Workload | None] = None
+    """The forward pass in which memory is measured; None: the usual workload."""
     nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
     assets: ClassVar[tuple[WheelAsset, ...]] = ()
     """What has to be fetched for it, the task's data included."""

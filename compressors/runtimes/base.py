@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
+from compressors.runtimes.generation import Generator
 
 Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""One forward pass: inputs by name, the logits back, (batch, classes), float32."""
+"""One forward pass: inputs by name, the scored output back (ModelSpec.output), first axis the example, float32."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         """The same from the files of an artifact, in the way a user of the runtime would load them."""
+
+    def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
+        """The same, with a key-value cache. Raises Unsupported where this runtime, or this model, has none."""
+        raise Unsupported(f"{self.name} keeps no key-value cache here: no prefill and no decode")
 
     @abc.abstractmethod
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:

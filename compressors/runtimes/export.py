@@ -19,16 +19,17 @@ from torch import Tensor, nn
 from compressors.interface import ModelSpec
 
 
-class _Logits(nn.Module):
-    """Named inputs in, the logits tensor out: what exporters can trace."""
+class _Output(nn.Module):
+    """Named inputs in, the scored tensor out: what exporters can trace."""
 
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...], output: str) -> None:
         super().__init__()
         self.model = model
-        self.names = names
+        self.names, self.output = names, output
 
     def forward(self, *values: Tensor) -> Tensor:
-        return self.model(**dict(zip(self.names, values, strict=True))).logits
+        found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True))), self.output)
+        return found
 
 
 def example_inputs(spec: ModelSpec, *, batch: int = 2, sequence: int = 16) -> dict[str, Tensor]:
@@ -56,7 +57,7 @@ def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.Exported
         "sequence": torch.export.Dim("sequence", min=2, max=longest),
     }
     shapes = tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values())
-    wrapped = _Logits(model, tuple(spec.inputs)).eval()
+    wrapped = _Output(model, tuple(spec.inputs), spec.output).eval()
     with quiet():
         return torch.export.export(wrapped, tuple(example_inputs(spec).values()), dynamic_shapes=(shapes,))
 

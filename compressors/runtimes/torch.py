@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.generation import Generator, TorchGenerator
 
 WEIGHTS = "model.safetensors"
 SPARSE_BELOW = 0.9
@@ -137,12 +138,14 @@ class TorchRuntime(Runtime):
         return rebuild(directory, manifest)
 
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
-        return self.attach(rebuild(directory, manifest), manifest["options"], device=device, threads=threads)
+        options = {**manifest["options"], "output": manifest.get("output", "logits")}
+        return self.attach(rebuild(directory, manifest), options, device=device, threads=threads)
+
+    def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
+        return TorchGenerator(_placed(rebuild(directory, manifest), device, threads), device)
 
     def attach(self, model: nn.Module, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
-        if device == "cpu":
-            torch.set_num_threads(threads)
-        model = model.to(device).eval()
+        model, output = _placed(model, device, threads), options.get("output", "logits")
         floats = {p.dtype for p in model.parameters() if p.is_floating_point()}
         dtype = floats.pop() if len(floats) == 1 else torch.float32
 
@@ -150,7 +153,7 @@ class TorchRuntime(Runtime):
             with torch.inference_mode():
                 tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
                 cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-                return model(**cast).logits.float().cpu().numpy()
+                return getattr(model(**cast), output).float().cpu().numpy()
 
         return forward
 
@@ -164,6 +167,12 @@ class TorchRuntime(Runtime):
             dtypes[weight.dtype] += weight.count
         operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
         return Inventory(parameters, nonzero, dict(dtypes), dict(operators))
+
+
+def _placed(model: nn.Module, device: str, threads: int) -> nn.Module:
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    return model.to(device).eval()
 
 
 class LogicalWeight:

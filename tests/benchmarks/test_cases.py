@@ -12,7 +12,8 @@ from torch import nn
 from benchmarks.cases import Case, expand, role
 from benchmarks.targets import Target
 from benchmarks.zoo import known_models
-from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, PressbenchError
 

@@ -13,10 +13,11 @@ from torch import nn
 
 from benchmarks.cache import Cache
 from benchmarks.zoo.assets import minilm
-from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.model import Model
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.bbc_news import TASK
 from benchmarks.zoo.wheel import WheelAsset
+from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, Hardware, InputSpec, Progress
 from compressors.training import supervised, train
 

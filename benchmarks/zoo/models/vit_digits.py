@@ -16,9 +16,10 @@ import transformers
 from torch import nn
 
 from benchmarks.cache import Cache
-from benchmarks.zoo.model import Model, Workload
+from benchmarks.zoo.model import Model
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.digits import TASK
+from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, Hardware, InputSpec, Progress
 from compressors.training import supervised, train
 

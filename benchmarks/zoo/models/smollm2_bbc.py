@@ -1,0 +1,96 @@
+"""smollm2-bbc: SmolLM2-135M-Instruct as published, its perplexity on BBC News, reading and writing speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.cache import Cache
+from benchmarks.zoo.assets import smollm2
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.task import Task
+from benchmarks.zoo.tasks.bbc_text import TASK
+from benchmarks.zoo.wheel import WheelAsset
+from benchmarks.zoo.workload import Workload, decode, prefill
+from compressors.interface import NOT_SCORED, Examples, Hardware, InputSpec, Progress, skeleton
+
+CONTEXT = 128
+
+
+@dataclass(frozen=True)
+class Smollm2Bbc(Model):
+    """Perplexity of the first 128 tokens of each document, the first of them given. Nothing is trained: the dense
+    model is the published one, its 4-bit weights as fp32."""
+
+    name: ClassVar[str] = "smollm2-bbc"
+    task: ClassVar[Task] = TASK
+    inputs: ClassVar[Mapping[str, InputSpec]] = {
+        "input_ids": InputSpec("int64", ("batch", "sequence")),
+        "attention_mask": InputSpec("int64", ("batch", "sequence")),
+    }
+    workloads: ClassVar[tuple[Workload, ...]] = (prefill(1, 512), decode(1, 128, 32))
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = (prefill(8, 128), decode(8, 128, 32), decode(1, 1024, 32))
+    memory_workload: ClassVar[Workload | None] = Workload(1, CONTEXT)
+    assets: ClassVar[tuple[WheelAsset, ...]] = (smollm2.ASSET, *TASK.assets)
+    evaluation_batch: ClassVar[int] = 4
+    flip_examples: ClassVar[int] = 16
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": 576,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 64,
+            "intermediate_size": 1536,
+            "hidden_act": "silu",
+            "vocab_size": 49152,
+            "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"},
+            "tie_word_embeddings": True,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": 2,
+            # A pass over a whole text fills no cache, and an exported graph has none; who generates asks for it.
+            "use_cache": False,
+        }
+
+    def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE, local_files_only=True
+        )
+        encoded = tokenizer(
+            data["text"][:], truncation=True, max_length=CONTEXT, padding="max_length", padding_side="right",
+            return_tensors="pt",
+        )  # fmt: skip
+        return Examples({name: encoded[name] for name in self.inputs}, next_tokens(**encoded))
+
+    def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
+        progress("reading the weights", 0, 1)
+        published = transformers.AutoModelForCausalLM.from_pretrained(
+            smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE, dtype=torch.float32, local_files_only=True
+        )
+        # What transformers reads calls itself quantized and refuses to be saved; its weights are plain ones.
+        model = skeleton(self.config())
+        model.load_state_dict(published.state_dict())
+        progress("reading the weights", 1, 1)
+        return model
+
+
+def next_tokens(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+    """The token after each position, NOT_SCORED after the last of a document: (documents, tokens) int64."""
+    labels = torch.full_like(input_ids, NOT_SCORED)
+    labels[:, :-1] = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, NOT_SCORED)
+    return labels
+
+
+MODEL = Smollm2Bbc()

@@ -1,0 +1,52 @@
+"""What is timed: the shape of the work, for whatever model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["forward", "prefill", "decode"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One call of a lane.
+
+    forward: one pass over `batch` examples of `sequence` tokens (None where the model has one size of input).
+    prefill: `batch` prompts of `sequence` tokens up to the first new token of each, the cache being filled.
+    decode: `new_tokens` tokens each, one after another and greedily, after a context of `sequence` tokens that
+    is in the cache already.
+    """
+
+    batch: int
+    sequence: int | None = None
+    kind: Kind = "forward"
+    new_tokens: int = 0
+
+    @property
+    def name(self) -> str:
+        """`8x128`, or `8` for a model without a sequence axis; `prefill-1x512`, `decode-1x128-32`."""
+        shape = f"{self.batch}x{self.sequence}" if self.sequence else str(self.batch)
+        after = f"-{self.new_tokens}" if self.kind == "decode" else ""
+        return shape if self.kind == "forward" else f"{self.kind}-{shape}{after}"
+
+    @property
+    def generates(self) -> bool:
+        """Whether it needs a key-value cache."""
+        return self.kind != "forward"
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens that one call works off: those read, or in decode those made; None without a sequence axis."""
+        each = self.new_tokens if self.kind == "decode" else self.sequence
+        return None if each is None else self.batch * each
+
+
+def prefill(batch: int, tokens: int) -> Workload:
+    """The prompt, read."""
+    return Workload(batch, tokens, "prefill")
+
+
+def decode(batch: int, context: int, new_tokens: int) -> Workload:
+    """The answer, token by token."""
+    return Workload(batch, context, "decode", new_tokens)
