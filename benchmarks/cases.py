@@ -48,11 +48,11 @@ class Case:
 
     @property
     def speed_target(self) -> float | None:
-        """The speed-up to reach on this class of hardware, if one is stated for it. Targets are stated
-        for the model's usual workload."""
-        if self.workload != self.model.workloads[0]:
-            return None
-        return self.target.speed.get(self.hardware.hardware_class)
+        """The speed-up to reach on this class of hardware with this workload, if one is stated for it."""
+        usual = self.workload is None or self.workload == self.model.workloads[0]
+        return self.target.speed_on(
+            self.hardware.hardware_class, None if usual or self.workload is None else self.workload.name
+        )
 
 
 def expand(
@@ -62,15 +62,20 @@ def expand(
     hardware: Sequence[Hardware],
     targets: Targets,
     tier: str,
+    also: Mapping[str, Compressor] | None = None,
 ) -> list[Case]:
-    """Every case of one measure: by model, dense first, then controls, then methods. Rejects an id
-    that occurs twice."""
-    ordered = sorted(compressors.items(), key=lambda item: ROLES.index(role(item[1])))
+    """Every case of one measure: by model, dense first, then controls, then methods. also: where a model's own
+    additions are taken from. Rejects an id that occurs twice."""
+
+    def ordered(model: Model) -> list[tuple[str, Compressor]]:
+        own = {name: also[name] for name in model.also} if also else {}
+        return sorted((own | dict(compressors)).items(), key=lambda item: ROLES.index(role(item[1])))
+
     cases = [
         Case(measure, name, compressor, model, device, workload, targets.get(model.name, {}).get(name, Target()))
         for model in models
         for device in hardware
-        for name, compressor in ordered
+        for name, compressor in ordered(model)
         for workload in (model.workloads_of(tier) if measure == "speed" else (None,))
     ]
     seen: set[str] = set()

@@ -26,16 +26,19 @@ from results.baseline import (
     differences,
     fingerprint_of,
     load,
+    losses,
     read_all,
     usable,
 )
 from results.history import History, read_history
+from results.quality import PERPLEXITY, quality_of
 from results.record import CaseRecord, Measure
 from results.store import Run
 from results.tally import latest
 
-FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005}
-"""What counts as a change at all: shares of the speed-up and of the size, half a point of accuracy."""
+FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005, "perplexity": 0.005}
+"""What counts as a change at all: shares of the speed-up, of the size and of the perplexity, half a point of
+accuracy."""
 REGRESSION, IMPROVED, UNCHANGED = "regression", "improved", "unchanged"
 NOISE, ENVIRONMENT, NEW, SUSPECT = "noise", "environment", "new", "suspect"
 _Z98 = 2.326  # a speed record's interval has 1 % on each side
@@ -119,6 +122,8 @@ def undecided(found: Comparison | None, reruns: Sequence[CaseRecord]) -> bool:
 def _accuracy(
     record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
 ) -> Comparison:
+    if quality_of(record) is PERPLEXITY:
+        return _perplexity(record, anchor)
     now = _value(record, "accuracy")
     before, right = (anchor.correct() if anchor else None), correct(record)
     if anchor is None or before is None or right is None:
@@ -134,6 +139,23 @@ def _accuracy(
         outcome = IMPROVED
     reason = f"against the accepted result on the same examples: {judged.reason}"
     return Comparison(outcome, reason, anchor.run, anchor.value("accuracy"), now)
+
+
+def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
+    now, mine = _value(record, "perplexity"), losses(record)
+    if anchor is None or anchor.losses is None or mine is None:
+        return Comparison(NEW, "no accepted result", now=now)
+    if anchor.losses["tokens"] != mine["tokens"]:
+        reason = "the accepted result is on other documents than this one: accept it anew"
+        return Comparison(NEW, reason, against=anchor.run, now=now)
+    judged = verdicts.perplexity_rise(anchor.losses["nll"], mine["nll"], mine["tokens"], FLOORS["perplexity"])
+    outcome = UNCHANGED
+    if judged.verdict is Verdict.FAIL:
+        outcome = REGRESSION
+    elif judged.high < 0:
+        outcome = IMPROVED
+    reason = f"against the accepted result on the same documents: {judged.reason}"
+    return Comparison(outcome, reason, anchor.run, anchor.value("perplexity"), now)
 
 
 def _footprint(

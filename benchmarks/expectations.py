@@ -24,6 +24,7 @@ import pydantic
 from benchmarks.cases import MEASURES
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
+from results.quality import quality_of
 from results.record import CaseRecord
 
 Text = Annotated[str, pydantic.Field(min_length=1)]
@@ -52,6 +53,8 @@ class Expectation(pydantic.BaseModel):
         if today > self.expires:
             return "expired"
         name, side = JUDGED[self.measure]
+        if record.measure == "accuracy":
+            name = quality_of(record).loss
         measure = record.measures.get(name)
         if measure is None or measure.value is None:
             return None

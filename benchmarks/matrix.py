@@ -30,14 +30,15 @@ class Matrix:
         if self.tier not in TIERS:
             raise PressbenchError(f"unknown tier {self.tier!r}{registry.nearest(self.tier, TIERS)}")
         every = registry.variants("full")
-        self.targets = load_targets(Path(option("--targets")), zoo.quality_bounds(), every)
+        self.targets = load_targets(Path(option("--targets")), zoo.stated(), every)
         self.models = [zoo.find_model(name) for name in option("--model") or zoo.known_models()]
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier)
+        also = None if option("--compressor") else every
         self.cases = {
-            measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier)
+            measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also)
             for measure in MEASURES
         }
         everywhere = {

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import statistics
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
@@ -17,6 +20,7 @@ from benchmarks.judged import measure_of
 from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
+from benchmarks.measure.lane import Lane
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Preparation
 from benchmarks.progress import Stages
@@ -24,6 +28,7 @@ from benchmarks.resume import Finished
 from benchmarks.settings import Settings
 from benchmarks.supervision import Supervision
 from benchmarks.verdicts import SpeedTest, Verdict, estimate
+from benchmarks.zoo.workload import Workload
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
 from results.record import CaseRecord, Measure
@@ -189,7 +194,8 @@ class Session:
                 except WorkerError:  # whichever of them it was: the next case starts with live ones
                     self.lanes.drop(case)
                     raise
-            measures = {"speedup": measure_of(judged, case.speed_target)}
+                tokens = _same_tokens(reference, lane) if case.workload.generates else {}
+            measures = _rates(case.workload, pairs.compressed) | {"speedup": measure_of(judged, case.speed_target)}
             reason = judged.reason
             if watched.spoilt:
                 reason = f"{watched.spoilt}; {reason}"
@@ -210,6 +216,7 @@ class Session:
                     "alpha": ALPHA,
                     **watched.evidence(),
                     "control": best.name if best else None,
+                    **({"greedy": tokens} if tokens else {}),
                     "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
                     "orders": pairs.orders,
                     "dense_seconds": pairs.dense,
@@ -269,6 +276,26 @@ class Session:
             ended=now(),
             **found,
         )
+
+
+def _rates(workload: Workload, seconds: Sequence[float]) -> dict[str, Measure]:
+    """Absolute rates of the compressed model, by the median slot: for a reader, never judged."""
+    if not workload.generates or not workload.tokens:
+        return {}
+    usual = statistics.median(seconds)
+    rates = {"tokens_per_second": Measure(value=workload.tokens / usual)}
+    if workload.kind == "prefill":
+        return rates | {"seconds_to_first_token": Measure(value=usual)}
+    return rates | {"seconds_per_token": Measure(value=usual / workload.new_tokens)}
+
+
+def _same_tokens(dense: Lane, compressed: Lane) -> dict[str, int]:
+    """The greedy tokens of both, one beside the other: how many there are, how many are the same, and how many are
+    before the first that differs (of the prompt where that is soonest)."""
+    same = dense.outcome() == compressed.outcome()
+    rows = same.reshape(len(same), -1)
+    ahead = np.logical_and.accumulate(rows, axis=1).sum(axis=1)
+    return {"tokens": int(same.size), "same": int(same.sum()), "same_at_first": int(ahead.min())}
 
 
 def _ratio(value: float, low: float, high: float) -> Measure:

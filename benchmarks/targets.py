@@ -4,7 +4,9 @@
     accuracy_drop = 0.02                  # at most, as a fraction of examples, paired; of a language model
                                           # perplexity_rise, as a fraction of the dense model's perplexity
     size = 0.27                           # of the dense model's bytes on disk, at most
-    speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class
+    speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class, on
+                                          # the model's usual workload; on another one by its name:
+    speed.decode-1x128-32 = { cpu-amx = 3.2 }
 
 An unknown key, a model or compressor that does not exist, or a speed target on a method that claims no
 faster kernel is an error that names file and key.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +30,14 @@ Fraction = Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)]
 Ratio = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
+_TAGS = ("<class>", "<workload>")
+_Speed = Annotated[
+    Annotated[Ratio, pydantic.Tag(_TAGS[0])] | Annotated[Mapping[str, Ratio], pydantic.Tag(_TAGS[1])],
+    pydantic.Discriminator(lambda value: _TAGS[isinstance(value, Mapping)]),
+]
+"""A speed-up on a class of hardware, or of a workload: those by class."""
+
+
 class Target(pydantic.BaseModel):
     """The contract of one compressor on one model; None where nothing is claimed."""
 
@@ -35,7 +46,13 @@ class Target(pydantic.BaseModel):
     accuracy_drop: Fraction | None = None
     perplexity_rise: Ratio | None = None
     size: Ratio | None = None
-    speed: Mapping[str, Ratio] = {}
+    speed: Mapping[str, _Speed] = {}
+
+    def speed_on(self, hardware_class: str, workload: str | None) -> float | None:
+        """The speed-up stated for a class of hardware on a workload, None being the usual one."""
+        stated: object = self.speed if workload is None else self.speed.get(workload)
+        found = stated.get(hardware_class) if isinstance(stated, Mapping) else None
+        return None if found is None or isinstance(found, Mapping) else float(found)
 
 
 class TargetsError(PressbenchError):
@@ -50,9 +67,16 @@ QUALITY = {"accuracy_drop", "perplexity_rise"}
 """The keys of which each model has one: how its task is scored decides which."""
 
 
-def load_targets(path: Path, models: Mapping[str, str], compressors: Mapping[str, Compressor]) -> Targets:
-    """Read and check the file. models: the known names and which of QUALITY states what each may lose;
-    compressors: every variant of every tier by id."""
+@dataclass(frozen=True)
+class Stated:
+    """What can be stated of a model. quality: which of QUALITY; workloads: the names of all but the usual one."""
+
+    quality: str
+    workloads: tuple[str, ...] = ()
+
+
+def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[str, Compressor]) -> Targets:
+    """Read and check the file. models: the known names; compressors: every variant of every tier by id."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -72,8 +96,11 @@ def load_targets(path: Path, models: Mapping[str, str], compressors: Mapping[str
             if name not in compressors:
                 raise TargetsError(f"{where}: no such case{nearest(name, compressors)}")
             target = _target(where, values)
-            for key in sorted(QUALITY & target.model_fields_set - {models[model]}):
-                raise TargetsError(f"{where} {key}: {model} is judged by {models[model]}; state that")
+            for key in sorted(QUALITY & target.model_fields_set - {models[model].quality}):
+                raise TargetsError(f"{where} {key}: {model} is judged by {models[model].quality}; state that")
+            for key in (key for key, stated in target.speed.items() if isinstance(stated, Mapping)):
+                if key not in models[model].workloads:
+                    raise TargetsError(f"{where} speed.{key}: no such workload{nearest(key, models[model].workloads)}")
             effect = compressors[name].effect
             if target.speed and effect != "kernel":
                 raise TargetsError(
@@ -88,12 +115,11 @@ def _target(where: str, values: object) -> Target:
         target = Target.model_validate(values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the table"
+        key = ".".join(str(part) for part in first["loc"] if part not in _TAGS) or "the table"
         known = f"; known keys: {', '.join(Target.model_fields)}" if first["type"] == "extra_forbidden" else ""
         raise TargetsError(f"{where} {key}: {first['msg']}, got {first['input']!r}{known}") from None
-    for hardware_class in target.speed:
-        if not is_class(hardware_class):
-            raise TargetsError(
-                f"{where} speed.{hardware_class}: not a hardware class; classes look like cpu-vnni, cuda-sm90"
-            )
+    for key, stated in target.speed.items():
+        for path in [f"{key}.{inner}" for inner in stated] if isinstance(stated, Mapping) else [key]:
+            if not is_class(path.rpartition(".")[2]):
+                raise TargetsError(f"{where} speed.{path}: not a hardware class; classes look like cpu-vnni, cuda-sm90")
     return target

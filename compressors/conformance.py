@@ -33,6 +33,7 @@ from compressors import artifact, registry
 from compressors.artifact import Artifact
 from compressors.build import build_step, run_step, save_step, step_entry
 from compressors.interface import (
+    NOT_SCORED,
     Compressor,
     Context,
     Effect,
@@ -146,7 +147,7 @@ class Subject:
 
 
 HARDWARE = Hardware("cpu", "cpu-generic", frozenset({"bf16"}), threads=1)
-_CLASSES = 3
+_CLASSES, _VOCABULARY = 3, 600
 
 TINY_SPECS = {
     "bert": ModelSpec(
@@ -154,7 +155,7 @@ TINY_SPECS = {
         {
             "model_type": "bert",
             "architectures": ["BertForSequenceClassification"],
-            "vocab_size": 600,
+            "vocab_size": _VOCABULARY,
             "hidden_size": 64,
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
@@ -183,6 +184,27 @@ TINY_SPECS = {
         },
         {"pixel_values": InputSpec("float32", ("batch", 1, 8, 8))},
     ),
+    "llama": ModelSpec(
+        "tiny-llama",
+        {
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": _VOCABULARY,
+            "hidden_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "intermediate_size": 128,
+            "max_position_embeddings": 64,
+            "tie_word_embeddings": True,
+            "use_cache": False,
+        },
+        {
+            "input_ids": InputSpec("int64", ("batch", "sequence")),
+            "attention_mask": InputSpec("int64", ("batch", "sequence")),
+        },
+    ),
 }
 
 
@@ -196,12 +218,16 @@ def tiny_examples(spec: ModelSpec, count: int = 48) -> Examples:
         lengths = torch.randint(6, 17, (count, 1), generator=generator)
         mask = (torch.arange(16)[None] < lengths).long()
         inputs = {"input_ids": ids * mask, "attention_mask": mask}
+        if spec.config["architectures"][0].endswith("ForCausalLM"):
+            labels = torch.full_like(ids, NOT_SCORED)
+            labels[:, :-1] = ids[:, 1:].masked_fill(mask[:, 1:] == 0, NOT_SCORED)
+            return Examples(inputs, labels)
     return Examples(inputs, torch.randint(0, _CLASSES, (count,), generator=generator))
 
 
 @functools.cache
 def subject(kind: str) -> Subject:
-    """The tiny model of that kind ("bert", "vit"), its artifact in a folder that goes with the process."""
+    """The tiny model of that kind ("bert", "vit", "llama"), its artifact in a folder that goes with the process."""
     spec = TINY_SPECS[kind]
     torch.manual_seed(11)
     model = skeleton(spec.config)
@@ -211,8 +237,10 @@ def subject(kind: str) -> Subject:
             if parameter.ndim > 1:
                 parameter.mul_(4)
     examples = tiny_examples(spec)
-    with torch.inference_mode():
-        logits = model(**examples.inputs).logits.clone()
+    logits = None
+    if examples.labels is not None and examples.labels.dim() == 1:
+        with torch.inference_mode():
+            logits = model(**examples.inputs).logits.clone()
     dense = artifact.save(model, _folder() / f"{kind}-dense", spec)
     return Subject(spec, dense, Examples(examples.inputs, examples.labels, logits))
 
@@ -361,7 +389,7 @@ def checks(compressor: Compressor, label: str | None = None) -> list[Check]:
     registry.register(type(compressor))  # loading goes by name; a class under test may have no entry point yet
     supported = [kind for kind, spec in TINY_SPECS.items() if _supports(compressor, spec)]
     if not supported:
-        raise ConformanceError(f"{name} supports neither a tiny BERT nor a tiny ViT; there is nothing to check it on")
+        raise ConformanceError(f"{name} supports none of a tiny BERT, ViT and Llama; there is nothing to check it on")
     return list(_checks(compressor, supported, name))
 
 

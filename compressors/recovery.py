@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Context, Examples
-from compressors.training import Loss, soft_targets, train
+from compressors.training import Loss, scored_positions, soft_targets, train
 
 
 def check_recovery(epochs: float, learning_rate: float) -> None:
@@ -40,7 +40,11 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
             found, wanted = found[-1:], wanted[-1:]
         mask = batch.inputs.get("attention_mask")
         errors = [_relative_error(f.float(), w.float(), mask) for f, w in zip(found, wanted, strict=True)]
-        return soft_targets(answer.logits, target.logits, temperature) + torch.stack(errors).mean()
+        loss = torch.stack(errors).mean()
+        if "logits" not in answer:  # an embedding model: its states are its answers
+            return loss
+        scored = scored_positions(batch)
+        return soft_targets(answer.logits[scored], target.logits[scored], temperature) + loss
 
     return loss
 

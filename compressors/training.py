@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,22 +41,34 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), ignore_index=NOT_SCORED)
 
 
+def scored_positions(batch: Examples) -> Any:
+    """What picks the outputs that are scored out of (examples, …, classes): all where there is one an example."""
+    return ... if batch.labels is None or batch.labels.dim() == 1 else batch.labels != NOT_SCORED
+
+
 def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Hinton et al. 2015: KL(teacher ‖ student) of the softened distributions, times T² so that its
-    gradient keeps its size as T changes. logits, teacher: (examples, classes)."""
+    gradient keeps its size as T changes. logits, teacher: (examples, classes), or of the positions that are scored
+    (positions, classes)."""
     student = F.log_softmax(logits.float() / temperature, dim=-1)
     target = F.log_softmax(teacher.float() / temperature, dim=-1)
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
-def distillation(temperature: float = 2.0, alpha: float = 0.9) -> Loss:
-    """α · soft targets + (1 − α) · cross-entropy, against the dense model's stored logits."""
+def distillation(temperature: float = 2.0, alpha: float = 0.9, teacher: nn.Module | None = None) -> Loss:
+    """α · soft targets + (1 − α) · cross-entropy, against the dense model's stored logits, or where there are none
+    against those of `teacher` on the same batch."""
 
     def loss(model: nn.Module, batch: Examples) -> Tensor:
-        assert batch.labels is not None and batch.dense_logits is not None
-        logits = model(**batch.inputs).logits
-        hard = cross_entropy(logits, batch.labels)
-        return alpha * soft_targets(logits, batch.dense_logits, temperature) + (1 - alpha) * hard
+        assert batch.labels is not None
+        logits, target = model(**batch.inputs).logits, batch.dense_logits
+        if target is None:
+            assert teacher is not None
+            with torch.no_grad():
+                target = teacher(**batch.inputs).logits
+        scored = scored_positions(batch)
+        soft = soft_targets(logits[scored], target[scored], temperature)
+        return alpha * soft + (1 - alpha) * cross_entropy(logits, batch.labels)
 
     return loss
 

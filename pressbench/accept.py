@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pressbench.places import BASELINES, RUNS
+from results.quality import PERPLEXITY
 from results.record import HEADLINE
 
 
@@ -53,7 +54,8 @@ def _acceptance(changes: list[Any]) -> Table:
         table.add_column(heading, header_style="dim", overflow="fold", justify=justify)  # type: ignore[arg-type]
     for change in changes:
         measure, case = change.key
-        name = HEADLINE[measure]
+        values = change.after.values
+        name = PERPLEXITY.value if measure == "accuracy" and PERPLEXITY.value in values else HEADLINE[measure]
         old = change.before.value(name) if change.before else None
         new = change.after.value(name)
         table.add_row(measure, Text(case), "–" if old is None else f"{old:.4g}", "–" if new is None else f"{new:.4g}")

@@ -10,6 +10,7 @@ from results.cells import MISSING, numbers
 from results.choice import GROUPS
 from results.columns import Column, column, nearest
 from results.grid import Block, Cell, Grid, Head
+from results.quality import quality_of
 from results.record import CaseRecord, Measure
 from results.strict_json import ResultsError
 from results.text import shown
@@ -100,11 +101,12 @@ def _known(name: str) -> str:
 
 
 def _line(record: CaseRecord, found: Any, earlier: Any) -> Known:
-    about = column(HEADLINE[record.measure])
+    told = quality_of(record)
+    about = column(told.value if record.measure == "accuracy" else HEADLINE[record.measure])
     old = earlier.values.get(about.measure, {}) if earlier is not None else {}
     then = Measure(value=found.before, low=old.get("low"), high=old.get("high"))
     now = record.measures.get(about.measure, Measure())
-    judged = column({"accuracy": "drop"}.get(record.measure, about.name))
+    judged = column(told.loss if record.measure == "accuracy" else about.name)
     bound = record.measures.get(judged.measure, Measure())
     count = record.evidence.get({"accuracy": "examples", "speed": "pairs"}.get(record.measure, ""))
     count = count if isinstance(count, int) and not isinstance(count, bool) else None
@@ -118,7 +120,7 @@ def _line(record: CaseRecord, found: Any, earlier: Any) -> Known:
         **{name: _said(word, _STYLES.get(word, "") if name == "outcome" else "") for name, word in words.items()},
         "before": _number(then, about),
         "now": _number(now, about),
-        "change": _change(found.before, found.now, record.measure),
+        "change": _change(found.before, found.now, record.measure == "accuracy" and told.points),
         "bound": Cell(text=f"{judged.sign} {limit}{_unit(judged)}" if limit else MISSING, data={"value": bound.bound}),
         "n": Cell(text=MISSING if count is None else f"{count:,}", data={"value": count}),
     }
@@ -147,16 +149,16 @@ def _number(measure: Measure, about: Column) -> Cell:
 
 
 def _unit(about: Column) -> str:
-    return {"×": "×", "%": " %", "points": " points"}[about.unit]
+    return {"×": "×", "%": " %", "points": " points", "": ""}[about.unit]
 
 
-def _change(before: float | None, now: float | None, measure: str) -> Cell:
-    """In points for accuracy, else in per cent of what it was."""
-    if before is None or now is None or (measure != "accuracy" and not before):
+def _change(before: float | None, now: float | None, points: bool) -> Cell:
+    """In points for a fraction, else in per cent of what it was."""
+    if before is None or now is None or (not points and not before):
         return Cell(data={"value": None})
-    change = now - before if measure == "accuracy" else now / before - 1
+    change = now - before if points else now / before - 1
     shown, _, _ = numbers(Measure(value=change), 1, 100, True)
-    return Cell(text=f"{shown} {'points' if measure == 'accuracy' else '%'}", data={"value": change})
+    return Cell(text=f"{shown} {'points' if points else '%'}", data={"value": change})
 
 
 def _chosen(lines: list[Known], patterns: Sequence[str]) -> list[Known]:

@@ -26,11 +26,13 @@ from results.text import shown
 SCHEMA = 1
 ACCEPTABLE = ("pass", "measured", "inconclusive")
 KEPT = {
-    "accuracy": ("accuracy", "accuracy_drop"),
+    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise"),
     "speed": ("speedup", "speedup_vs_control"),
     "footprint": ("size_ratio", "disk_bytes", "peak_memory_bytes"),
 }
 """Measure -> the numbers that a baseline keeps of it."""
+LOSSES = ("nll", "tokens")
+"""What an accuracy record of a language model holds by document."""
 Key = tuple[str, str]
 """(measure, case)."""
 
@@ -38,7 +40,8 @@ Key = tuple[str, str]
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """One accepted result. values: name -> {value, low, high}. outcomes: whether each test example was
-    right, packed into hexadecimal digits, first example first; None but for accuracy. examples: how many."""
+    right, packed into hexadecimal digits, first example first; None but for accuracy. examples: how many. losses: of
+    a language model, {"nll": nats, "tokens": how many} with one number a document; None else."""
 
     run: str
     accepted: str
@@ -46,6 +49,7 @@ class Accepted:
     values: Mapping[str, Mapping[str, Number | None]] = field(default_factory=dict)
     outcomes: str | None = None
     examples: int = 0
+    losses: Mapping[str, tuple[float, ...]] | None = None
 
     def correct(self) -> list[bool] | None:
         """Whether each example was right, None where that was not kept."""
@@ -92,6 +96,7 @@ def accepted_of(record: CaseRecord, when: str = "", reason: str = "") -> Accepte
         values=values,
         outcomes=None if right is None else _pack(right),
         examples=0 if right is None else len(right),
+        losses=losses(record),
     )
 
 
@@ -101,6 +106,21 @@ def correct(record: CaseRecord) -> list[bool] | None:
     if not isinstance(found, list | tuple) or not isinstance(truth, list | tuple) or len(found) != len(truth):
         return None
     return [a == b for a, b in zip(found, truth, strict=True)]
+
+
+def losses(record: CaseRecord) -> dict[str, tuple[float, ...]] | None:
+    """{"nll", "tokens"} by document, from an accuracy record's evidence; None where it is not there."""
+    return _losses({name: record.evidence.get(name) for name in LOSSES})
+
+
+def _losses(stored: Mapping[str, object]) -> dict[str, tuple[float, ...]] | None:
+    found: dict[str, tuple[float, ...]] = {}
+    for name in LOSSES:
+        values = stored.get(name)
+        if not isinstance(values, list | tuple) or not all(type(v) in (int, float) for v in values):
+            return None
+        found[name] = tuple(values)
+    return found if len({len(values) for values in found.values()}) == 1 else None
 
 
 def propose(
@@ -215,7 +235,7 @@ def read(path: Path) -> Baseline:
                 raise one.error("outcomes", f"expected hexadecimal digits for {examples} examples")
             cases[measure, case] = Accepted(
                 run=one.text("run"), accepted=one.text("accepted", ""), reason=one.text("reason", ""),
-                values=values, outcomes=outcomes, examples=examples,
+                values=values, outcomes=outcomes, examples=examples, losses=_losses(one.mapping("losses")),
             )  # fmt: skip
     return Baseline(fields.text("fingerprint"), fields.mapping("machine"), cases)
 
@@ -229,6 +249,8 @@ def save(baseline: Baseline, directory: Path) -> Path:
         entry["values"] = {name: dict(value) for name, value in one.values.items()}
         if one.outcomes is not None:
             entry |= {"examples": one.examples, "outcomes": one.outcomes}
+        if one.losses is not None:
+            entry["losses"] = {name: list(values) for name, values in one.losses.items()}
         cases.setdefault(measure, {})[case] = entry
     data = {
         "schema": SCHEMA,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from results.cells import MISSING, cells, circumstances, date, memory, seconds
+from results.quality import PERPLEXITY, quality_of
 from results.record import CaseRecord, Measure
 from results.reproduction import command
 from results.rows import Row, rows
@@ -106,6 +107,8 @@ def _metrics(alike: Sequence[Row]) -> list[tuple[str, str, float]]:
     found = [
         ("accuracy", "Accuracy", row, "accuracy", "accuracy", "95 %"),
         ("accuracy_drop", "Accuracy lost against the dense model", row, "accuracy", "accuracy_drop", "90 %"),
+        ("perplexity", "Perplexity", row, "accuracy", "perplexity", ""),
+        ("perplexity_rise", "Rise of perplexity over the dense model's", row, "accuracy", "perplexity_rise", "90 %"),
         *(
             ("speedup", f"Speed-up over dense torch fp32, {one.workload}, {_device(one.first)}", one, "speed",
              "speedup", "98 %")
@@ -169,9 +172,12 @@ def _measured(alike: Sequence[Row], dense: Row | None) -> str:
     accuracy = row.records.get("accuracy")
     examples = accuracy.evidence.get("examples") if accuracy else None
     on = f" on {examples:,} test examples" if isinstance(examples, int) else ""
+    words = f"accuracy{on} [95 %]", "accuracy lost, points [90 %], + is a loss"
+    if quality_of(accuracy) is PERPLEXITY:
+        words = f"perplexity{on}", "rise of perplexity [90 %], + is a loss"
     lines = [
-        (f"accuracy{on} [95 %]", cell.accuracy, of_dense.accuracy if of_dense else MISSING, ""),
-        ("accuracy lost, points [90 %], + is a loss", cell.drop, "", cell.bounds["accuracy"]),
+        (words[0], cell.accuracy, of_dense.accuracy if of_dense else MISSING, ""),
+        (words[1], cell.drop, "", cell.bounds["accuracy"]),
     ]
     for one in alike:
         fast = cells(one)
@@ -234,9 +240,10 @@ def _limits(run: Run, alike: Sequence[Row]) -> str:
         f" {when}. Another machine gives another ratio: measure there.",
         f"Accuracy holds for the task {row.first.task}, on its test split alone." if row.first.task else "",
     ]  # fmt: skip
-    least = accuracy.evidence.get("minimum_detectable_drop") if accuracy else None
-    if isinstance(least, int | float) and least > 0:
-        lines.append(f"A loss of less than {100 * least:.1f} points could not have been told from none.")
+    for key, unit in (("minimum_detectable_drop", "points"), ("minimum_detectable_rise", "% of perplexity")):
+        least = accuracy.evidence.get(key) if accuracy else None
+        if isinstance(least, int | float) and least > 0:
+            lines.append(f"A loss of less than {100 * least:.1f} {unit} could not have been told from none.")
     tau = speed.evidence.get("tau") if speed else None
     if isinstance(tau, int | float):
         allowed = f"an allowance of {100 * tau:.1f} %" if tau else "no allowance"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from results.quality import quality_of
 from results.record import CaseRecord, Measure, RunHeader
 from results.rows import Row, Summary, has_regressed
 
@@ -47,16 +48,18 @@ class Cells:
 
 def cells(row: Row) -> Cells:
     """The cells of `row`, such as `96.8 %`, `+0.3 [−0.2, +0.9]`, `2.61× [2.55, 2.70]`, `182 MiB`, `74 s`."""
-    drop, speedup, size = row.measure("accuracy_drop"), row.measure("speedup"), row.measure("size_ratio")
+    told = quality_of(row.records.get("accuracy"))
+    drop, speedup, size = row.measure(told.loss), row.measure("speedup"), row.measure("size_ratio")
+    unit = "" if told.points else " %"
     bounds = {
-        "accuracy": _bound("≤", drop, 1, scale=100, signed=True),
+        "accuracy": _bound("≤", drop, 1, unit, scale=100, signed=True),
         "speed": _bound("≥", speedup, 2, "×"),
         "footprint": _bound("≤", size, 3, "×"),
     }
     regressed = {measure: "regressed" for measure, record in row.records.items() if has_regressed(record)}
     return Cells(
-        accuracy=_estimate(row.measure("accuracy"), 1, " %", scale=100),
-        drop=_estimate(drop, 1, scale=100, signed=True),
+        accuracy=number(told.value, row.measure(told.value)),
+        drop=_estimate(drop, 1, unit, scale=100, signed=True),
         speedup=_estimate(speedup, 2, "×"),
         pairs=f"n={row.pairs}" if row.pairs is not None else "",
         over_control=_estimate(row.measure("speedup_vs_control"), 2, "×"),
@@ -239,6 +242,12 @@ def number(name: str, measure: Measure) -> str:
     """The number of a record called `name`, with its interval and unit: `2.61× [2.55, 2.70]`, `96.8 %`, `182 MiB`."""
     if name in ("accuracy", "accuracy_drop"):
         return _estimate(measure, 1, " %" if name == "accuracy" else " points", 100, signed=name != "accuracy")
+    if name == "tokens_per_second":
+        return MISSING if measure.value is None else f"{_three_digits(measure.value)} tokens/s"
+    if name == "perplexity":
+        return _estimate(measure, 2, " ppl")
+    if name == "perplexity_rise":
+        return _estimate(measure, 1, " %", 100, signed=True)
     if name in ("speedup", "speedup_vs_control", "size_ratio"):
         return _estimate(measure, 3 if name == "size_ratio" else 2, "×")
     if name.endswith("_bytes"):

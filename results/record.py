@@ -21,8 +21,14 @@ STEPS: dict[int, Step] = {}
 """Schema -> what makes a line of it one of the next schema. A step may raise on a line that is not what it
 expects: the line is then told as damaged. Whoever raises SCHEMA adds the step from the one before."""
 MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "accuracy": ("accuracy", "accuracy_drop"),
-    "speed": ("speedup", "speedup_vs_control"),
+    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise"),
+    "speed": (
+        "speedup",
+        "speedup_vs_control",
+        "tokens_per_second",
+        "seconds_to_first_token",
+        "seconds_per_token",
+    ),
     "footprint": (
         "size_ratio",
         "disk_bytes",
@@ -60,7 +66,8 @@ class Measure:
     """One number, its interval, the bound it was held against, and what came of it.
 
     value, low, high, bound: None where not measured, not finite or not stated. Units by name: `accuracy`
-    a fraction; `accuracy_drop` a fraction lost, positive is worse, bound the most allowed; `speedup` and
+    a fraction; `accuracy_drop` a fraction lost, positive is worse, bound the most allowed; `perplexity` and
+    `perplexity_rise`, a fraction of the dense model's, in their place for a language model; `speedup` and
     `speedup_vs_control` ratios, bound the least allowed; `size_ratio` bytes on disk over the dense
     model's, bound the most allowed; `*_bytes` bytes; `compress_seconds` seconds.
     """

@@ -6,6 +6,7 @@ import functools
 import importlib
 import pkgutil
 
+from benchmarks.targets import Stated
 from benchmarks.zoo.model import Model
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
@@ -25,9 +26,12 @@ def known_models() -> dict[str, Model]:
     return found
 
 
-def quality_bounds() -> dict[str, str]:
-    """Model -> the key of targets.toml that states what it may lose."""
-    return {name: model.task.quality.bound for name, model in known_models().items()}
+def stated() -> dict[str, Stated]:
+    """Model -> what targets.toml may state of it."""
+    return {
+        name: Stated(model.task.quality.bound, tuple(w.name for w in model.workloads_of("full")[1:]))
+        for name, model in known_models().items()
+    }
 
 
 def find_model(name: str) -> Model:

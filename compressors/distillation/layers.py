@@ -55,7 +55,8 @@ class DistilLayers(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         training = context.require_training()
         chosen = spread(len(surgery.get(model, surgery.layer_list(model))), self.layers)
-        loss = distillation(self.temperature, self.alpha)
+        teacher = context.dense().eval() if training.dense_logits is None else None
+        loss = distillation(self.temperature, self.alpha, teacher)
         if self.hidden:
             # The teacher runs once over the data, not once an epoch.
             states = _last_hidden(context.dense(), training, context)

@@ -25,13 +25,12 @@ from compressors.interface import (
     PressbenchError,
     Unsupported,
 )
+from compressors.quantization.grid import on_grid
 from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers, storable
 
 GRANULARITIES = ("tensor", "channel", "group")
 SMALLEST_LINEAR = 4096
 """Weights under which a linear layer is left alone: MiniLM's classifier is 1,920 of 22.7 million."""
-GRID_TOLERANCE = 1e-3
-"""How far from a point, in steps, a weight may lie that counts as on it: fp32 rounding is 1e-5 at 255 steps."""
 
 
 def quantize_linear(
@@ -71,39 +70,6 @@ def quantize_linear(
         group_size=group_size,
         zero=None if symmetric else zero.to(torch.uint8).reshape(scale.shape[0], -1),
     )
-
-
-def on_grid(weight: Tensor, bits: int, group_size: int, *, symmetric: bool, per_tensor: bool = False) -> bool:
-    """Whether every group of `weight` already lies on some linear grid of 2**bits points with zero among them, to
-    fp32 rounding. Arguments as for `quantize_linear`.
-
-    Its own rounding does not show it: the symmetric grid puts the largest weight beyond the last point, so that
-    weights on such a grid are moved when they are quantized again. Here every number of steps that the
-    largest weight may be away from zero (the whole range, where not symmetric) is tried.
-    """
-    weight = weight.float()
-    columns = weight.shape[1]
-    grouped = F.pad(weight, (0, -columns % group_size)).unflatten(1, (-1, group_size))
-    groups = grouped.reshape(1, -1) if per_tensor else grouped.flatten(0, 1)  # (groups, size)
-    if symmetric:
-        span, most = groups.abs().amax(1, keepdim=True), 2 ** (bits - 1)
-    else:
-        span, most = groups.amax(1, keepdim=True).clamp(min=0) - groups.amin(1, keepdim=True).clamp(max=0), 2**bits - 1
-    # A model that is not on a grid shows it in its first weights: trying all of them would take seconds.
-    return _multiples(groups[:1, :256], span[:1], most) and _multiples(groups, span, most)
-
-
-def _multiples(groups: Tensor, span: Tensor, most: int) -> bool:
-    """Whether each group, (groups, size), holds multiples of its span / steps only, for one of 1 to `most` steps."""
-    left = (span > 0).squeeze(1)  # a group of zeros lies on any grid
-    groups, span = groups[left], span[left]
-    for steps in range(1, most + 1):
-        if not len(groups):
-            break
-        codes = groups * (steps / span)
-        off = (codes - codes.round()).abs().amax(1) > GRID_TOLERANCE
-        groups, span = groups[off], span[off]
-    return not len(groups)
 
 
 @dataclass(frozen=True)

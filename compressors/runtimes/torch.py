@@ -139,10 +139,10 @@ class TorchRuntime(Runtime):
 
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         options = {**manifest["options"], "output": manifest.get("output", "logits")}
-        return self.attach(rebuild(directory, manifest), options, device=device, threads=threads)
+        return self.attach(_released(rebuild(directory, manifest)), options, device=device, threads=threads)
 
     def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
-        return TorchGenerator(_placed(rebuild(directory, manifest), device, threads), device)
+        return TorchGenerator(_placed(_released(rebuild(directory, manifest)), device, threads), device)
 
     def attach(self, model: nn.Module, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         model, output = _placed(model, device, threads), options.get("output", "logits")
@@ -172,7 +172,22 @@ class TorchRuntime(Runtime):
 def _placed(model: nn.Module, device: str, threads: int) -> nn.Module:
     if device == "cpu":
         torch.set_num_threads(threads)
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    _ask(model, "place")  # of layers that a kernel wants laid out its own way
+    return model
+
+
+def _released(model: nn.Module) -> nn.Module:
+    """Loaded to be run and not to be saved: what is laid out for a kernel need not be held twice."""
+    _ask(model, "place")
+    _ask(model, "release")
+    return model
+
+
+def _ask(model: nn.Module, wish: str) -> None:
+    for module in model.modules():
+        if callable(own := getattr(module, wish, None)):
+            own()
 
 
 class LogicalWeight:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.baseline import Baseline
+from results.quality import quality_of
 from results.record import CaseRecord
 from results.report.safe import number as finite
 from results.store import Run
@@ -117,14 +118,18 @@ def _change(record: CaseRecord) -> Change:
     before, now = (finite(record.comparison.get(key)) for key in ("before", "now"))
     text = ""
     if before is not None and now is not None:
-        text = f"{value(record.measure, before)} → {value(record.measure, now)}"
-        if record.measure != "accuracy" and before > 0:
+        told = quality_of(record)
+        name = told.value if record.measure == "accuracy" else record.measure
+        text = f"{value(name, before)} → {value(name, now)}"
+        if name != "accuracy" and before > 0:
             text += f" ({now / before - 1:+.1%})".replace("-", "−").replace("%", " %")
     return Change(record.case, record.measure, text, str(record.comparison.get("reason") or ""))
 
 
 def value(measure: str, number: float) -> str:
     """The number that stands for a measure: `97.1 %`, `4.32×`, `0.258×`."""
+    if measure == "perplexity":
+        return f"{number:.2f} ppl"
     if measure == "accuracy":
         return f"{number:.1%}".replace("%", " %")
     return f"{number:.2f}×" if measure == "speed" else f"{number:.3f}×"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.cells import cells, title, verdict
+from results.quality import quality_of
 from results.report.charts import INK, Chart, Columns, Spec, families, layer, number, spec, word
 from results.report.safe import number as finite
 from results.rows import Row
@@ -44,7 +45,7 @@ ACROSS = (
          "format(datum.value, ',~g')", 1 / 2**20, True),
 )  # fmt: skip
 UP = (
-    Axis("drop", "accuracy drop against dense, points (less is up)", "accuracy_drop", False,
+    Axis("drop", "lost against dense: points of accuracy, or % of perplexity (less is up)", "accuracy_drop", False,
          "datum.value ? format(datum.value, '+~g') : '0'", 100),
     Axis("accuracy", "accuracy, %", "accuracy", True, "format(datum.value, '~g')", 100),
 )  # fmt: skip
@@ -110,9 +111,10 @@ def _family(row: Row) -> str:
 
 def _point(row: Row, anchor: str) -> dict[str, Any] | None:
     """One row's numbers for every axis, None where it has too few to be drawn."""
+    told = quality_of(row.records.get("accuracy"))
     point: dict[str, Any] = {"name": row.label, "family": _family(row), "anchor": anchor}
     for axis in (*ACROSS, *UP):
-        measure = row.measure(axis.measure)
+        measure = row.measure(told.loss if axis.name == "drop" else axis.measure)
         value = _drawn(measure.value, axis)
         low, high = _drawn(measure.low, axis), _drawn(measure.high, axis)
         point[axis.name] = value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from results.baseline import Baseline, Key, usable
 from results.cells import date
+from results.quality import quality_of
 from results.record import CaseRecord
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
@@ -14,8 +15,9 @@ from results.store import Run
 from results.tally import latest
 
 SHOWN = {"accuracy": ("accuracy", 100.0, "accuracy, %"), "speed": ("speedup", 1.0, "speed-up over dense"),
-         "footprint": ("size_ratio", 1.0, "size over dense")}  # fmt: skip
-"""Measure -> the number that is drawn, times what, and the title of its axis."""
+         "footprint": ("size_ratio", 1.0, "size over dense"),
+         "perplexity": ("perplexity", 1.0, "perplexity")}  # fmt: skip
+"""Measure, or what stands for accuracy -> the number that is drawn, times what, and the title of its axis."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ def history(runs: Sequence[Run], baseline: Baseline | None) -> History:
 
 def charts(known: History, measure: str, case: str) -> list[tuple[str, Chart]]:
     """(caption, plot) of one case's history; empty where fewer than two runs have a result of it."""
-    name, scale, title = SHOWN[measure]
+    told = [quality_of(r).value for run in known.runs for r in run.cases if (r.measure, r.case) == (measure, case)]
+    drawn_as = told[-1] if measure == "accuracy" and told else measure
+    name, scale, title = SHOWN[drawn_as]
     accepted = known.accepted.get((measure, case), {})
     columns: dict[str, list[object]] = {
         key: [] for key in ("order", "run", "started", "value", "low", "high", "machine", "verdict", "accepted")
@@ -75,7 +79,7 @@ def charts(known: History, measure: str, case: str) -> list[tuple[str, Chart]]:
     return [
         (
             f"{title}: {len(columns['order'])} runs, oldest on the left{rings}. A line is one machine (fingerprint).",
-            Chart(f"trend:{measure}", f"{title} of the case in {len(columns['order'])} runs.", {"runs": drawn}),
+            Chart(f"trend:{drawn_as}", f"{title} of the case in {len(columns['order'])} runs.", {"runs": drawn}),
         )
     ]
 

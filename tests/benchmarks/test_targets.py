@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
-from benchmarks.targets import Target, Targets, TargetsError, load_targets
-from benchmarks.zoo import quality_bounds
+from benchmarks.targets import Stated, Target, Targets, TargetsError, load_targets
+from benchmarks.zoo import stated
 from compressors import registry
 from compressors.interface import Compressed, Compressor, Context, Effect
 
@@ -36,7 +36,7 @@ class _Simulated(_Method):
     effect: ClassVar[Effect] = "simulated"
 
 
-MODELS = {"minilm-bbc": "accuracy_drop", "vit-digits": "accuracy_drop"}
+MODELS = {"minilm-bbc": Stated("accuracy_drop", ("1x128", "32x128")), "vit-digits": Stated("accuracy_drop")}
 COMPRESSORS = {"int8-openvino": _Method(), "quantize-weights-8bit": _Storage(), "fake-quantize": _Simulated()}
 
 
@@ -70,6 +70,17 @@ def test_what_is_stated_is_read(file: Path) -> None:
     }
 
 
+def test_a_workload_has_a_speed_of_its_own(file: Path) -> None:
+    found = load(file, "[minilm-bbc.int8-openvino.speed]\ncpu-vnni = 2.5\n1x128 = { cpu-vnni = 3 }")
+    target = found["minilm-bbc"]["int8-openvino"]
+    assert (target.speed_on("cpu-vnni", None), target.speed_on("cpu-vnni", "1x128")) == (2.5, 3)
+    assert target.speed_on("cpu-amx", "1x128") is target.speed_on("cpu-vnni", "32x128") is None
+    with pytest.raises(TargetsError, match=r"speed.1x129: no such workload; did you mean 1x128"):
+        load(file, "[minilm-bbc.int8-openvino.speed]\n1x129 = { cpu-vnni = 3 }")
+    with pytest.raises(TargetsError, match=r"speed.1x128.vnni: not a hardware class"):
+        load(file, "[minilm-bbc.int8-openvino.speed]\n1x128 = { vnni = 3 }")
+
+
 def test_an_empty_contract_is_no_mistake(file: Path) -> None:
     assert load(file, "") == {}
 
@@ -77,9 +88,9 @@ def test_an_empty_contract_is_no_mistake(file: Path) -> None:
 def test_what_may_be_lost_is_stated_as_the_task_is_scored(file: Path) -> None:
     file.write_text("[words.int8-openvino]\naccuracy_drop = 0.02")
     with pytest.raises(TargetsError, match=r"int8-openvino\] accuracy_drop: words is judged by perplexity_rise"):
-        load_targets(file, {"words": "perplexity_rise"}, COMPRESSORS)
+        load_targets(file, {"words": Stated("perplexity_rise")}, COMPRESSORS)
     file.write_text("[words.int8-openvino]\nperplexity_rise = 0.02")
-    found = load_targets(file, {"words": "perplexity_rise"}, COMPRESSORS)
+    found = load_targets(file, {"words": Stated("perplexity_rise")}, COMPRESSORS)
     assert found["words"]["int8-openvino"].perplexity_rise == 0.02
 
 
@@ -174,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_targets_that_are_shipped_are_sound() -> None:
-    found = load_targets(ROOT / "baselines" / "targets.toml", quality_bounds(), registry.variants("full"))
+    found = load_targets(ROOT / "baselines" / "targets.toml", stated(), registry.variants("full"))
     assert found["minilm-bbc"]["int8-openvino"].speed["cpu-vnni"] > 1
     for cases in found.values():
         for name, target in cases.items():

@@ -42,10 +42,18 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
     every = {c.name for c in registry.variants("full").values() if role(c) != "dense"}
     nightly_only = every - {c.name for c in registry.variants("quick").values()}
     assert names == every - nightly_only
-    assert nightly_only <= {"prune-vocabulary"}, "give it a quick variant, or check it here"
+    assert nightly_only == {check.compressor.name for check in NIGHTLY}, "give it a quick variant, or check it here"
 
 
-@pytest.mark.parametrize("check", checks(registry.build("prune-vocabulary")), ids=str)
+NIGHTLY = [
+    *checks(registry.build("prune-vocabulary")),
+    *checks(registry.build("prune-layers", {"removed": 0.5})),
+    *checks(registry.build("weight-only", {"bits": 8}), "weight-only-8bit"),
+    *checks(registry.build("weight-only", {"bits": 4, "group_size": 32}), "weight-only-4bit"),
+]
+
+
+@pytest.mark.parametrize("check", NIGHTLY, ids=str)
 def test_conformance_of_what_only_nights_run(check: Check) -> None:
     check()
 
@@ -258,7 +266,7 @@ def test_who_supports_nothing_is_told_that_nothing_was_checked(register: None) -
         def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
             return "only on my own machine"
 
-    with pytest.raises(ConformanceError, match="planted supports neither a tiny BERT nor a tiny ViT"):
+    with pytest.raises(ConformanceError, match="planted supports none of a tiny BERT, ViT and Llama"):
         checks(_Picky())
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from compressors import artifact, conformance
 from compressors.build import build
 from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.quantization.grid import on_grid
 from compressors.quantization.packed import PackedLinear, unpack
-from compressors.quantization.weights import QuantizeWeights, on_grid, quantize_linear
+from compressors.quantization.weights import QuantizeWeights, quantize_linear
 
 BITS = range(2, 9)
 

@@ -38,6 +38,12 @@ class Smollm2Bbc(Model):
     nightly_workloads: ClassVar[tuple[Workload, ...]] = (prefill(8, 128), decode(8, 128, 32), decode(1, 1024, 32))
     memory_workload: ClassVar[Workload | None] = Workload(1, CONTEXT)
     assets: ClassVar[tuple[WheelAsset, ...]] = (smollm2.ASSET, *TASK.assets)
+    also: ClassVar[tuple[str, ...]] = (
+        "prune-layers-20",
+        "weight-only-8bit",
+        "weight-only-4bit-g64",
+        "weight-only-4bit-g32",
+    )
     evaluation_batch: ClassVar[int] = 4
     flip_examples: ClassVar[int] = 16
 

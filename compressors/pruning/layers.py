@@ -1,0 +1,103 @@
+"""Whole layers go: those that change their input least.
+
+Source: ShortGPT (Men et al. 2024), whose Block Influence is one minus the cosine between a layer's input and its
+output. The residual stream lets the others work without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressors import surgery
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.recovery import check_recovery, recover
+from compressors.training import autocast
+
+
+@torch.no_grad()
+def block_influence(model: nn.Module, context: Context, batch_size: int = 16) -> Tensor:
+    """One minus the cosine of each layer's input and output, mean over the calibration data's positions, padding left
+    out: (layers,) float32, 0 for a layer that only scales."""
+    calibration = context.require_calibration()
+    layers = list(surgery.get(model, surgery.layer_list(model)))
+    sums, count = torch.zeros(len(layers)), 0
+    kept: Tensor | None = None
+
+    def watch(number: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], given: dict[str, Any], output: Any) -> None:
+            before = args[0] if args else given["hidden_states"]
+            after = output[0] if isinstance(output, tuple) else output
+            change = 1 - F.cosine_similarity(before.float(), after.float(), dim=-1)  # (batch, positions)
+            whole = kept is None or kept.shape != change.shape
+            sums[number] += float(change.sum() if whole else change[kept].sum())
+
+        return hook
+
+    handles = [layer.register_forward_hook(watch(i), with_kwargs=True) for i, layer in enumerate(layers)]
+    batches = list(calibration.batches(batch_size))
+    try:
+        for done, batch in enumerate(batches):
+            mask = batch.inputs.get("attention_mask")
+            kept = None if mask is None else mask.bool()
+            count += len(batch) if kept is None else int(kept.sum())
+            with autocast(context.hardware):
+                model(**batch.inputs)
+            context.progress("influence", done + 1, len(batches))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sums / count
+
+
+@dataclass(frozen=True)
+class PruneLayers(Compressor):
+    """Removes the layers of least influence, then recovers by distillation.
+
+    removed: share of the layers that go; one always stays. recovery_epochs: passes over the training data.
+    learning_rate: its peak.
+    """
+
+    name: ClassVar[str] = "prune-layers"
+    family: ClassVar[str] = "pruning"
+    effect: ClassVar[Effect] = "kernel"
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"20": {"removed": 0.2}, "50": {"removed": 0.5}}
+
+    removed: float = 0.2
+    recovery_epochs: float = 0.5
+    learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.removed < 1:
+            raise ValueError(f"removed = {self.removed!r}: must lie between 0 and 1, both excluded")
+        check_recovery(self.recovery_epochs, self.learning_rate)
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        def check(skeleton: nn.Module) -> None:
+            have = len(surgery.get(skeleton, surgery.layer_list(skeleton)))
+            if self._kept(have) == have:
+                raise surgery.UnknownStructure(f"{self.removed:g} of its {have} layers is none: nothing would go")
+
+        return surgery.structure_reason(model, check)
+
+    def _kept(self, layers: int) -> int:
+        return max(1, layers - round(self.removed * layers))
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        influence = block_influence(model, context)
+        count = self._kept(len(influence))
+        chosen = influence.sort(descending=True, stable=True).indices[:count].sort().values.tolist()
+        surgery.keep_layers(model, chosen)
+        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        return Compressed(model, {"layers": chosen})
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        surgery.keep_layers(model, structure["layers"])
+        return model
