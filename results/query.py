@@ -118,9 +118,8 @@ class Runs:
             scanner.read(list(enumerate(fresh, first)))
             for table, key in (("file", "id"), ("record", "file")):
                 dropped = f" WHERE NOT list_contains({gone}::INTEGER[], {key})" if gone else ""
-                self._connection.execute(
-                    f"CREATE TEMP VIEW {table} AS FROM kept.{table}{dropped} UNION ALL FROM found.{table}"
-                )
+                indexed = f"FROM kept.{table}{dropped} UNION ALL " if kept else ""
+                self._connection.execute(f"CREATE TEMP VIEW {table} AS {indexed}FROM found.{table}")
             if sum(f.size for f in fresh) >= _KEEP_FROM:
                 index.replace(self._connection, path, scanner.live)
         except BaseException:
