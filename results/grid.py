@@ -81,7 +81,11 @@ def grid(runs: Sequence[Run], choice: Choice, usual: Sequence[str] = ONE_MACHINE
 
     Raises ResultsError for unknown names and where nothing is left to show.
     """
-    every = machines(runs)
+    return grid_of(machines(runs), choice, usual)
+
+
+def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE_MACHINE) -> Grid:
+    """As `grid`, of machines whose records were chosen before."""
     check_hardware((record for machine in every for record in machine.cases), choice.hardware)
     with_cases = [(m, on_hardware(m.cases, choice.hardware)) for m in every]
     found = [Machine(m.name, m.runs, tuple(cases), m.notes) for m, cases in with_cases if cases]
