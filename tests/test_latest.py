@@ -73,7 +73,7 @@ def test_machines_stand_side_by_side_in_every_format(call: Any, format: str) -> 
 def test_a_machine_is_chosen_by_name_or_fingerprint(call: Any) -> None:
     store(1, fast=4.0)
     store(2, machine="Xeon", fast=3.0)
-    for wanted in ("Xe*", "Xeon".encode().hex()[:5]):
+    for wanted in ("Xe*", b"Xeon".hex()[:5]):
         _, out, _ = call("latest", "--machine", wanted, "--format", "json")
         assert [machine["name"] for machine in json.loads(out)["machines"]] == ["Xeon"]
 
