@@ -5,6 +5,8 @@
     size = 0.27                           # of the dense model's bytes on disk, at most
     speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class
 
+A file with no table at all is an error; an empty one, `[minilm-bbc]`, says that nothing is promised on purpose.
+
 An unknown key, a model or compressor that does not exist, or a speed target on a method that claims no
 faster kernel is an error that names file and key.
 """
@@ -54,6 +56,10 @@ def load_targets(path: Path, models: set[str], compressors: Mapping[str, Compres
         raise TargetsError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetsError(f"{path}: {error}") from None
+    if not data:  # as good as no file, which is refused too: every claim would pass unjudged
+        raise TargetsError(
+            f"{path}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no target"
+        )
     found: dict[str, dict[str, Target]] = {}
     for model, cases in data.items():
         if model not in models:

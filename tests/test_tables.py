@@ -70,6 +70,13 @@ def test_runs_of_one_machine_are_joined(call: Any) -> None:
     assert "2 runs of one machine, the newest record of each case counts" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("what", [(), ("compressors",), ("models",), ("hardware",)])
+def test_every_list_refuses_an_unknown_tier(call: Any, what: tuple[str, ...]) -> None:
+    code, out, err = call("list", *what, "--tier", "nigthly")
+    assert (code, out) == (cli.USAGE_ERROR, "")
+    assert err == "pressbench: unknown tier 'nigthly'; did you mean nightly?\n"
+
+
 def test_a_table_for_a_paper_needs_one_command(call: Any) -> None:
     store("one", fast=4.0, slow=1.6)
     code, out, _ = call("table", "--format", "latex")

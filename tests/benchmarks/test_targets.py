@@ -70,10 +70,6 @@ def test_what_is_stated_is_read(file: Path) -> None:
     }
 
 
-def test_an_empty_contract_is_no_mistake(file: Path) -> None:
-    assert load(file, "") == {}
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -162,6 +158,18 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         load_targets(tmp_path / "nowhere.toml", MODELS, COMPRESSORS)
     with pytest.raises(TargetsError, match=f"{tmp_path}: cannot be read: Is a directory"):
         load_targets(tmp_path, MODELS, COMPRESSORS)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# [minilm-bbc.int8-openvino]\n# size = 0.27\n"])
+def test_a_file_that_promises_nothing_is_one_line(file: Path, text: str) -> None:
+    with pytest.raises(TargetsError) as error:
+        load(file, text)
+    assert str(error.value).startswith(f"{file}: nothing is promised there: ")
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_table_promises_nothing_on_purpose(file: Path) -> None:
+    assert load(file, "[minilm-bbc]\n") == {}
 
 
 def test_the_targets_that_are_shipped_are_sound() -> None:
