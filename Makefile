@@ -33,7 +33,7 @@ lint: .venv/.dev ## check style, types, the direction of imports and the workflo
 	done; \
 	exit $$status
 
-trust: .venv/.trust ## measure false alarms and detection beside pytest-benchmark and asv (12 minutes), write docs/trust.md
+trust: .venv/.trust ## measure false alarms and detection beside pytest-benchmark and asv (12 minutes), write results/trust/trust.md
 	@$(BIN)/python -m benchmarks.trust $(ARGS)
 
 clean: ## remove .venv and what tools leave behind; results, baselines and the cache stay

@@ -14,10 +14,8 @@ from benchmarks.hardware import select
 from benchmarks.measure.memory import default_limit, parse_size
 from benchmarks.selection import parse_compressors
 from benchmarks.targets import load_targets
+from benchmarks.tiers import check_tier
 from compressors import registry
-from compressors.interface import PressbenchError
-
-TIERS = ("quick", "nightly", "full")
 
 
 class Matrix:
@@ -27,8 +25,7 @@ class Matrix:
 
     def __init__(self, option: Callable[[str], Any]) -> None:
         self.tier = str(option("--tier"))
-        if self.tier not in TIERS:
-            raise PressbenchError(f"unknown tier {self.tier!r}{registry.nearest(self.tier, TIERS)}")
+        check_tier(self.tier)
         every = registry.variants("full")
         self.targets = load_targets(Path(option("--targets")), zoo.stated(), every)
         self.models = [zoo.find_model(name) for name in option("--model") or zoo.known_models()]

@@ -8,6 +8,8 @@
                                           # the model's usual workload; on another one by its name:
     speed.decode-1x128-32 = { cpu-amx = 3.2 }
 
+A file with no table at all is an error; an empty one, `[minilm-bbc]`, says that nothing is promised on purpose.
+
 An unknown key, a model or compressor that does not exist, or a speed target on a method that claims no
 faster kernel is an error that names file and key.
 """
@@ -85,6 +87,10 @@ def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[
         raise TargetsError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetsError(f"{path}: {error}") from None
+    if not data:  # as good as no file, which is refused too: every claim would pass unjudged
+        raise TargetsError(
+            f"{path}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no target"
+        )
     found: dict[str, dict[str, Target]] = {}
     for model, cases in data.items():
         if model not in models:

@@ -15,6 +15,7 @@ from pressbench.card import card
 from pressbench.compare import compare
 from pressbench.exchange import export, import_
 from pressbench.history import history
+from pressbench.latest import latest
 from pressbench.listing import list_
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
@@ -50,7 +51,7 @@ def _root(
 
 
 app.command("list")(list_)
-for command in (table, report, qualify, accept, compare, history, card, regressions):  # in the order of --help
+for command in (table, latest, report, qualify, accept, compare, history, card, regressions):  # as in --help
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)

@@ -20,7 +20,9 @@ OTHER_MACHINE = 12
 
 
 def compare(
-    run: Annotated[str, typer.Argument(help="A run's id or file.")],
+    run: Annotated[
+        str | None, typer.Argument(help="A run's id or file; default: the latest, with the one before it.")
+    ] = None,
     other: Annotated[str | None, typer.Argument(help="An earlier run; default: the accepted baseline.")] = None,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.terminal,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -37,20 +39,28 @@ def compare(
     from benchmarks import comparison
     from pressbench.comparison_table import comparison_grid
     from results.baseline import differences, fingerprint_of
-    from results.history import History
+    from results.history import History, run_before
     from results.store import read_run, resolve_run
 
-    stored = read_run(resolve_run(runs, run))
+    path = resolve_run(runs, run)
+    stored = read_run(path)
     fingerprint, machine = fingerprint_of(stored)
     if not fingerprint:
         raise ResultsError(f"run {stored.header.run} kept no fingerprint and cannot be compared")
-    if other is None:
+    earlier = resolve_run(runs, other) if other is not None else None
+    if run is None:
+        earlier = run_before(path, fingerprint)
+        if earlier is None:
+            print(f"pressbench: not compared: {path.stem} is the first run of this machine", file=sys.stderr)
+            raise typer.Exit(OTHER_MACHINE)
+        print(f"pressbench: {path.stem}, the latest run, against {earlier.stem}, the one before it", file=sys.stderr)
+    if earlier is None:
         known = comparison.reference(baselines, runs, {"hash": fingerprint, "key": machine}, stored.header.run)
         against, both = "the accepted baseline", [stored]
     else:
-        both = [stored, read_run(resolve_run(runs, other))]
+        both = [stored, read_run(earlier)]
         anchor = comparison.as_baseline(both[1])
-        known, against = comparison.Reference(anchor, History({}, ())), other
+        known, against = comparison.Reference(anchor, History({}, ())), both[1].header.run
         if anchor.fingerprint != fingerprint:
             differ = "; ".join(differences(machine, anchor.machine)) or "fields that were not kept"
             print(f"pressbench: not compared, the machines differ in {differ}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +11,7 @@ import typer
 from rich.console import Console
 
 from pressbench.places import BASELINES, RUNS
-
-_PROBLEMS = 5
-"""How many lines that could not be read are named before the rest is only counted."""
+from pressbench.unreadable import tell
 
 
 def history(
@@ -30,7 +27,6 @@ def history(
     """How a case came out in every stored run, with a sparkline for each machine."""
     from results.baseline import read_all
     from results.query import Runs
-    from results.text import shown
     from results.trend import print_history
 
     with Runs(runs) as stored:
@@ -41,10 +37,7 @@ def history(
         typer.echo(json.dumps({"schema": 1, "case": case, "series": series, "problems": problems}, indent=2))
         return
     print_history(found, Console(), last)
-    for line in problems[:_PROBLEMS]:
-        print(f"pressbench: could not be read: {shown(line)}", file=sys.stderr)
-    if rest := len(problems[_PROBLEMS:]):
-        print(f"pressbench: … and {rest} more", file=sys.stderr)
+    tell(problems)
 
 
 def _series_json(one: Any) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def list_(
     tier: Annotated[str, typer.Option(help="quick, or nightly and full with more variants.")] = "quick",
 ) -> None:
     """What there is, and for each compressor why it cannot run on a model, where it cannot."""
+    from benchmarks.tiers import check_tier
+
+    check_tier(tier)
     parts = [what] if what else list(What)
     found = {str(part): _LISTINGS[part](tier) for part in parts}
     if as_json:
@@ -51,10 +54,6 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
     from benchmarks.hardware import detected
     from compressors import registry
 
-    if tier not in ("quick", "nightly", "full"):
-        from compressors.interface import PressbenchError
-
-        raise PressbenchError(f"unknown tier {tier!r}{registry.nearest(tier, ('quick', 'nightly', 'full'))}")
     listing = []
     for name, compressor in registry.variants(tier).items():
         unsupported = {

@@ -56,8 +56,10 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
     blocks: list[str] = []
     groups = sections_of(run, choice)
     for group in groups:
-        lines = [_pipes(_HEADINGS), _pipes("---" for _ in _HEADINGS)]
-        lines += [_pipes(_columns(row, cells(row), marks)) for row, marks in _marked([group])]
+        drawn = [_columns(row, cells(row), marks) for row, marks in _marked([group])]
+        kept = [place for place, heading in enumerate(_HEADINGS) if _says(drawn, place, heading)]
+        lines = [_pipes(_HEADINGS[place] for place in kept), _pipes("---" for _ in kept)]
+        lines += [_pipes(columns[place] for place in kept) for columns in drawn]
         notes = (circumstances(run.header), references(group.rows))
         blocks += [
             f"### {markdown(title(group.rows, group.part))}",
@@ -182,6 +184,14 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         cell.memory,
         cell.compress,
     ]
+
+
+def _says(drawn: Iterable[list[str]], place: int, heading: str) -> bool:
+    """Whether the column has anything in it, or is the number of a verdict that has."""
+    judged = {"accuracy": "accuracy", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
+    verdicts = f"{judged.get(heading)} verdict"
+    places = {place, _HEADINGS.index(verdicts) if verdicts in _HEADINGS else place}
+    return heading in ("compressor", "role") or any(columns[at] != MISSING for columns in drawn for at in places)
 
 
 def _pipes(columns: Iterable[str]) -> str:

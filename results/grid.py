@@ -81,7 +81,11 @@ def grid(runs: Sequence[Run], choice: Choice, usual: Sequence[str] = ONE_MACHINE
 
     Raises ResultsError for unknown names and where nothing is left to show.
     """
-    every = machines(runs)
+    return grid_of(machines(runs), choice, usual)
+
+
+def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE_MACHINE) -> Grid:
+    """As `grid`, of machines whose records were chosen before."""
     check_hardware((record for machine in every for record in machine.cases), choice.hardware)
     with_cases = [(m, on_hardware(m.cases, choice.hardware)) for m in every]
     found = [Machine(m.name, m.runs, tuple(cases), m.notes) for m, cases in with_cases if cases]
@@ -90,7 +94,7 @@ def grid(runs: Sequence[Run], choice: Choice, usual: Sequence[str] = ONE_MACHINE
     chosen = columns(choice.columns or (usual if len(found) == 1 else SEVERAL_MACHINES))
     kept = sections(entries(found), choice)
     shown = [_without_repeats(section, chosen) for section in kept]
-    chosen = _with_workload(shown, chosen)
+    chosen = _with_workload(shown, chosen if choice.columns else _measured(shown, chosen))
     heads = _heads(chosen, found)
     left_out = [m.name for m, cases in with_cases if not cases]
     notes = [note for machine in found for note in _named(machine, len(found) > 1)]
@@ -181,6 +185,19 @@ def _spoken(own: Sequence[Column]) -> set[str]:
         if c.judged and (c.judged not in found or c.name in about):
             found[c.judged] = c.name
     return set(found.values())
+
+
+def _measured(shown: Sequence[Section], chosen: list[Column]) -> list[Column]:
+    """The columns without those in which no row has a number; one that is to show a verdict stays where there is
+    one. All of them where nothing would be left."""
+    rows = [row for section in shown for entry in section.entries for row in entry.on if row is not None]
+    spoken = _spoken(chosen)
+
+    def is_there(c: Column) -> bool:
+        judged = c.name in spoken and any(row.verdict(c.judged) for row in rows)
+        return not c.measure or judged or any(row.measure(c.measure).value is not None for row in rows)
+
+    return [c for c in chosen if is_there(c)] or chosen
 
 
 def _without_repeats(section: Section, chosen: Sequence[Column]) -> Section:

@@ -40,7 +40,7 @@ def read_history(directory: Path, fingerprint: str, *, but: Collection[str] = ()
     """
     paths: list[Path] = []
     for path in reversed(list_runs(directory)):
-        if path.stem not in but and _fingerprint(path) == fingerprint:
+        if path.stem not in but and fingerprint_in(path) == fingerprint:
             paths.append(path)
         if len(paths) == RUNS:
             break
@@ -56,8 +56,16 @@ def read_history(directory: Path, fingerprint: str, *, but: Collection[str] = ()
     return History(records, tuple(path.stem for path in reversed(paths)), usual)
 
 
-def _fingerprint(path: Path) -> str | None:
-    """From the first line alone: a year of runs must not be read to find twenty."""
+def run_before(path: Path, fingerprint: str) -> Path | None:
+    """The newest run older than the one in `path`, in the same folder and of this fingerprint; None without one."""
+    every = list_runs(path.parent)
+    older = every[: every.index(path)] if path in every else []
+    return next((earlier for earlier in reversed(older) if fingerprint_in(earlier) == fingerprint), None)
+
+
+def fingerprint_in(path: Path) -> str | None:
+    """The fingerprint that a run's file begins with; None where it has none. From the first line alone: a year of
+    runs must not be read to find twenty."""
     try:
         with open(path, "rb") as file:
             header = from_json(decode(file.readline()), "")

@@ -18,7 +18,6 @@ import duckdb
 import platformdirs
 
 from results.record import SCHEMA
-from results.scan import TABLES
 
 _VERSION = f"1-{SCHEMA}"
 """In the file's name: another one where rows, or the schema of records, have changed."""
@@ -35,7 +34,7 @@ def index_path(location: str) -> Path:
 def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple[int, str]]:
     """Attach the index as `kept` and return what it holds: file name -> (number, stamp).
 
-    Where there is none, or it cannot be read, `kept` is empty.
+    Where there is none, or it cannot be read, nothing is attached and nothing returned.
     """
     if path.is_file():
         try:
@@ -46,15 +45,13 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple
         except duckdb.Error:  # of another DuckDB, or no longer whole
             with contextlib.suppress(duckdb.Error):
                 connection.execute("DETACH kept")
-    connection.execute("ATTACH ':memory:' AS kept")
-    connection.execute(TABLES.format("kept"))
     return {}
 
 
 def replace(connection: duckdb.DuckDBPyConnection, path: Path, without: Collection[int]) -> bool:
     """Write the views `file` and `record` of the connection as the index, less the files numbered `without`.
 
-    Sorted by case, so that a case's history lies together. False where it cannot be written: a folder that is
+    False where it cannot be written: a folder that is
     read-only or full costs time at the next query, nothing else.
     """
     aside = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
@@ -64,10 +61,7 @@ def replace(connection: duckdb.DuckDBPyConnection, path: Path, without: Collecti
         connection.execute(f"ATTACH {_quoted(aside)} AS fresh")
         try:
             connection.execute(f"CREATE TABLE fresh.file AS SELECT * FROM file WHERE {keep.format('id')}")
-            connection.execute(
-                f"CREATE TABLE fresh.record AS SELECT * FROM record WHERE {keep.format('file')} "
-                'ORDER BY "case", measure, file, seq'
-            )
+            connection.execute(f"CREATE TABLE fresh.record AS SELECT * FROM record WHERE {keep.format('file')}")
         finally:
             connection.execute("DETACH fresh")
         os.replace(aside, path)

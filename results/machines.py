@@ -38,8 +38,9 @@ class Machine:
     notes: tuple[str, ...]
 
 
-def machines(runs: Sequence[Run]) -> list[Machine]:
+def machines(runs: Sequence[Run], whole: bool = True) -> list[Machine]:
     """The machines of `runs`, in the order in which they are first named; a run that is named twice counts once.
+    whole: whether all of each run is here; where not, the notes only say which runs the records are from.
 
     Runs are of one machine where their fingerprints are equal: another version of a library is another machine,
     and the notes say in what they differ. Without a fingerprint each run stands alone.
@@ -58,7 +59,7 @@ def machines(runs: Sequence[Run]) -> list[Machine]:
         seen[name] += 1
         title = f"{name} ({seen[name]})" if alike[name] > 1 else name
         first = groups[names.index(name)]
-        found.append(Machine(title, tuple(group), _newest(group), tuple(_notes(group, first))))
+        found.append(Machine(title, tuple(group), _newest(group), tuple(_notes(group, first, whole))))
     return found
 
 
@@ -94,13 +95,17 @@ def _newest(group: Collection[Run]) -> tuple[CaseRecord, ...]:
     return tuple(kept.values())
 
 
-def _notes(group: Sequence[Run], first: Sequence[Run]) -> list[str]:
-    notes = [circumstances(run.header) for run in group]
+def _notes(group: Sequence[Run], first: Sequence[Run], whole: bool) -> list[str]:
+    notes = [circumstances(run.header) for run in (group if whole else group[-1:])]
+    if not whole and len(group) > 1:
+        notes[0] += f" and {len(group) - 1} earlier, the first {group[0].header.run}"
     if first is not group:
         differ = differences(fingerprint_of(group[-1])[1], fingerprint_of(first[-1])[1])
         more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
         if differ:
             notes.append(f"differs from {_name(first[-1])} (1) in {'; '.join(differ[:_NAMED])}{more}")
+    if not whole:
+        return notes
     if len(group) > 1:
         times = Counter((r.case, r.measure, r.workload) for run in group for r in latest(run.cases))
         repeated = sum(number > 1 for number in times.values())

@@ -23,7 +23,9 @@ from results.baseline import Baseline
 from results.record import HEADLINE, MEASURE_NAMES, UNPAIRED, Measure
 from results.run_files import RunFolder
 from results.scan import Scanner
+from results.store import Run, run_of
 from results.strict_json import Number, ResultsError
+from results.tally import latest as newest_of
 from results.text import shown
 
 _KEEP_FROM = 16 * 2**20
@@ -36,6 +38,12 @@ _OF_RECORD = (
 _COLUMNS = ", ".join([*(f"f.{name}" for name in _OF_FILE), *(f'r."{name}"' for name in _OF_RECORD)])
 _AGED = "(SELECT *, row_number() OVER (ORDER BY coalesce(nullif(started, ''), run), run, name) AS age FROM file)"
 """Files with their place in time, from 1."""
+_NEWEST = f"""WITH aged AS {_AGED},
+newest AS (
+    SELECT max(f.age * 4294967296 + r.seq) AS key FROM record r JOIN aged f ON r.file = f.id
+    GROUP BY r."case", r.measure, r.workload, r.fingerprint)
+SELECT {{}} FROM record r JOIN aged f ON r.file = f.id JOIN newest n ON n.key = f.age * 4294967296 + r.seq"""
+"""Of every case, measure, workload and fingerprint the newest record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +110,7 @@ class Runs:
         folder = RunFolder(location)
         files = folder.files()
         self.location = folder.location
+        self._folder, self._files = folder, {file.name: file for file in files}
         self._scratch = tempfile.TemporaryDirectory(prefix="pressbench-query-")
         config: dict[str, Any] = {"autoinstall_known_extensions": "false", "temp_directory": self._scratch.name}
         self._connection = duckdb.connect(":memory:", config=config)
@@ -118,9 +127,8 @@ class Runs:
             scanner.read(list(enumerate(fresh, first)))
             for table, key in (("file", "id"), ("record", "file")):
                 dropped = f" WHERE NOT list_contains({gone}::INTEGER[], {key})" if gone else ""
-                self._connection.execute(
-                    f"CREATE TEMP VIEW {table} AS FROM kept.{table}{dropped} UNION ALL FROM found.{table}"
-                )
+                indexed = f"FROM kept.{table}{dropped} UNION ALL " if kept else ""
+                self._connection.execute(f"CREATE TEMP VIEW {table} AS {indexed}FROM found.{table}")
             if sum(f.size for f in fresh) >= _KEEP_FROM:
                 index.replace(self._connection, path, scanner.live)
         except BaseException:
@@ -189,15 +197,25 @@ class Runs:
     def latest(self) -> list[Result]:
         """The newest record of every case, measure, workload and fingerprint, by name."""
         return self._results(
-            f"""WITH aged AS {_AGED},
-            newest AS (
-                SELECT max(f.age * 4294967296 + r.seq) AS key FROM record r JOIN aged f ON r.file = f.id
-                GROUP BY r."case", r.measure, r.workload, r.fingerprint)
-            SELECT {_COLUMNS} FROM record r JOIN aged f ON r.file = f.id
-            JOIN newest n ON n.key = f.age * 4294967296 + r.seq
-            ORDER BY r."case", r.measure, r.workload, r.fingerprint""",
+            f"""{_NEWEST.format(_COLUMNS)} ORDER BY r."case", r.measure, r.workload, r.fingerprint""",
             [],
         )
+
+    def latest_runs(self) -> list[Run]:
+        """The runs that the records of `latest` are from, read whole but for the cases: of these only the newest.
+        Imported times, which no table has, are left out. Raises ResultsError where a run can be read no more."""
+        wanted: dict[str, set[tuple[str, str, str | None]]] = {}
+        query = _NEWEST.format('f.name, r."case", r.measure, r.workload')
+        for name, *key in self._connection.execute(
+            f"{query} WHERE r.measure <> ? ORDER BY f.age", [UNPAIRED]
+        ).fetchall():
+            wanted.setdefault(name, set()).add((key[0], key[1], key[2]))
+        found = []
+        for name, keys in wanted.items():
+            run = run_of(self._folder.read(self._files[name]), Path(name))
+            cases = (r for r in newest_of(run.cases) if (r.case, r.measure, r.workload) in keys)
+            found.append(dataclasses.replace(run, cases=tuple(cases)))
+        return found
 
     def _results(self, query: str, values: list[Any]) -> list[Result]:
         rows = self._connection.execute(query, values).fetchall()

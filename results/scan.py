@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -39,21 +39,29 @@ _COLUMNS = {
     "machine": 'STRUCT("name" VARCHAR, cpu VARCHAR, "hash" VARCHAR)',
 }
 _BATCH = 256 * 2**20
-"""Bytes of run files that are parsed before their rows are kept: a bound on memory."""
+"""Bytes of run files that are parsed at once, and again where one of them turns out to be damaged."""
 _LINE_LIMIT = 32 * 2**20
 """Bytes of the longest line that DuckDB reads; a file with a longer one is read without it."""
 _GLOB = set("*?[]{}")
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS {0}.file (id INTEGER, name VARCHAR, stamp VARCHAR, run VARCHAR, started VARCHAR,
-    machine VARCHAR, fingerprint VARCHAR, ended BOOLEAN, problems VARCHAR[]);
-CREATE TABLE IF NOT EXISTS {0}.record (file INTEGER, seq BIGINT, "case" VARCHAR, measure VARCHAR, workload VARCHAR,
-    fingerprint VARCHAR, verdict VARCHAR, role VARCHAR, compressor VARCHAR, family VARCHAR, model VARCHAR,
-    task VARCHAR, hardware VARCHAR, hardware_class VARCHAR, reason VARCHAR, outcome VARCHAR, ended VARCHAR,
-    measures MAP(VARCHAR, STRUCT(value DOUBLE, low DOUBLE, high DOUBLE, bound DOUBLE, verdict VARCHAR)))
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+
+_FILES = """
+CREATE TABLE {0}.file (id INTEGER, name VARCHAR, stamp VARCHAR, run VARCHAR, started VARCHAR, machine VARCHAR,
+    fingerprint VARCHAR, ended BOOLEAN, problems VARCHAR[])
 """
-"""A run file with what its header says; a case record. fingerprint: the record's, else its run's. problems: what
-of the file could not be read. seq: the order of a file's records."""
+"""A run file with what its header says. problems: what of the file could not be read."""
+_KINDS = ", ".join(f'"{name}" {kind}' for name, kind in _COLUMNS.items())
+_LINES = f"CREATE TABLE {{0}}.line (file INTEGER, {_KINDS})"
+"""Every line of the plain runs."""
+_RECORDS = """
+CREATE VIEW {0}.record AS
+SELECT l.file, l.rowid AS seq, l."case", l.measure, l.workload,
+    coalesce(nullif(l.fingerprint, ''), f.fingerprint, '') AS fingerprint, l.verdict, l.role, l.compressor, l.family,
+    l.model, l.task, l.hardware, l.hardware_class, l.reason, l.comparison.outcome AS outcome, l.ended, l.measures
+FROM {0}.line l JOIN {0}.file f ON f.id = l.file WHERE l.kind = 'case'
+"""
+"""A case record. seq: the order of a file's records. fingerprint: the record's, else its run's."""
 
 
 def _literal(text: str) -> str:
@@ -74,7 +82,7 @@ _SOUND = f"""coalesce("schema" = {SCHEMA} AND run IS NOT NULL AND CASE kind
         AND len(list_filter(map_values(measures), lambda m: NOT ({_FINITE}))) = 0
     ELSE false END, false)"""
 _JUDGE = f"""
-SELECT filename,
+SELECT file,
     count(*) FILTER (NOT {_SOUND}) = 0
         AND count(DISTINCT run) = 1
         AND count(*) FILTER (kind = 'run') = 1 AND min(place) FILTER (kind = 'run') = min(place)
@@ -85,19 +93,12 @@ SELECT filename,
     any_value(coalesce(machine.name, machine.cpu)) FILTER (kind = 'run') AS machine,
     any_value(machine.hash) FILTER (kind = 'run') AS fingerprint,
     count(*) FILTER (kind = 'end') > 0 AS ended
-FROM (SELECT *, rowid AS place FROM line) GROUP BY filename
-"""
-_KEEP = """
-INSERT INTO {0}.record
-SELECT f.id, l.rowid, l."case", l.measure, l.workload,
-    coalesce(nullif(l.fingerprint, ''), f.fingerprint, ''), l.verdict, l.role, l.compressor, l.family, l.model,
-    l.task, l.hardware, l.hardware_class, l.reason, l.comparison.outcome, l.ended, l.measures
-FROM line l JOIN plain p USING (filename) JOIN {0}.file f ON f.id = p.id WHERE l.kind = 'case'
+FROM (SELECT *, rowid AS place FROM {{0}}.line WHERE file IN (SELECT id FROM sheet)) GROUP BY file ORDER BY file
 """
 
 
 class Scanner:
-    """Reads run files of `folder` into the tables of the schema `into` (see `TABLES`) of a connection.
+    """Reads run files of `folder` into `file` and `record` of the schema `into`, which is empty.
 
     scratch: a folder for what has to be written down again before DuckDB can read it.
     """
@@ -106,7 +107,8 @@ class Scanner:
         self._connection, self._folder, self._into, self._scratch = connection, folder, into, scratch
         self.live: set[int] = set()
         """The numbers of the files that were still being written."""
-        connection.execute(TABLES.format(into))
+        for statement in (_FILES, _LINES, _RECORDS):
+            connection.execute(statement.format(into))
         if folder.filesystem is not None:
             connection.register_filesystem(folder.filesystem)
 
@@ -146,45 +148,54 @@ class Scanner:
             self._parse(sheets, lenient=True)
         except duckdb.Error:
             return []
-        plain = {_base(name) for name, good, *_ in self._connection.execute(_JUDGE).fetchall() if good}
-        return [sheet for sheet in sheets if sheet[1].name not in plain]
+        plain = {number for number, good, *_ in self._judged() if good}
+        self._forget([number for number, _ in sheets])
+        return [sheet for sheet in sheets if sheet[0] not in plain]
 
     def _parse(self, sheets: Sequence[Sheet], *, lenient: bool) -> None:
-        """The lines of the files as the table `line`. lenient: with nulls for what is damaged; else it raises."""
+        """Add the lines of the files, all or none. lenient: with nulls for what is damaged; else it raises."""
+        execute = self._connection.execute
+        execute("CREATE OR REPLACE TEMP TABLE sheet (id INTEGER, name VARCHAR)")
+        execute(
+            f"INSERT INTO sheet VALUES {', '.join(f'({number}, {_literal(file.name)})' for number, file in sheets)}"
+        )
         paths = f"[{', '.join(_literal(file.path) for _, file in sheets)}]"
         columns = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in _COLUMNS.items())
         # No line is longer than its file, and DuckDB makes its buffers as large as the longest line may be.
         longest = min(_LINE_LIMIT, max(file.size for _, file in sheets) + 4096)
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE line AS FROM read_json({paths}, format = 'newline_delimited', "
-            f"columns = {{{columns}}}, ignore_errors = {lenient}, filename = true, hive_partitioning = false, "
-            f"maximum_object_size = {longest})"
+        # Straight to where they stay: copying a million rows of text once more takes as long as half the parsing.
+        execute(
+            f"INSERT INTO {self._into}.line SELECT s.id, {_NAMES} FROM read_json({paths}, "
+            f"format = 'newline_delimited', columns = {{{columns}}}, ignore_errors = {lenient}, filename = true, "
+            f"hive_partitioning = false, maximum_object_size = {longest}) l "
+            "JOIN sheet s ON s.name = parse_filename(l.filename, false, 'both_slash')"
         )
+
+    def _judged(self) -> list[tuple[Any, ...]]:
+        """What was parsed last: of each file its number, whether it is a plain run, and what its header says."""
+        return self._connection.execute(_JUDGE.format(self._into)).fetchall()
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        """Drop the lines of the files with these numbers."""
+        if numbers:
+            self._connection.execute(f"DELETE FROM {self._into}.line WHERE file IN ({', '.join(map(str, numbers))})")
 
     def _load(self, sheets: Sequence[Sheet]) -> list[Sheet]:
         """Keep what is in the plain runs among the files; the others come back."""
         if not sheets:
             return []
         self._parse(sheets, lenient=False)
-        execute = self._connection.execute
-        by_name = {file.name: (number, file) for number, file in sheets}
         rest = dict(sheets)
-        plain: list[tuple[int, str]] = []
         notes: list[FileRow] = []
-        for filename, good, run, started, machine, fingerprint, ended in execute(_JUDGE).fetchall():
-            number, file = by_name[_base(filename)]
+        for number, good, run, started, machine, fingerprint, ended in self._judged():
             if good:
-                del rest[number]
-                plain.append((number, filename))
+                file = rest.pop(number)
                 notes.append((number, file.name, file.stamp, run, started, machine, fingerprint or "", ended, []))
                 if not ended and self._folder.is_live(file):
                     self.live.add(number)
-        execute("CREATE OR REPLACE TEMP TABLE plain (id INTEGER, filename VARCHAR)")
-        if plain:
+        self._forget(list(rest))
+        if notes:
             self._note(notes)
-            execute(f"INSERT INTO plain VALUES {', '.join(f'({n}, {_literal(name)})' for n, name in plain)}")
-            execute(_KEEP.format(self._into))
-        execute("DROP TABLE line")
         return list(rest.items())
 
     def _read_again(self, sheet: Sheet) -> None:
@@ -226,10 +237,6 @@ class Scanner:
         self._connection.execute(
             f"INSERT INTO {self._into}.file SELECT {columns}", [list(c) for c in zip(*rows, strict=True)]
         )
-
-
-def _base(filename: str) -> str:
-    return re.split(r"[\\/]", filename)[-1]
 
 
 def _slim(run: Run) -> Iterator[bytes]:

@@ -34,6 +34,10 @@ __all__ = ["ResultsError", "Run", "RunWriter", "list_runs", "new_run_id", "read_
 SUFFIX = ".jsonl"
 CUT = ".cut"
 """Added to a run's file name: where the beginning of a line that a killed run left goes when it is continued."""
+LATEST = "latest"
+"""What stands for the latest run's id, where no run is called so."""
+_LISTED = 8
+"""How many runs are named where a part of an id is of several."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
@@ -281,10 +285,11 @@ def resumable(directory: Path) -> Run:
 
 
 def resolve_run(directory: Path, name: str | None) -> Path:
-    """The file of the run called `name` in `directory`, the latest run where `name` is None.
+    """The file of the run called `name` in `directory`, the latest run where `name` is None or "latest".
 
-    A name with a path separator in it is a path to a `.jsonl` file, taken only if that exists.
-    Raises ResultsError otherwise, with the nearest names.
+    The beginning or the end of a run's id will do where no other run has it too. A name with a path separator in
+    it is a path to a `.jsonl` file, taken only if that exists. Raises ResultsError otherwise, with the runs that
+    may be meant.
     """
     runs = list_runs(directory)
     if name is not None and ("/" in name or "\\" in name):
@@ -296,12 +301,23 @@ def resolve_run(directory: Path, name: str | None) -> Path:
     if name is None:
         return runs[-1]
     by_name = {path.stem: path for path in runs}
-    found = by_name.get(name.removesuffix(SUFFIX))
-    if found is None:
+    wanted = name.removesuffix(SUFFIX)
+    if found := by_name.get(wanted):
+        return found
+    if name == LATEST:
+        return runs[-1]
+    alike = [run for run in by_name if wanted and (run.startswith(wanted) or run.endswith(wanted))]
+    if len(alike) > 1:
+        listed = ", ".join(map(shown, alike[-_LISTED:]))
+        more = f" and {len(alike) - _LISTED} older" if len(alike) > _LISTED else ""
+        raise ResultsError(
+            f"run {shown(name)!r} may be one of {len(alike)} in {_name(directory)}: {listed}{more}; give more of its id"
+        )
+    if not alike:
         near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(map(shown, near))}" if near else f"the latest is {shown(runs[-1].stem)}"
         raise ResultsError(f"no run {shown(name)!r} in {_name(directory)}; {hint}")
-    return found
+    return by_name[alike[0]]
 
 
 def _lock(file: int, wait: bool = False) -> bool:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from results.best import best_measures
 from results.cells import (
+    MISSING,
     Cells,
     cells,
     circumstances,
@@ -157,6 +158,12 @@ def _stacked(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     return [[line for line in lines if line[0]]]
 
 
+def _says(line: Line) -> bool:
+    """Whether there is anything in a line of a cell: a number, or a word."""
+    text = line[0].strip()
+    return bool(text) and not text.endswith(MISSING)
+
+
 def _marking(marks: frozenset[str]) -> Best:
     return lambda name: "bold" if name in marks else ""
 
@@ -168,26 +175,47 @@ def _identity(row: Row) -> list[Line]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """longest_name: where a longer name in the first column is folded."""
+    """longest_name: where a longer name in the first column is folded. together: columns of one record each."""
 
     cells: Callable[[Row, Cells, Best], list[list[Line]]]
     headings: Sequence[Sequence[str]]
     longest_name: int | None
+    together: Sequence[Sequence[int]] = ()
 
     def table(self, pen: Pen, group: Section) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=1)
-        for index, heading in enumerate(self.headings):
+        headings, drawn = self.measured(group)
+        for index, heading in enumerate(headings):
             table.add_column(
                 pen.lines([(line, "") for line in heading]),
                 overflow="fold",
                 max_width=None if index else self.longest_name,
             )
-        for row, marks in zip(group.rows, best_measures(group.rows), strict=True):
-            first, *others = self.cells(row, cells(row), _marking(marks))
+        for first, *others in drawn:
             if self.longest_name:
                 first = [(part, style) for line, style in first for part in at_hyphens(line, self.longest_name)]
             table.add_row(*map(pen.lines, [first, *others]))
         return table
+
+    def measured(self, group: Section) -> tuple[list[list[str]], list[list[list[Line]]]]:
+        """Headings and rows without the lines of cells that say nothing in any row, and without columns that have no
+        other. A number and its verdict beside it stay or go together, and so does what every row is called."""
+        every = [
+            self.cells(row, cells(row), _marking(marks))
+            for row, marks in zip(group.rows, best_measures(group.rows), strict=True)
+        ]
+        headings: list[list[str]] = []
+        drawn: list[list[list[Line]]] = [[] for _ in every]
+        for place, heading in enumerate(self.headings):
+            beside = next((pair for pair in self.together if place in pair), (place,))
+            if place and not any(_says(line) for row in every for at in beside for line in row[at]):
+                continue
+            lines = range(max((len(row[place]) for row in every), default=0))
+            kept = [n for n in lines if n == 0 or any(_says(line) for row in every for line in row[place][n : n + 1])]
+            headings.append([line for n, line in enumerate(heading) if n in kept or n >= len(lines)])
+            for to, row in zip(drawn, every, strict=True):
+                to.append([row[place][n] for n in kept if n < len(row[place])])
+        return headings, drawn
 
 
 _ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control")
@@ -212,6 +240,7 @@ _LAYOUTS = (
             ("memory", "compress"),
         ),
         26,
+        ((1, 2), (3, 4), (5, 6)),
     ),
     _Layout(_medium, _THREE_LINES, 22),
     _Layout(_narrow, _THREE_LINES, 16),

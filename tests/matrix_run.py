@@ -19,6 +19,10 @@ WAIT = 600
 """Seconds until a run is given up: only a hang takes so long."""
 
 
+NO_TARGETS = "[vit-digits]\n"
+"""A targets file that promises nothing, on purpose: an empty one is refused."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A run that has ended."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import Done, Place, finish
+from matrix_run import NO_TARGETS, Done, Place, finish
 
 from results.store import list_runs, read_run
 
@@ -65,7 +65,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Moun
     folder = tmp_path_factory.mktemp("mounts")
     if reason := why_not(folder):
         pytest.skip(f"nothing can be mounted here: {reason}")
-    return Mounts(Place(folder, matrix_cache, {}, ""))
+    return Mounts(Place(folder, matrix_cache, {}, NO_TARGETS))
 
 
 def said(done: Done) -> str:

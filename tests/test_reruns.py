@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import Done, Place
+from matrix_run import NO_TARGETS, Done, Place
 from planted_methods import METHOD
 
 from results import baseline
@@ -73,7 +73,7 @@ class Reruns:
 @pytest.fixture(scope="module")
 def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reruns:
     folder = tmp_path_factory.mktemp("reruns")
-    place = Place(folder, matrix_cache, {"planted_worse": WORSE}, "")
+    place = Place(folder, matrix_cache, {"planted_worse": WORSE}, NO_TARGETS)
     (place.site / "planted_speeds.py").write_text(PLANTED)
 
     def run(results: str, *options: str, slower: bool) -> Done:

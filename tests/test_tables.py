@@ -70,6 +70,13 @@ def test_runs_of_one_machine_are_joined(call: Any) -> None:
     assert "2 runs of one machine, the newest record of each case counts" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("what", [(), ("compressors",), ("models",), ("hardware",)])
+def test_every_list_refuses_an_unknown_tier(call: Any, what: tuple[str, ...]) -> None:
+    code, out, err = call("list", *what, "--tier", "nigthly")
+    assert (code, out) == (cli.USAGE_ERROR, "")
+    assert err == "pressbench: unknown tier 'nigthly'; did you mean nightly?\n"
+
+
 def test_a_table_for_a_paper_needs_one_command(call: Any) -> None:
     store("one", fast=4.0, slow=1.6)
     code, out, _ = call("table", "--format", "latex")
@@ -119,6 +126,26 @@ def test_compare_shows_units_intervals_bounds_and_pairs(call: Any, format: str) 
         "vanished",
     ):
         assert text in plain, text
+
+
+def test_compare_alone_takes_the_latest_run_and_the_one_before_it_on_its_machine(call: Any) -> None:
+    store("20261120T100000Z-aaaa", fast=4.0)
+    store("20261121T100000Z-bbbb", machine="Xeon", fast=1.0)
+    code, _, err = call("compare")
+    assert (code, err) == (12, "pressbench: not compared: 20261121T100000Z-bbbb is the first run of this machine\n")
+    store("20261122T100000Z-cccc", fast=4.01)
+    code, out, err = call("compare", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["run"], found["against"]) == ("20261122T100000Z-cccc", "20261120T100000Z-aaaa")
+    assert "20261122T100000Z-cccc, the latest run, against 20261120T100000Z-aaaa" in err and err.count("\n") == 1
+
+
+def test_runs_are_compared_by_parts_of_their_ids(call: Any) -> None:
+    store("20261120T100000Z-aaaa", fast=4.0)
+    store("20261122T100000Z-cccc", fast=4.01)
+    _, out, _ = call("compare", "cccc", "20261120", "--json")
+    assert json.loads(out)["against"] == "20261120T100000Z-aaaa"
 
 
 def test_compare_is_chosen_grouped_and_sorted(call: Any) -> None:

@@ -14,6 +14,8 @@ from benchmarks.trust.samples import Session
 from compressors.interface import PressbenchError
 
 ROUNDS = 18
+DOCS = Path("docs/trust.md")
+"""The page that readers of the repository see: written only where that is asked for."""
 
 
 def main() -> int:
@@ -25,17 +27,20 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of every order and every draw (default: %(default)s)")
     parser.add_argument("--samples", type=Path, default=Path("results/trust"), help="where samples are kept")
-    parser.add_argument("--page", type=Path, default=Path("docs/trust.md"), help="what to write (default: %(default)s)")
+    parser.add_argument("--page", type=Path, help="what to write (default: trust.md beside the samples)")
+    parser.add_argument("--write-docs", action="store_true", help=f"write {DOCS}, the page under version control")
     options = parser.parse_args()
     try:
         rivals()  # without asv there is no page: better known before measuring than after
         session = _stored(options.stored) if options.stored else _measured(options)
         tell("deciding")
-        options.page.write_text(page(session), encoding="utf-8")
+        written = options.page or (DOCS if options.write_docs else options.samples / "trust.md")
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(page(session), encoding="utf-8")
     except PressbenchError as error:
         print(f"trust: {error}", file=sys.stderr)
         return 1
-    tell(f"wrote {options.page}")
+    tell(f"wrote {written}")
     return 0
 
 

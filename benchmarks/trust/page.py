@@ -213,10 +213,11 @@ def _again() -> str:
     return f"""## Run it again
 
     make trust                                                    # about twelve minutes, on a machine left alone
-    python -m benchmarks.trust --from results/trust/SESSION.json  # this page from stored samples
+    python -m benchmarks.trust --from results/trust/SESSION.json  # the page from stored samples
 
 Without make: `{INSTALL}`, then `python -m benchmarks.trust`.
-Each run leaves all its samples in `results/trust`."""
+Each run leaves all its samples and its page in `results/trust`;
+`--write-docs` writes this page, `docs/trust.md`, instead."""
 
 
 # -- tables ----------------------------------------------------------------------------------------

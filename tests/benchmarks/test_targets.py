@@ -81,10 +81,6 @@ def test_a_workload_has_a_speed_of_its_own(file: Path) -> None:
         load(file, "[minilm-bbc.int8-openvino.speed]\n1x128 = { vnni = 3 }")
 
 
-def test_an_empty_contract_is_no_mistake(file: Path) -> None:
-    assert load(file, "") == {}
-
-
 def test_what_may_be_lost_is_stated_as_the_task_is_scored(file: Path) -> None:
     file.write_text("[words.int8-openvino]\naccuracy_drop = 0.02")
     with pytest.raises(TargetsError, match=r"int8-openvino\] accuracy_drop: words is judged by perplexity_rise"):
@@ -182,6 +178,18 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         load_targets(tmp_path / "nowhere.toml", MODELS, COMPRESSORS)
     with pytest.raises(TargetsError, match=f"{tmp_path}: cannot be read: Is a directory"):
         load_targets(tmp_path, MODELS, COMPRESSORS)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# [minilm-bbc.int8-openvino]\n# size = 0.27\n"])
+def test_a_file_that_promises_nothing_is_one_line(file: Path, text: str) -> None:
+    with pytest.raises(TargetsError) as error:
+        load(file, text)
+    assert str(error.value).startswith(f"{file}: nothing is promised there: ")
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_table_promises_nothing_on_purpose(file: Path) -> None:
+    assert load(file, "[minilm-bbc]\n") == {}
 
 
 def test_the_targets_that_are_shipped_are_sound() -> None:

@@ -291,3 +291,12 @@ def test_the_grid_keeps_the_numbers_as_recorded_for_programs(tmp_path: Path) -> 
     assert row["cases"][0] == "int8-openvino-minilm-bbc-cpu" and json.loads(grid_json(found))["machines"][0][
         "runs"
     ] == [RUN]
+
+
+def test_columns_without_a_number_are_left_out_unless_chosen(tmp_path: Path) -> None:
+    run = write(tmp_path, three("int8", (0.9, 0.01, 0.0, 0.02), (2.0, 1.9, 2.1, 1.2), 0.3)[:1])
+    assert [head.name for head in grid([run], Choice()).heads] == ["compressor", "accuracy", "drop"]
+    chosen = grid([run], Choice(columns=("accuracy", "compress")))
+    assert [head.name for head in chosen.heads] == ["compressor", "accuracy", "compress"]
+    broken = write(tmp_path / "broken", [case("int8", "speed", verdict="error")])
+    assert [head.name for head in grid([broken], Choice()).heads] == ["compressor", "speedup"]

@@ -79,7 +79,7 @@ def test_hostile_names_keep_markdown_in_its_columns(hostile: Run) -> None:
     text = render(hostile, "markdown")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 3 * len(HOSTILE)
-    assert {line.count("|") for line in table} == {15}
+    assert {line.count("|") for line in table} == {6}  # nothing but an accuracy was recorded
     assert "<" not in text and "](" not in text.replace("\\]", "")
     assert r"!\[x\](http://a.example/p.png)" in text and "a&#124;b&#92;&#124;c" in text and "two  lines" in text
 

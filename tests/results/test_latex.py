@@ -103,7 +103,7 @@ def test_hostile_names_leave_the_table_whole(tmp_path: Path) -> None:
     assert node.environmentname == "table*"
     assert [n.environmentname for n in node.nodelist if isinstance(n, LatexEnvironmentNode)] == ["tabular", "minipage"]
     assert source.isascii()
-    assert {columns_of(row) for row in rows_of(source)} == {5}
+    assert {columns_of(row) for row in rows_of(source)} == {3}  # nothing but an accuracy was recorded
     assert not re.search(r"\\\\\s*[\[*]", source)
     assert r"\input" not in source and not re.search(r"(?<!\\)%(?! needs)", source)
 

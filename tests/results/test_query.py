@@ -160,27 +160,36 @@ def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
 # -- damage ----------------------------------------------------------------------------------------
 
 
-def by_reading(folder: Path) -> tuple[list[tuple[Any, ...]], int]:
+Rows = list[tuple[Any, ...]]
+
+
+def by_reading(path: Path) -> tuple[Rows, int]:
     """What there is by `read_run`, which knows nothing of DuckDB: records, and how many lines are damaged."""
-    found, damaged = [], 0
-    for path in sorted(folder.glob("*.jsonl")):
-        try:
-            run = read_run(path)
-        except ResultsError:
-            damaged += 1
-            continue
-        found += [(r.run, r.case, r.verdict, r.measures["speedup"].value) for r in run.cases]
-        damaged += len(run.damaged)
-    return sorted(found, key=repr), damaged
+    try:
+        run = read_run(path)
+    except ResultsError:
+        return [], 1
+    found = [(r.run, r.case, r.verdict, r.measures["speedup"].value) for r in run.cases]
+    return sorted(found, key=repr), len(run.damaged)
 
 
-def by_query(folder: Path) -> tuple[list[tuple[Any, ...]], int]:
+def by_query(folder: Path) -> dict[str, tuple[Rows, list[str]]]:
+    """File name -> its records, and what could not be read of it."""
     with Runs(folder) as runs:
         rows = runs._connection.execute(
-            """SELECT f.run, r."case", r.verdict, r.measures['speedup'].value
+            """SELECT f.name, f.run, r."case", r.verdict, r.measures['speedup'].value
             FROM record r JOIN file f ON f.id = r.file"""
         ).fetchall()
-        return sorted(rows, key=repr), len(runs.problems)
+        problems = runs.problems
+    names = [path.name for path in folder.glob("*.jsonl")]
+    assert all(any(problem.startswith(name) for name in names) for problem in problems)
+    return {
+        name: (
+            sorted((tuple(row) for of, *row in rows if of == name), key=repr),
+            [problem for problem in problems if problem.startswith(name)],
+        )
+        for name in names
+    }
 
 
 LINES = {
@@ -205,19 +214,57 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-@pytest.mark.parametrize("at", [0, 2, 5], ids=["header", "middle", "after the end"])
-def test_a_damaged_line_is_told_and_the_rest_counts(tmp_path: Path, line: bytes, at: int) -> None:
+PLACES = {"header": 0, "middle": 2, "after the end": 5}
+PARSED = ("another run", "another verdict", "no case", "no schema", "another kind", "a second header")
+"""Lines that DuckDB takes for records: only the judgement of whole files finds them."""
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[tuple[Path, Rows, list[str]]]]:
+    """(line, place) -> the files that have it there, with what queries found: in a folder with every other damage, and
+    where DuckDB parses the line also in one that it reads without an error. A sound run is in both."""
+    found: dict[tuple[str, str], list[tuple[Path, Rows, list[str]]]] = {}
+    for names in (tuple(LINES), PARSED):
+        folder = tmp_path_factory.mktemp("damaged")
+        paths = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda file: None)
+            sound = write(folder, RUNS[1], record(RUNS[1]))
+            for number, key in enumerate((name, place) for name in names for place in PLACES):
+                run = f"20261119T000000Z-{number:04x}"
+                paths[key] = write(folder, run, *(record(run, case) for case in "abc"))
+                lines = paths[key].read_bytes().split(b"\n")
+                lines[PLACES[key[1]]] = LINES[key[0]].replace(RUNS[0].encode(), run.encode())
+                paths[key].write_bytes(b"\n".join(lines))
+            if names == PARSED:
+                patch.delattr(scan.Scanner, "_damaged")
+            asked = by_query(folder)
+        assert asked[sound.name] == (by_reading(sound)[0], [])
+        for key, path in paths.items():
+            found.setdefault(key, []).append((path, *asked[path.name]))
+    return found
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_damaged_line_is_told_and_the_rest_counts(damaged: Any, line: str, place: str) -> None:
+    assert len(damaged[line, place]) == 1 + (line in PARSED)
+    for path, rows, problems in damaged[line, place]:
+        assert (rows, len(problems)) == by_reading(path)
+        assert problems or (place, line) == ("header", "a second header")  # which is a header then
+        assert all(problem.isprintable() for problem in problems)
+
+
+@pytest.mark.parametrize("line", ["not JSON", "another verdict"])
+def test_one_damaged_run_costs_the_others_nothing(tmp_path: Path, line: str) -> None:
     path = write(tmp_path, RUNS[0], *(record(RUNS[0], name) for name in "abc"))
-    write(tmp_path, RUNS[1], record(RUNS[1]))
-    lines = path.read_bytes().split(b"\n")
-    lines[at] = line
-    path.write_bytes(b"\n".join(lines))
-    found, damaged = by_query(tmp_path)
-    assert (found, damaged) == by_reading(tmp_path)
-    assert damaged > 0 or (at, line) == (0, LINES["a second header"])  # which is a header then
-    with Runs(tmp_path) as runs:
-        assert all(problem.startswith(path.name) and problem.isprintable() for problem in runs.problems)
+    path.write_bytes(path.read_bytes() + LINES[line] + b"\n")
+    other = write(tmp_path, RUNS[1], record(RUNS[1]))
+    found = by_query(tmp_path)
+    assert {p.name: (found[p.name][0], len(found[p.name][1])) for p in (path, other)} == {
+        path.name: by_reading(path),
+        other.name: by_reading(other),
+    }
 
 
 def test_a_run_of_a_newer_schema_is_told_and_the_others_count(tmp_path: Path) -> None:
@@ -246,9 +293,9 @@ def test_a_run_of_an_older_schema_is_read_through_its_steps(tmp_path: Path, monk
 
 def test_a_line_too_long_for_duckdb_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "_LINE_LIMIT", 4096)
-    write(tmp_path, RUNS[0], record(RUNS[0], evidence={"samples": list(range(200_000))}))
+    path = write(tmp_path, RUNS[0], record(RUNS[0], evidence={"samples": list(range(200_000))}))
     write(tmp_path, RUNS[1], record(RUNS[1]))
-    assert by_query(tmp_path) == by_reading(tmp_path)
+    assert by_query(tmp_path)[path.name] == (by_reading(path)[0], [])
     assert values(tmp_path) == [2.0, 2.0]
 
 

@@ -260,6 +260,34 @@ def test_a_run_is_found_by_name_or_is_the_latest(tmp_path: Path) -> None:
     assert resolve_run(tmp_path / "elsewhere", str(older)) == older
 
 
+def test_a_run_is_found_by_the_beginning_or_the_end_of_its_id(tmp_path: Path) -> None:
+    older, latest = written(tmp_path, "20261121T221530Z-3f2a"), written(tmp_path, "20261122T010000Z-0001")
+    for part, path in (("20261121", older), ("3f2a", older), ("-0001", latest), ("20261122T01", latest)):
+        assert resolve_run(tmp_path, part) == path
+    assert resolve_run(tmp_path, "latest") == latest
+
+
+def test_a_whole_id_is_taken_before_the_part_of_another(tmp_path: Path) -> None:
+    short, called = written(tmp_path, "kept"), written(tmp_path, "latest")
+    written(tmp_path, "kept-again")
+    assert resolve_run(tmp_path, "kept") == short
+    assert resolve_run(tmp_path, "latest") == called
+
+
+def test_a_part_of_several_ids_lists_them(tmp_path: Path) -> None:
+    ids = [f"20261121T2215{second:02d}Z-00{second:02x}" for second in range(10)]
+    for run in ids:
+        written(tmp_path, run)
+    with pytest.raises(ResultsError) as error:
+        resolve_run(tmp_path, "20261121")
+    assert "may be one of 10 in" in str(error.value)
+    assert ": " + ", ".join(ids[2:]) + " and 2 older; give more of its id" in str(error.value)
+    with pytest.raises(ResultsError, match=r"no run '2026_122'"):
+        resolve_run(tmp_path, "2026_122")
+    with pytest.raises(ResultsError, match=r"no run ''"):
+        resolve_run(tmp_path, "")
+
+
 def test_an_unknown_run_is_told_the_nearest_names(tmp_path: Path) -> None:
     written(tmp_path)
     with pytest.raises(ResultsError, match=f"no run '20261121T221530Z-3f2b' in .*; nearest: {RUN}$"):

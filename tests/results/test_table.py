@@ -227,3 +227,31 @@ def test_a_measure_nobody_planned_for_reaches_json(tmp_path: Path) -> None:
 def test_an_unknown_format_is_told_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no format 'pdf': use one of terminal, markdown, csv, json, latex"):
         render(write(tmp_path, []), "pdf")
+
+
+# -- what was not measured -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 130])
+@pytest.mark.parametrize("format", ["terminal", "markdown", "latex"])
+def test_what_was_not_measured_has_no_column(tmp_path: Path, format: str, width: int) -> None:
+    run = write(tmp_path, three("int8", (0.9, 0.01, 0.0, 0.02), (2.0, 1.9, 2.1, 1.2), 0.3)[:1])
+    text = terminal(run, width) if format == "terminal" else render(run, format)
+    table = (
+        text.partition("executed 1")[0]
+        if format != "latex"
+        else text.partition("\\toprule")[2].partition("\\bottomrule")[0]
+    )
+    assert "90.0" in table and "accuracy" in table
+    for heading in ("time to compress", "compress\n", "speed-up", "of dense", "over dense", "memory", "workload"):
+        assert heading not in table, heading
+
+
+@pytest.mark.parametrize("width", [80, 130])
+@pytest.mark.parametrize("format", ["terminal", "markdown"])
+def test_a_verdict_without_a_number_keeps_its_column(tmp_path: Path, format: str, width: int) -> None:
+    accuracy = three("int8", (0.9, 0.01, 0.0, 0.02), (2.0, 1.9, 2.1, 1.2), 0.3)[0]
+    run = write(tmp_path, [accuracy, case("int8", "speed", verdict="error", reason="died")])
+    table = (terminal(run, width) if format == "terminal" else render(run, format)).partition("executed 2")[0]
+    assert "! error" in table and "speed-up over dense" in table
+    assert "best" not in table and "size" not in table

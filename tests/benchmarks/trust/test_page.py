@@ -53,6 +53,15 @@ def test_the_command_redraws_it(
     monkeypatch.setattr(sys, "argv", ["trust", "--from", str(samples), "--page", str(written)])
     assert command.main() == 0
     assert written.read_text() == text
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    docs, beside = tmp_path / "docs" / "trust.md", tmp_path / "results" / "trust" / "trust.md"
+    monkeypatch.setattr(sys, "argv", ["trust", "--from", str(samples)])
+    assert command.main() == 0
+    assert beside.read_text() == text and not docs.exists()
+    monkeypatch.setattr(sys, "argv", ["trust", "--from", str(samples), "--write-docs"])
+    assert command.main() == 0
+    assert docs.read_text() == text
     samples.write_text("{}")
     assert command.main() == 1
     assert "not samples of this version" in capsys.readouterr().err
