@@ -11,7 +11,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[CASES] = []
 
 
+TRACEBACK: pytest.StashKey[str] = pytest.StashKey()
 RUN: pytest.StashKey[Any] = pytest.StashKey()
 RECORDS: pytest.StashKey[int] = pytest.StashKey()
 UNWRITTEN: pytest.StashKey[list[str]] = pytest.StashKey()
@@ -238,6 +239,7 @@ def _is_case(item: pytest.Item) -> bool:
 @pytest.fixture
 def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
+    from benchmarks import failure
     from benchmarks.expectations import declared
     from benchmarks.reproduction import reproduction
     from results.store import ResultsError
@@ -258,19 +260,29 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
-        again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
-        message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")
         if status == "unexpected pass":
             warnings.warn(f"{request.node.nodeid}: {declared(record)}; take it out", stacklevel=1)
         elif status == "expected":
             pytest.xfail(f"{record.reason}; {declared(record)}")
-        elif status:
-            message = f"{declared(record)}: {message}"
-        assert record.verdict in ("pass", "measured"), message
+        if record.verdict not in ("pass", "measured"):
+            again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
+            request.node.stash[TRACEBACK] = failure.own_traceback(record)
+            excuse = declared(record) if status else ""
+            # Not an assert: pytest would print this file and the whole record before the reason.
+            pytest.fail(failure.message(record, again, excuse), pytrace=False)
 
     return finish
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """The traceback of a method's own code, below the message: pytest shows such a section of a failure only."""
+    report = yield
+    if report.when == "call" and report.failed and (trace := item.stash.get(TRACEBACK, "")):
+        report.sections.append(("traceback in the worker", trace))
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -202,9 +202,9 @@ def test_the_table_is_printed_and_written(long: Done, stored: Run) -> None:
 
 def missed(long: Done) -> tuple[str, list[str]]:
     """What is said of the target that was missed, and the command that shows it again."""
-    # Where CI is set, pytest's short summary repeats the message in full.
-    (message,) = set(re.findall(r"AssertionError: (speed of int8-openvino-vit-digits-cpu: .*)", long.out))
-    return message, shlex.split(message.partition("to reproduce: ")[2])
+    told = r"^(speed of int8-openvino-vit-digits-cpu: .*)\nto reproduce: (.*)$"
+    ((message, command),) = re.findall(told, long.out, re.MULTILINE)
+    return message, shlex.split(command)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_a_regression_fails_the_test_and_reaches_junit(afterwards: dict[str, Don
     assert re.search(
         r"regression: size [\d.]+ of the dense file, accepted [\d.]+: \+11.11%", failure.get("message", "")
     )
-    assert "to reproduce: pytest " in failure.get("message", "")
+    assert "\nto reproduce: pytest " in str(failure.text)
     (path,) = list_runs(place.folder / "regression")
     (found,) = read_run(path).cases
     assert (found.verdict, found.measures["size_ratio"].verdict) == ("fail", "pass")
@@ -325,10 +325,24 @@ def test_a_speed_record_says_where_tau_came_from_and_how_the_machine_was(place: 
     assert not (place.folder / "qualifications").exists()
 
 
+def test_a_failure_is_its_message_and_nothing_of_ours(long: Done, stored: Run) -> None:
+    failures = re.split(r"^_{3,} test_.* _{3,}$", long.out.partition(" FAILURES ")[2], flags=re.MULTILINE)[1:]
+    assert len(failures) == 5
+    for text in failures:
+        told, command, *_ = text.strip().splitlines()
+        assert re.fullmatch(r"(accuracy|footprint|speed) of \S+-vit-digits-cpu: .*", told)
+        assert command.startswith('to reproduce: pytest "benchmarks/test_')
+    assert "CaseRecord(" not in long.out
+    assert "conftest.py" not in long.out
+    for found in stored.cases:
+        if found.verdict in ("fail", "error"):
+            assert f" - Failed: {found.measure} of {found.case}"[:30] in long.out.partition("short test summary")[2]
+
+
 def test_a_method_that_does_nothing_is_found_out(long: Done, stored: Run) -> None:
     reason = record(stored, "footprint", "planted-idle").reason
     assert reason.startswith("storage effect not witnessed: the artifact is 1.0")
-    assert f"footprint of planted-idle-vit-digits-cpu: {reason}; to reproduce: pytest" in long.out
+    assert f"footprint of planted-idle-vit-digits-cpu: {reason}\nto reproduce: pytest" in long.out
 
 
 def test_a_method_that_crashes_is_an_error_and_its_noise_stays_away(long: Done, stored: Run) -> None:
@@ -358,7 +372,8 @@ def test_junit_has_verdicts_and_reasons(place: Place, stored: Run) -> None:
         if skipped is not None:
             assert skipped.get("message") == f"unsupported: {case.reason}"
         if failure is not None:
-            assert case.reason in str(failure.get("message"))
+            assert f"{case.measure} of {case.case}: {case.reason}" in str(failure.get("message"))
+            assert "\nto reproduce: pytest " in str(failure.text)
 
 
 def test_pytest_benchmark_has_the_samples(place: Place, stored: Run) -> None:
