@@ -71,6 +71,11 @@ MISTAKES = {
     "model": (["--model", "vit-digit"], "unknown model 'vit-digit'; did you mean vit-digits?"),
     "compressor": (["--compressor", "int8-opnvino"], "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
     "parameter": (["--compressor", "int8-openvino:sample=3"], "compressor 'int8-openvino' has no parameter 'sample'"),
+    "value": (
+        ["--compressor", "prune-magnitude:sparsity=abc"],
+        "compressor 'prune-magnitude': sparsity is \"abc\", must be a number",
+    ),
+    "refused": (["--compressor", "prune-magnitude:sparsity=7"], "compressor 'prune-magnitude': sparsity = 7: must lie"),
     "hardware": (["--hardware", "cqu"], "unknown hardware 'cqu' on this machine; did you mean cpu"),
     "tier": (["--tier", "nigthly"], "unknown tier 'nigthly'; did you mean nightly?"),
     "targets": (["--targets", "nowhere.toml"], "nowhere.toml: not found"),
