@@ -25,10 +25,11 @@ test: .venv/.dev ## run the tests of the suite itself
 	@$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports and the workflows
-	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, zizmor"
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, zizmor, check-jsonschema"
 	@status=0; \
 	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo" \
-		"zizmor --offline --quiet .github"; do \
+		"zizmor --offline --quiet .github" \
+		"check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml"; do \
 		$(BIN)/$$check || status=1; \
 	done; \
 	exit $$status

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import datetime
 import functools
-import io
-import math
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
+
+from benchmarks.options import USUAL, add_options
 
 if TYPE_CHECKING:  # the rest of pytest must not wait for torch
     from benchmarks.matrix import Matrix
@@ -24,17 +22,6 @@ if TYPE_CHECKING:  # the rest of pytest must not wait for torch
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
-TARGETS = ROOT / "baselines" / "targets.toml"
-ACCEPTED = ROOT / "baselines" / "accepted"
-EXPECTED = ROOT / "baselines" / "expected.toml"
-USUAL = {"targets": TARGETS, "baselines": ACCEPTED, "expected": EXPECTED}
-TOO_FEW, UNDECIDED = 10, 11
-"""Exit codes beside pytest's own 0 to 5: fewer cases executed than --require, and with pytest's --strict a
-verdict that was inconclusive or unqualified. A failure, 1, goes before both."""
-NOT_STORED = 74
-"""Exit code of a run that ended because the disk took no more results: EX_IOERR of sysexits.h."""
-SPACING = 60.0
-"""Seconds between two measurements of a suspect: docs/statistics.md says what they are worth."""
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -44,76 +31,7 @@ STATUS = {  # verdict -> (category in the summary line, letter, word)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("pressbench")
-    group.addoption("--model", action="append", metavar="NAME", help="models to run (default: all); may be repeated")
-    group.addoption(
-        "--compressor",
-        action="append",
-        metavar="NAME[:KEY=VALUE,…]",
-        help="compressors to run (default: all of the tier); with parameters, one of your own making; may be repeated",
-    )
-    group.addoption(
-        "--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too"
-    )
-    group.addoption("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
-    group.addoption("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
-    group.addoption(
-        "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
-    )
-    group.addoption("--expected", default=str(EXPECTED), metavar="FILE", help="declared failures, with their dates")
-    group.addoption("--require", type=int, default=0, metavar="N", help="exit with 10 where fewer cases are executed")
-    group.addoption(
-        "--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written"
-    )
-    group.addoption(
-        "--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)"
-    )
-    group.addoption("--seed", type=int, default=0, help="seed of compressors and of the order of pairs")
-    group.addoption(
-        "--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take"
-    )
-    group.addoption(
-        "--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)"
-    )
-    group.addoption(
-        "--resume", nargs="?", const="", metavar="RUN", help="go on with an interrupted run (default: the latest)"
-    )
-    group.addoption(
-        "--qualifications",
-        default=str(ROOT / "results" / "qualifications"),
-        metavar="DIR",
-        help="where qualifications of machines are kept",
-    )
-    group.addoption("--no-qualify", action="store_true", help="start no short qualification of the machine")
-    group.addoption(
-        "--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, 0.02 for 2 %%"
-    )
-    group.addoption(
-        "--rerun-after",
-        type=_seconds,
-        default=SPACING,
-        metavar="SECONDS",
-        help=f"least time between two measurements of a suspected regression (default: {SPACING:g})",
-    )
-    group.addoption(
-        "--unqualified-ok",
-        action="store_true",
-        help="judge speed under whatever conditions it was timed; records say so",
-    )
-
-
-def _deviation(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10:
-        raise argparse.ArgumentTypeError(f"a deviation of ln speed-up is at least 0, like 0.02 for 2 %, got {text}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"a time is a number of seconds, at least 0, got {text}")
-    return value
+    add_options(parser.getgroup("pressbench").addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -124,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[CASES] = []
 
 
+TRACEBACK: pytest.StashKey[str] = pytest.StashKey()
 RUN: pytest.StashKey[Any] = pytest.StashKey()
 RECORDS: pytest.StashKey[int] = pytest.StashKey()
 UNWRITTEN: pytest.StashKey[list[str]] = pytest.StashKey()
@@ -238,6 +157,8 @@ def _is_case(item: pytest.Item) -> bool:
 @pytest.fixture
 def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
+    from benchmarks import failure
+    from benchmarks.exit_codes import NOT_STORED
     from benchmarks.expectations import declared
     from benchmarks.reproduction import reproduction
     from results.store import ResultsError
@@ -258,19 +179,29 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         request.config.stash[RECORDS] += 1
         request.node.user_properties.append(("verdict", record.verdict))
         request.node.user_properties.append(("reason", record.reason))
-        again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
-        message = f"{record.measure} of {record.case}: {record.reason}; to reproduce: {again}"
         if record.verdict in ("unsupported", "inconclusive", "unqualified"):
             pytest.skip(f"{record.verdict}: {record.reason}")
         if status == "unexpected pass":
             warnings.warn(f"{request.node.nodeid}: {declared(record)}; take it out", stacklevel=1)
         elif status == "expected":
             pytest.xfail(f"{record.reason}; {declared(record)}")
-        elif status:
-            message = f"{declared(record)}: {message}"
-        assert record.verdict in ("pass", "measured"), message
+        if record.verdict not in ("pass", "measured"):
+            again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
+            request.node.stash[TRACEBACK] = failure.own_traceback(record)
+            excuse = declared(record) if status else ""
+            # Not an assert: pytest would print this file and the whole record before the reason.
+            pytest.fail(failure.message(record, again, excuse), pytrace=False)
 
     return finish
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """The traceback of a method's own code, below the message: pytest shows such a section of a failure only."""
+    report = yield
+    if report.when == "call" and report.failed and (trace := item.stash.get(TRACEBACK, "")):
+        report.sections.append(("traceback in the worker", trace))
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -288,6 +219,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     run.session.close()
     if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        from benchmarks.exit_codes import NOT_STORED, exit_code
         from results.store import ResultsError
 
         try:
@@ -296,11 +228,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             session.config.stash[UNWRITTEN].append(str(error))
             session.exitstatus = NOT_STORED
         else:
-            undecided = end.counts.get("inconclusive", 0) + end.counts.get("unqualified", 0)
-            if exitstatus == pytest.ExitCode.OK and end.executed < session.config.getoption("--require"):
-                session.exitstatus = TOO_FEW
-            elif exitstatus == pytest.ExitCode.OK and undecided and session.config.getini("strict"):
-                session.exitstatus = UNDECIDED
+            required, strict = session.config.getoption("--require"), session.config.getini("strict")
+            if exitstatus == pytest.ExitCode.OK and (code := exit_code(end, required, strict)):
+                session.exitstatus = code
     run.writer.close()
 
 
@@ -311,47 +241,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     run = config.stash[RUN]
     if run is None or not config.stash[RECORDS]:
         return
-    from rich.console import Console
+    from benchmarks.summary import summary
 
-    from results.store import read_run
-    from results.table import print_terminal, render
-
-    stored = read_run(run.writer.path)
-    markdown = run.writer.path.with_suffix(".md")
-    try:
-        markdown.write_text(render(stored, "markdown"), encoding="utf-8")
-    except OSError as error:
-        config.stash[UNWRITTEN].append(f"{_shown(markdown)}: cannot be written: {error.strerror}")
-    width = max(80, terminalreporter._tw.fullwidth)
-    text = io.StringIO()
-    print_terminal(stored, Console(file=text, width=width, force_terminal=terminalreporter._tw.hasmarkup))
+    text, after = summary(
+        run,
+        matrix(config).existing,
+        cases=config.stash[CASES],
+        required=config.getoption("--require"),
+        done=config.stash[RECORDS],
+        unwritten=config.stash[UNWRITTEN],
+        width=terminalreporter._tw.fullwidth,
+        colour=terminalreporter._tw.hasmarkup,
+    )
     terminalreporter.section("pressbench")
-    terminalreporter.write(text.getvalue())
-    changes = run.changes(matrix(config).existing)
-    for line in changes:
+    terminalreporter.write(text)
+    for line in after:
         terminalreporter.write_line(line)
-    required, done = config.getoption("--require"), config.stash[RECORDS]
-    amiss = [f"required: {required} cases, executed {done}"] if done < required else []
-    amiss += [f"pressbench: {line}" for line in config.stash[UNWRITTEN]]
-    for line in amiss:
-        terminalreporter.write_line(line)
-    terminalreporter.write_line(f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}")
-    for line in _for_github(config, stored, changes, amiss):
-        terminalreporter.write_line(line)
-
-
-def _for_github(config: pytest.Config, stored: Any, changes: list[str], amiss: list[str]) -> list[str]:
-    """What GitHub's runners ask for by their variables; nothing anywhere else."""
-    if os.environ.get("GITHUB_ACTIONS") != "true" and not os.environ.get("GITHUB_STEP_SUMMARY"):
-        return []
-    from benchmarks.sources import places
-    from results.github import report
-
-    where = places(config.stash[CASES], Path(os.environ.get("GITHUB_WORKSPACE") or ROOT), ROOT)
-    return report(stored, changes, where, os.environ, amiss)
-
-
-def _shown(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    return str(path)

@@ -24,6 +24,8 @@ def parse_compressors(wanted: list[str] | None, tier: str) -> dict[str, Compress
         else:
             chain = tuple((c.name, tuple(c.parameters.items())) for link in links for c in link.values())
             chosen["+".join(i for link in links for i in link)] = registry.build("pipeline", {"chain": chain})
+    for compressor in chosen.values():
+        _ = compressor.steps  # those of a chain are made here: a mistake in one is told now
     return chosen
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -24,8 +23,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
+from compressors import parameters as parameters_of
 from compressors import plugin_import
 from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
+from compressors.nearest import nearest
 
 T = TypeVar("T")
 
@@ -116,7 +117,8 @@ def register(cls: type[Compressor]) -> None:
 
 
 def build(name: str, parameters: dict[str, Any] | None = None) -> Compressor:
-    """The compressor of that name with these parameters. One line for an unknown name or parameter."""
+    """The compressor of that name with these parameters. PressbenchError, one line, for an unknown name or parameter,
+    a value that does not fit the field's annotation, and whatever the compressor itself raises when it is made."""
     classes = compressor_classes()
     if name not in classes:
         broken = "".join(f"; {p.name} could not be used: {p.reason}" for p in broken_plugins())
@@ -128,9 +130,12 @@ def build(name: str, parameters: dict[str, Any] | None = None) -> Compressor:
             raise PressbenchError(f"compressor {name!r} has no parameter {key!r}{nearest(key, fields)}")
     frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in (parameters or {}).items()}
     try:
+        parameters_of.check(cls, frozen)
         return cls(**frozen)
-    except (TypeError, ValueError) as error:
-        raise PressbenchError(f"compressor {name!r}: {error}") from None
+    except Exception as error:
+        usual = isinstance(error, (TypeError, ValueError, PressbenchError))
+        told = " ".join(f"{'' if usual else f'{type(error).__name__}: '}{error}".split())
+        raise PressbenchError(f"compressor {name!r}: {told}") from None
 
 
 def variants(tier: str = "quick") -> dict[str, Compressor]:
@@ -161,13 +166,6 @@ def _ask(compressor: Compressor, model: ModelSpec, hardware: Hardware) -> str | 
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise PressbenchError(f"{compressor.name}.supports failed for {model.name}: {what}") from error
-
-
-def nearest(name: str, known: Any) -> str:
-    """`; did you mean a, b?` for a typo, else the list of what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(close)}?" if close else f"; there are: {', '.join(known)}"
 
 
 def source_closure(cls: type | Callable[..., object], *also: str) -> list[str]:

@@ -221,7 +221,7 @@ FAULTS = {
     "hungry": Fault(
         ACCURACY,
         "error",
-        r"planted-hungry on vit-digits: took 2\.\d+ GiB of memory, limit 2 GiB \(--memory-limit\), stopped",
+        r"planted-hungry on vit-digits: took 2(\.\d+)? GiB of memory, limit 2 GiB \(--memory-limit\), stopped",
     ),
     "busy": Fault(ACCURACY, "measured", r".*"),
     "careful": Fault(ACCURACY, "unsupported", r"still running: \[\]"),

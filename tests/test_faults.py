@@ -123,7 +123,7 @@ def test_the_rest_of_the_run_completes(planted: Run, faulty: tuple[Done, Done]) 
     assert planted.end is not None
     assert planted.end.executed == planted.end.expected == len(planted.cases) == len(FAULTS) + 3
     assert planted.damaged == ()
-    assert not re.search("GARBAGE|Traceback", done.out + done.err)
+    assert "GARBAGE" not in done.out + done.err
 
 
 def test_a_drop_and_a_gain_are_numbers(planted: Run) -> None:
@@ -157,6 +157,21 @@ def test_nothing_is_left_running_and_no_file_left_lying(place: Place, planted: R
 
 def test_the_record_of_a_failed_worker_has_its_traceback_and_what_it_printed(planted: Run) -> None:
     assert "raise ValueError(" in record(planted, "accuracy", "planted-raises").evidence["detail"]
+
+
+def test_the_traceback_of_a_method_follows_its_message_and_no_other_has_one(faulty: tuple[Done, Done]) -> None:
+    failures = faulty[1].out.partition(" FAILURES ")[2].partition(" pressbench ")[0]
+    parts = re.split(r"^_{3,} test_\w+\[(\S+)-vit-digits-cpu\] _{3,}$", failures, flags=re.MULTILINE)[1:]
+    told = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert {name for name, text in told.items() if "Traceback" in text} == {"planted-raises", "planted-leaves"}
+    message, command, heading, *trace = told["planted-raises"].strip().splitlines()
+    assert message.endswith("ValueError: no such layer in this model")
+    assert command.startswith("to reproduce: ")
+    assert heading.strip("-") == " traceback in the worker "
+    assert trace[0] == "Traceback (most recent call last):"
+    assert any("planted_raises.py" in line for line in trace)
+    assert trace[-2:] == ["ValueError: no such layer", "in this model"]
+    assert "Traceback" not in faulty[1].err
 
 
 def test_what_plugins_do_at_import_is_told_and_survived(faulty: tuple[Done, Done]) -> None:

@@ -1,33 +1,26 @@
 """The matrix as people run it: pytest in a process of its own, on vit-digits, which is trained once for all.
 
-The one long run is started first and works beside the tests of listings and mistakes; what it left (records,
-table, JUnit, pytest-benchmark's JSON) is looked at by the tests after them. Nothing here asserts a time.
+One run; what it left (records, table, JUnit, pytest-benchmark's JSON) is looked at by all tests. Nothing here asserts
+a time.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import signal
-import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import ROOT, WAIT, Done, Place, finish, record
+from matrix_run import Done, Place, finish, record
 from planted_methods import PLUGINS
 
 from benchmarks.hardware import select
 from benchmarks.zoo import find_model
-from results import baseline
 from results.store import Run, list_runs, read_run
 
 BF16 = bool(select("cpu").features & {"bf16", "amx"})
@@ -54,95 +47,12 @@ QUICKER = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def started(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """The long run, under way."""
+@pytest.fixture(scope="module")
+def long(place: Place) -> Done:
+    """The run."""
     options = ["--model", "vit-digits", *CHOSEN, *QUICKER]
     options += [f"--junitxml={place.folder / 'junit.xml'}", f"--benchmark-json={place.folder / 'benchmark.json'}"]
-    process = place.start("-m", "pytest", *place.command(*options, results="long"))
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-# -- listings and mistakes -------------------------------------------------------------------------
-
-MISTAKES = {
-    "model": (["--model", "vit-digit"], "unknown model 'vit-digit'; did you mean vit-digits?"),
-    "compressor": (["--compressor", "int8-opnvino"], "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
-    "parameter": (["--compressor", "int8-openvino:sample=3"], "compressor 'int8-openvino' has no parameter 'sample'"),
-    "hardware": (["--hardware", "cqu"], "unknown hardware 'cqu' on this machine; did you mean cpu"),
-    "tier": (["--tier", "nigthly"], "unknown tier 'nigthly'; did you mean nightly?"),
-    "targets": (["--targets", "nowhere.toml"], "nowhere.toml: not found"),
-    "twice": (["--hardware", "cpu", "--hardware", "cpu"], "two cases are called "),
-}
-CASE = "benchmarks/test_footprint.py::test_footprint[dense-vit-digits-cpu]"
-
-
-@pytest.fixture(scope="module")
-def short(place: Place, started: object) -> dict[str, Done]:
-    """The short runs by name."""
-    runs = {
-        "int8": place.command("--collect-only", "-q", "-k", "int8"),
-        "speed": place.command("--collect-only", "-q", "-m", "speed", "--tier", "nightly", "--model", "vit-digits"),
-        "unwritable": place.command("--results", f"{os.devnull}/x", target=CASE),
-    }
-    for name, (options, _) in MISTAKES.items():
-        runs[name] = place.command(*options)
-        runs[f"{name} of one case"] = place.command(*options, target=CASE)
-    return place.batch(runs)
-
-
-def test_a_listing_has_every_measure_under_one_id(short: dict[str, Done]) -> None:
-    done = short["int8"]
-    assert done.code == 0
-    for model in ("minilm-bbc", "vit-digits"):
-        for measure in ("accuracy", "footprint", "speed"):
-            assert f"benchmarks/test_{measure}.py::test_{measure}[int8-openvino-{model}-cpu]" in done.ids
-    assert all("int8" in line for line in done.ids)
-    # With -q there is no header, and a plugin that is not there must be told all the same.
-    assert "pressbench: plugin planted_broken = planted_broken could not be used: RuntimeError: built for" in done.out
-
-
-def test_marks_and_options_select(short: dict[str, Done]) -> None:
-    done = short["speed"]
-    assert done.code == 0
-    assert done.ids
-    assert all(line.startswith("benchmarks/test_speed.py::test_speed[") for line in done.ids)
-    assert not any("minilm" in line for line in done.ids)
-    workloads = {line.partition("[dense-vit-digits-cpu")[2] for line in done.ids if "[dense-" in line}
-    assert workloads == {"]", *(f"-{w.name}]" for w in find_model("vit-digits").nightly_workloads)}
-    assert any("planted-crash" in line for line in done.ids)
-
-
-@pytest.mark.parametrize("where", ["", " of one case"])
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_4(short: dict[str, Done], mistake: str, where: str) -> None:
-    done = short[mistake + where]
-    assert done.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = [line for line in done.err.splitlines() if line]
-    assert line.startswith(f"ERROR: {MISTAKES[mistake][1]}")
-    assert "Traceback" not in done.out
-    assert "conftest.py:" not in done.out
-
-
-def test_results_that_cannot_be_written_are_one_line(short: dict[str, Done]) -> None:
-    done = short["unwritable"]
-    assert done.code == pytest.ExitCode.USAGE_ERROR
-    assert f"{os.devnull}/x: cannot be made: Not a directory" in done.out + done.err
-    assert "Traceback" not in done.out + done.err
-
-
-def test_listings_and_mistakes_leave_no_results(place: Place, short: dict[str, Done]) -> None:
-    assert not (place.folder / "results").exists()
-
-
-# -- the long run ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def long(started: subprocess.Popen[str]) -> Done:
-    return finish(started)
+    return finish(place.start("-m", "pytest", *place.command(*options, results="long")))
 
 
 @pytest.fixture(scope="module")
@@ -202,9 +112,9 @@ def test_the_table_is_printed_and_written(long: Done, stored: Run) -> None:
 
 def missed(long: Done) -> tuple[str, list[str]]:
     """What is said of the target that was missed, and the command that shows it again."""
-    # Where CI is set, pytest's short summary repeats the message in full.
-    (message,) = set(re.findall(r"AssertionError: (speed of int8-openvino-vit-digits-cpu: .*)", long.out))
-    return message, shlex.split(message.partition("to reproduce: ")[2])
+    told = r"^(speed of int8-openvino-vit-digits-cpu: .*)\nto reproduce: (.*)$"
+    ((message, command),) = re.findall(told, long.out, re.MULTILINE)
+    return message, shlex.split(command)
 
 
 @pytest.fixture(scope="module")
@@ -212,91 +122,7 @@ def afterwards(place: Place, long: Done) -> dict[str, Done]:
     """What can be listed once the long run has failed."""
     _, (_, *again) = missed(long)
     lf = place.command("--model", "vit-digits", *CHOSEN, "--collect-only", "-q", "--lf")
-    (path,) = list_runs(place.folder / "long")
-    accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
-    baseline.save(accepted, place.folder / "accepted")
-    key = ("footprint", "int8-openvino-vit-digits-cpu")
-    was = accepted.cases[key]
-    better = {"size_ratio": {"value": 0.9 * float(was.value("size_ratio") or 0), "low": None, "high": None}}
-    cases = {**accepted.cases, key: replace(was, values=better), ("speed", "gone-vit-digits-cpu"): was}
-    baseline.save(replace(accepted, cases=cases), place.folder / "better")
-    (place.folder / "small.toml").write_text("[vit-digits.int8-openvino]\nsize = 0.1\n")
-    declared = '[[expected]]\ncase = "{}"\nmeasure = "footprint"\nreason = "known"\nbound = 0.9\nexpires = {}\n'
-    for name, day in (("declared", "2999-12-31"), ("expired", "2020-01-01")):
-        (place.folder / f"{name}.toml").write_text(declared.format(key[1], day))
-    one = ["--model", "vit-digits", "--compressor", "int8-openvino", "-m", "footprint"]
-
-    def footprint(name: str, accepted: str = "accepted", *more: str) -> list[str]:
-        return place.command(*one, "--baselines", str(place.folder / accepted), *more, results=name)
-
-    small = ["--targets", str(place.folder / "small.toml"), "--expected"]
-    return place.batch(
-        {
-            "again": [*again, "--collect-only", "-q"],
-            "lf": lf,
-            "same": footprint("same"),
-            "regression": footprint("regression", "better", f"--junitxml={place.folder / 'regression.xml'}"),
-            "required": footprint("required", "accepted", "--require", "5"),
-            "declared": footprint("declared", "accepted", *small, str(place.folder / "declared.toml")),
-            "expired": footprint("expired", "accepted", *small, str(place.folder / "expired.toml")),
-            "passes": footprint("passes", "accepted", "--expected", str(place.folder / "declared.toml")),
-        },
-        GITHUB_ACTIONS="true",
-        GITHUB_STEP_SUMMARY=str(place.folder / "summary.md"),
-        GITHUB_WORKSPACE=str(ROOT),
-    )
-
-
-def test_a_run_is_compared_with_what_was_accepted(afterwards: dict[str, Done], place: Place) -> None:
-    done = afterwards["same"]
-    assert done.code == 0, done.out
-    assert "compared: 1 unchanged" in done.out
-    (path,) = list_runs(place.folder / "same")
-    assert read_run(path).cases[0].comparison["outcome"] == "unchanged"
-
-
-def test_a_regression_fails_the_test_and_reaches_junit(afterwards: dict[str, Done], place: Place) -> None:
-    done = afterwards["regression"]
-    assert done.code == pytest.ExitCode.TESTS_FAILED
-    assert "regression: footprint of int8-openvino-vit-digits-cpu: size " in done.out
-    assert "vanished: speed of gone-vit-digits-cpu" in done.out
-    (case,) = ElementTree.parse(place.folder / "regression.xml").getroot().iter("testcase")
-    (failure,) = case.iter("failure")
-    assert re.search(
-        r"regression: size [\d.]+ of the dense file, accepted [\d.]+: \+11.11%", failure.get("message", "")
-    )
-    assert "to reproduce: pytest " in failure.get("message", "")
-    (path,) = list_runs(place.folder / "regression")
-    (found,) = read_run(path).cases
-    assert (found.verdict, found.measures["size_ratio"].verdict) == ("fail", "pass")
-
-
-def test_github_is_told_where_it_asks_and_nowhere_else(afterwards: dict[str, Done], place: Place, long: Done) -> None:
-    (command,) = [line for line in afterwards["regression"].out.splitlines() if line.startswith("::")]
-    where = r"file=compressors/quantization/int8_openvino.py,line=\d+,title=fail%3A footprint of "
-    assert re.match(f"::error {where}", command)
-    assert "regression: size" in command
-    summary = (place.folder / "summary.md").read_text(encoding="utf-8")
-    runs = re.findall(r"^## (.*)$", summary, re.MULTILINE)
-    assert runs.count("✗ pressbench: 1 regression") == 1
-    assert len(runs) == 6
-    assert "vanished: speed of gone-vit-digits-cpu" in summary
-    assert "**required: 5 cases, executed 1**" in summary
-    assert not [line for line in long.out.splitlines() if line.startswith("::")]
-
-
-def test_too_few_cases_have_an_exit_code_of_their_own(afterwards: dict[str, Done]) -> None:
-    assert afterwards["required"].code == 10
-    assert "required: 5 cases, executed 1" in afterwards["required"].out
-
-
-def test_a_declared_failure_is_excused_until_its_date(afterwards: dict[str, Done]) -> None:
-    assert afterwards["declared"].code == 0, afterwards["declared"].out
-    assert "1 xfailed" in afterwards["declared"].out
-    assert afterwards["expired"].code == pytest.ExitCode.TESTS_FAILED
-    assert "its declaration as a failure has expired (known, up to 0.9, until 2020-01-01)" in afterwards["expired"].out
-    assert afterwards["passes"].code == 0
-    assert "passes although its failure is declared" in afterwards["passes"].out
+    return place.batch({"again": [*again, "--collect-only", "-q"], "lf": lf})
 
 
 def test_a_missed_target_says_number_interval_bound_and_how_to_see_it_again(
@@ -325,10 +151,24 @@ def test_a_speed_record_says_where_tau_came_from_and_how_the_machine_was(place: 
     assert not (place.folder / "qualifications").exists()
 
 
+def test_a_failure_is_its_message_and_nothing_of_ours(long: Done, stored: Run) -> None:
+    failures = re.split(r"^_{3,} test_.* _{3,}$", long.out.partition(" FAILURES ")[2], flags=re.MULTILINE)[1:]
+    assert len(failures) == 5
+    for text in failures:
+        told, command, *_ = text.strip().splitlines()
+        assert re.fullmatch(r"(accuracy|footprint|speed) of \S+-vit-digits-cpu: .*", told)
+        assert command.startswith('to reproduce: pytest "benchmarks/test_')
+    assert "CaseRecord(" not in long.out
+    assert "conftest.py" not in long.out
+    for found in stored.cases:
+        if found.verdict in ("fail", "error"):
+            assert f" - Failed: {found.measure} of {found.case}"[:30] in long.out.partition("short test summary")[2]
+
+
 def test_a_method_that_does_nothing_is_found_out(long: Done, stored: Run) -> None:
     reason = record(stored, "footprint", "planted-idle").reason
     assert reason.startswith("storage effect not witnessed: the artifact is 1.0")
-    assert f"footprint of planted-idle-vit-digits-cpu: {reason}; to reproduce: pytest" in long.out
+    assert f"footprint of planted-idle-vit-digits-cpu: {reason}\nto reproduce: pytest" in long.out
 
 
 def test_a_method_that_crashes_is_an_error_and_its_noise_stays_away(long: Done, stored: Run) -> None:
@@ -358,7 +198,8 @@ def test_junit_has_verdicts_and_reasons(place: Place, stored: Run) -> None:
         if skipped is not None:
             assert skipped.get("message") == f"unsupported: {case.reason}"
         if failure is not None:
-            assert case.reason in str(failure.get("message"))
+            assert f"{case.measure} of {case.case}: {case.reason}" in str(failure.get("message"))
+            assert "\nto reproduce: pytest " in str(failure.text)
 
 
 def test_pytest_benchmark_has_the_samples(place: Place, stored: Run) -> None:
@@ -391,28 +232,3 @@ def test_last_failed_is_what_failed(stored: Run, afterwards: dict[str, Done]) ->
     assert sorted(afterwards["lf"].ids) == sorted(
         f"benchmarks/test_{r.measure}.py::test_{r.measure}[{r.case}]" for r in failed
     )
-
-
-# -- interrupted -----------------------------------------------------------------------------------
-
-
-def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_running(place: Place, long: Done) -> None:
-    options = ["--model", "vit-digits", "--compressor", "dense", "--compressor", "planted-slow"]
-    process = place.start("-m", "pytest", *place.command(*options, results="interrupted"))
-    begun, deadline = place.folder / "started", time.monotonic() + WAIT
-    while not (begun.exists() and begun.read_text()) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
-    done = finish(process)
-    assert done.code == pytest.ExitCode.INTERRUPTED, done.out + done.err
-    (path,) = list_runs(place.folder / "interrupted")
-    found = read_run(path)
-    assert [(r.case, r.measure, r.verdict) for r in found.cases] == [("dense-vit-digits-cpu", "accuracy", "measured")]
-    assert found.end is None
-    assert len(found.header.expected) == 6
-    shown = " ".join(done.out[done.out.index(" pressbench ") :].split())
-    assert "interrupted: 1 of 6 cases" in shown
-    with pytest.raises(ProcessLookupError):  # the method sleeps no more
-        os.kill(int(begun.read_text()), 0)
-    assert not list(place.cache.rglob(".building-*"))
-    assert not re.search("Warning|[1-9] warning|Traceback|leaked", done.out + done.err)

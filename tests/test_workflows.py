@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ def test_a_machine_measures_one_thing_at_a_time_and_for_no_strangers() -> None:
     assert groups == {"pressbench-${{ join(matrix.runner, '-') }}"}
     for one in found:
         assert set(one[True]) <= {"schedule", "workflow_dispatch"}  # YAML 1.1 reads `on` as true
+
+
+SCHEMA = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+MISSPELT = [("    runs-on:", "    run-on:"), ("timeout-minutes:", "timeout-minute:"), ("  schedule:", "  scheduled:")]
+
+
+def test_github_would_read_the_workflows() -> None:
+    done = subprocess.run([sys.executable, *SCHEMA, *WORKFLOWS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("right", "wrong"), MISSPELT)
+def test_a_misspelt_key_of_a_workflow_is_caught(tmp_path: Path, right: str, wrong: str) -> None:
+    text = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
+    assert right in text
+    (tmp_path / "nightly.yml").write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    command = [sys.executable, *SCHEMA, tmp_path / "nightly.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Schema validation errors" in done.stdout
 
 
 # -- the scripts -----------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ TICK_SECONDS = 0.1
 """The time between two looks at a worker's memory while it is busy. A slot that is timed is over before the first."""
 LOG_END = 2000
 """Characters of the log that an error carries."""
+PRINTED = "printed:"
+"""The line of an error's detail between the traceback, if there is one, and the end of the log."""
 TOLD = {"unsupported": Unsupported, "told": PressbenchError}
 """The errors that mean the same on both sides: what the worker sends -> what the parent raises."""
 _context = multiprocessing.get_context("forkserver")
@@ -149,7 +151,7 @@ class Worker:
 
     def _detail(self, trace: str = "") -> str:
         printed = self.log()
-        return "\n".join(filter(None, (trace.rstrip(), f"printed:\n{printed}" if printed and trace else printed)))
+        return "\n".join(filter(None, (trace.rstrip(), f"{PRINTED}\n{printed}" if printed else "")))
 
     def log(self) -> str:
         """The end of what it printed."""

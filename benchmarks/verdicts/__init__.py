@@ -28,7 +28,7 @@ from benchmarks.verdicts.regression import (
     judge_against_anchor,
     judge_change,
 )
-from benchmarks.verdicts.sign_test import log_e_value, wins_needed
+from benchmarks.verdicts.sign_test import log_e_value
 from benchmarks.verdicts.speed import (
     FEWEST,
     SpeedJudgement,
@@ -68,5 +68,4 @@ __all__ = [
     "proportion_interval",
     "resolves",
     "resolves_perplexity",
-    "wins_needed",
 ]

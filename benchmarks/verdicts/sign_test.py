@@ -1,13 +1,10 @@
 """The evidence of a sign test that may look after every pair: an e-value by a mixture of win probabilities."""
 
 import math
-from bisect import bisect_left
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
-
-from benchmarks.verdicts.judgement import check_fraction
 
 
 @lru_cache(100_000)
@@ -34,15 +31,3 @@ def log_e_of_share(k: float, n: float) -> float:
     # E = sum_i prod_{t<i} (k-t)/(n-k+2+t) / (n-k+1).
     t = np.arange(k)
     return float(np.log1p(np.cumprod((k - t) / (n - k + 2 + t)).sum()) - math.log(n - k + 1))
-
-
-@cache
-def wins_needed(pairs: int, alpha: float) -> int:
-    """The least wins among `pairs` with E >= 1/alpha; pairs + 1 where even all wins are too few.
-
-    ValueError unless pairs >= 0 and alpha is in (0, 1).
-    """
-    check_fraction("alpha", alpha)
-    if pairs < 0:
-        raise ValueError(f"pairs must not be negative, got {pairs}")
-    return bisect_left(range(pairs + 1), -math.log(alpha), key=lambda wins: log_e_value(wins, pairs))

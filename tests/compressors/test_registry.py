@@ -70,7 +70,8 @@ def test_every_built_in_is_found_and_none_is_broken() -> None:
         ("planted", {"zzz": 2}, "compressor 'planted' has no parameter 'zzz'; there are: layers, strength"),
         ("planted", {"name": "x"}, "compressor 'planted' has no parameter 'name'; there are: layers, strength"),
         ("planted", {"strength": -1}, "compressor 'planted': strength is -1, must be at least 0"),
-        ("planted", {"strength": "much"}, "compressor 'planted': '<' not supported between"),
+        ("planted", {"strength": "much"}, "compressor 'planted': strength is \"much\", must be a whole number"),
+        ("pipeline", {"chain": 3}, "compressor 'pipeline': chain is 3, must be a list, each a list of 2: text, a list"),
     ],
 )
 def test_what_does_not_fit_is_one_line(planted: Any, name: str, parameters: dict[str, Any], told: str) -> None:

@@ -13,6 +13,7 @@ from results.store import Run, RunWriter, read_run
 from results.table import render
 
 RUN = "20261121T221530Z-3f2a"
+CONTROL: dict[str, Any] = {"role": "control", "verdicts": ("measured", "measured", "measured")}
 
 
 def case(compressor: str, measure: str = "accuracy", **changes: Any) -> CaseRecord:
@@ -115,14 +116,7 @@ def nightly() -> list[CaseRecord]:
         case("fp8-dynamic", "speed", verdict="error", reason="the worker was killed (signal 9) after 41 s"),
         case("dense", role="dense", measures=dense, verdict="measured"),
         case("dense", "footprint", role="dense", measures=small, verdict="measured"),
-        *three(
-            "openvino-fp32",
-            (0.971, 0.0, 0.0, 0.0),
-            (1.85, 1.79, 1.92, 1.0),
-            1.003,
-            role="control",
-            verdicts=("measured", "measured", "measured"),
-        ),
+        *three("openvino-fp32", (0.971, 0.0, 0.0, 0.0), (1.85, 1.79, 1.92, 1.0), 1.003, **CONTROL),
         *three("int8-openvino", (0.913, 0.001, -0.003, 0.006), (2.20, 2.11, 2.31, 1.2), 0.26, model="vit-tiny"),
     ]
 

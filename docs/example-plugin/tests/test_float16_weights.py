@@ -5,11 +5,6 @@ from compressors import conformance, surgery
 from compressors.interface import PressbenchError
 
 
-@pytest.mark.parametrize("check", conformance.checks(Float16Weights()), ids=str)
-def test_conformance(check):
-    check()
-
-
 def test_a_weight_beyond_float16_is_an_error_and_not_infinity():
     subject = conformance.subject("bert")
     model = subject.dense.model()
