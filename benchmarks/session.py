@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import verdicts
 from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
+from benchmarks.flips import flipped
 from benchmarks.lanes import Lanes
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
@@ -95,7 +96,9 @@ class Session:
                     "predictions": predictions.tolist(),
                     "dense_predictions": reference.tolist(),
                     "labels": truth.tolist(),
+                    "label_names": list(case.model.task.labels),
                     "flips": flips,
+                    "flipped": flipped(truth, reference, predictions, case.model.task.labels, dense.shown()),
                     "minimum_detectable_drop": judged.minimum_detectable,
                     "method": judged.method,
                     "evaluation_batch": case.model.evaluation_batch,
