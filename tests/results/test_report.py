@@ -31,6 +31,7 @@ from results.baseline import Accepted, Baseline
 from results.record import CaseRecord
 from results.report import evidence, pareto
 from results.report.changes import changes
+from results.report.charts import Chart
 from results.report.flips import TEXT, flips
 from results.report.layers import LISTED as LAYERS_LISTED
 from results.report.layers import layers
@@ -125,6 +126,13 @@ def test_hostile_text_reaches_the_plots_whole_and_cannot_end_their_data(hostile_
     assert not set("<>&\u2028\u2029") & set(page.raw["script"][0])
 
 
+def test_words_that_repeat_are_kept_once_and_all_else_as_it_is() -> None:
+    columns = {"side": ["slow"] * 5 + ["fast"] * 5, "few": ["a", "b", "a", "b"], "n": [1.0] * 10, "odd": ["a", None]}
+    data = Chart("s", "label", {"d": columns, "none": {"line": []}}).to_json()["data"]
+    assert data["d"] == columns | {"side": {"words": ["slow", "fast"], "at": [0] * 5 + [1] * 5}}
+    assert data["none"] == {"line": []}
+
+
 def test_data_for_plots_survives_the_way_into_a_script() -> None:
     value = {"a": ["</script><!--", "\u2028&", float("nan"), 1.23456789, 7, True, None], "</script>": {"b": ()}}
     expected = {"a": ["</script><!--", " &", None, 1.2346, 7, True, None], "</script>": {"b": []}}
@@ -159,8 +167,15 @@ def test_nothing_in_the_page_is_fetched(hostile_page: str) -> None:
 
 def test_a_hundred_cases_of_two_hundred_pairs_stay_below_six_megabytes(folder: Path) -> None:
     records = [r for i in range(100) for r in method(f"m{i}", 1 + i / 50, i / 5000, 0.2 + i / 200, pairs=200)]
+    flipped = {
+        "predictions": [1] * 1000, "dense_predictions": [0] * 1000, "labels": [0] * 1000,
+        "label_names": ["politics"] * 5,
+        "flipped": {"total": 1000, "examples": [{"row": row, "text": "word " * 60} for row in range(40)]},
+    }  # fmt: skip
+    records = [replace(r, evidence=flipped) if r.measure == "accuracy" else r for r in records]
     page = render(store(folder, "big", records))
     assert len(Page(page).data()["charts"]) >= 300
+    assert page.count("word " * 59) == 100 * 40
     assert len(page.encode()) < 6_000_000
 
 
