@@ -87,6 +87,7 @@ class Session:
                 "measures": scored.measures,
                 "evidence": {
                     **scored.evidence,
+                    **quality.examples_told(before, after, dense.test(), case.model.task.labels, dense.shown()),
                     "evaluation_batch": case.model.evaluation_batch,
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
@@ -111,7 +112,7 @@ class Session:
                 peak = worker.call(stages.peak_memory, timeout=limit)
                 # In the worker, too: to count a module it has to be rebuilt, by the method's own code.
                 effect = case.compressor.effect if role(case.compressor) == "method" else None
-                inventory, seen, fault = worker.call(
+                inventory, whole, seen, fault = worker.call(
                     stages.count, dense.artifact.directory, artifact.directory, effect, timeout=limit
                 )
             size = artifact.disk_bytes / dense.artifact.disk_bytes
@@ -145,6 +146,8 @@ class Session:
                     "dtypes": dict(inventory.dtypes),
                     "claimed_bytes": inventory.claimed_bytes,
                     "operators": dict(inventory.operators),
+                    "layers": {name: dataclasses.asdict(layer) for name, layer in inventory.layers.items()},
+                    "dense_layers": {name: dataclasses.asdict(layer) for name, layer in whole.layers.items()},
                     "files": dict(artifact.manifest["files"]),
                     "witness": seen,
                     "memory_workload": workload.name,

@@ -7,6 +7,7 @@ stands in code, where GitHub sees neither a mention of a person nor a reference.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from results.annotations import Place, lines_for
 from results.cells import SYMBOLS, cells, circumstances, headline, references, title
 from results.choice import ALL, sections_of
-from results.record import MEASURE_NAMES, CaseRecord
+from results.record import MEASURE_NAMES, VERDICTS, CaseRecord
 from results.reproduction import command
 from results.rows import PROBLEMS, Row, Summary, summary
 from results.store import Run
@@ -107,6 +108,8 @@ def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (
     for group in (section.rows for section in sections_of(run, ALL)):
         page.add(f"### {_text(title(group))}", _text(references(group)))
         page.table(_HEADINGS, [_cells(row) for row in group])
+    if legend := _legend(what):
+        page.add(_text(legend))
     return page.text()
 
 
@@ -220,21 +223,31 @@ def _cells(row: Row) -> list[str]:
     cell = cells(row)
 
     def bounded(number: str, measure: str) -> str:
-        return markdown(f"{number} ({cell.bounds[measure]})" if cell.bounds[measure] else number)
+        return _whole(f"{number} ({cell.bounds[measure]})" if cell.bounds[measure] else number)
 
     role = "" if row.first.role in ("method", row.label) else f" ({row.first.role})"
     name = f"{clipped(row.label, _NAME)}{f', {clipped(row.workload, _NAME)}' if row.workload else ''}{role}"
     verdicts = (row.verdict(measure) for measure in MEASURE_NAMES)
     return [
         markdown(name),
-        markdown(cell.accuracy),
+        _whole(cell.accuracy),
         bounded(cell.drop, "accuracy"),
         bounded(cell.speedup, "speed"),
-        markdown(cell.over_control),
+        _whole(cell.over_control),
         bounded(cell.size, "footprint"),
-        markdown(cell.memory),
-        markdown(" ".join(SYMBOLS[word] if word else "–" for word in verdicts)),
+        _whole(cell.memory),
+        _whole(" ".join(SYMBOLS[word] if word else "–" for word in verdicts)),
     ]
+
+
+def _whole(numbers: str) -> str:
+    """A cell of numbers that is broken before a bracket only, not within an interval or before a unit."""
+    return re.sub(r" (?![\\(])", "&nbsp;", markdown(numbers))
+
+
+def _legend(what: Summary) -> str:
+    """What the symbols of verdicts in the tables mean, of those that occur."""
+    return ", ".join(f"{SYMBOLS[word]} {word}" for word in VERDICTS if what.counts.get(word))
 
 
 def _pipes(columns: Iterable[str]) -> str:

@@ -172,12 +172,12 @@ def call_once(state: State) -> np.ndarray:
 
 def count(
     state: State, dense: Path, directory: Path, effect: Effect | None
-) -> tuple[Inventory, list[str], str | None]:  # fmt: skip
-    """What an artifact holds; what changed against the dense one; and why that does not bear out `effect`,
+) -> tuple[Inventory, Inventory, list[str], str | None]:  # fmt: skip
+    """What an artifact and the dense one hold; what changed between them; and why that does not bear out `effect`,
     None where it does or where nothing is claimed."""
-    artifact = open_artifact(directory)
-    seen, fault = witness(open_artifact(dense), artifact, effect) if effect else ([], None)
-    return artifact.inventory(), seen, fault
+    reference, artifact = open_artifact(dense), open_artifact(directory)
+    seen, fault = witness(reference, artifact, effect) if effect else ([], None)
+    return artifact.inventory(), reference.inventory(), seen, fault
 
 
 def peak_memory(state: State) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from benchmarks import verdicts
+from benchmarks.flips import flipped
 from benchmarks.judged import measure_of
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from compressors.interface import Examples
@@ -48,6 +50,13 @@ class Classification(Quality):
                 "method": judged.method,
             },
         )
+
+    def examples_told(
+        self, dense: Answers, compressed: Answers, test: Examples, labels: Sequence[str], shown: Sequence[Any]
+    ) -> dict[str, Any]:
+        assert test.labels is not None
+        found = flipped(test.labels.numpy(), dense["predictions"], compressed["predictions"], labels, shown)
+        return {"label_names": list(labels), "flipped": found}
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         flips = int((usual["predictions"] != other["predictions"]).sum())

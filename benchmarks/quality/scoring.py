@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +48,13 @@ class Quality(abc.ABC):
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         """How far one model's answers to the same examples moved at another batch size: as a record keeps it,
         and in a few words."""
+
+    def examples_told(
+        self, dense: Answers, compressed: Answers, test: Examples, labels: Sequence[str], shown: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Evidence that a person looks at: examples on which the two models differ. labels: names of the classes;
+        shown: what a person is shown of each example."""
+        return {}
 
     def resolves(self, examples: int, bound: float) -> str | None:
         """Why so many examples cannot show that the bound is kept, in one line; None where they can."""

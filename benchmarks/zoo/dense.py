@@ -5,12 +5,13 @@ One cache entry holds
     train.safetensors   inputs, labels and, where there is one answer an example, the dense model's logits: what
                         training and calibration see
     test.safetensors    inputs and labels: what quality is measured on
+    test.jsonl          what a person is shown of each of these
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.cache import SEAL, Cache, content_hash, hash_files, versions
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.shown import Shown, read_shown, write_shown
 from compressors import artifact
 from compressors.artifact import Artifact
 from compressors.interface import Examples, Hardware, Progress
@@ -47,6 +49,7 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     trained = model.train(training, cache, hardware, progress)
     artifact.save(trained, folder / "artifact", model.spec())
     write_examples(test, folder / "test.safetensors")
+    write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
     by_example = training.labels is not None and training.labels.dim() == 1
     logits = logits_of(trained, training, hardware) if by_example else None
     write_examples(Examples(training.inputs, training.labels, logits), folder / "train.safetensors")
@@ -93,3 +96,7 @@ class Dense:
     def test(self) -> Examples:
         """The test split."""
         return read_examples(self.test_path)
+
+    def shown(self) -> Sequence[Shown]:
+        """What a person is shown of each example of the test split."""
+        return read_shown(self.entry / "test.jsonl")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,6 +29,10 @@ class Task(abc.ABC):
     test_examples: ClassVar[int]
     """Examples in the test split: known before loading, so that a margin it cannot resolve is refused early."""
     assets: ClassVar[tuple[WheelAsset, ...]] = ()
+
+    def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a person is shown of one row of the test split, as `benchmarks.zoo.shown` says; here its `text`."""
+        return {"text": row["text"]} if "text" in row else {}
 
     @abc.abstractmethod
     def load(self, cache: Cache) -> datasets.DatasetDict:

@@ -15,6 +15,7 @@ import numpy as np
 
 from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes.generation import Generator
+from compressors.runtimes.layers import Layer
 
 Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """One forward pass: inputs by name, the scored output back (ModelSpec.output), first axis the example, float32."""
@@ -26,13 +27,15 @@ class Inventory:
 
     parameters: weights of the model, counted at their logical shape (a packed 4-bit weight counts
     once). nonzero: how many of these are not zero. dtypes: storage type -> number of weights.
-    operators: kinds of operators that compute (module types or graph operators) -> count.
+    operators: kinds of operators that compute (module types or graph operators) -> count. layers: layer of the
+    model -> its bytes and parameters, which add up to the bytes of all stored tensors and to `parameters`.
     """
 
     parameters: int
     nonzero: int
     dtypes: Mapping[str, int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
 
     @property
     def claimed_bytes(self) -> int | None:

@@ -17,6 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from compressors.interface import ModelSpec
+from compressors.runtimes.layers import WRAPPER
+
+_DECOMPOSED = (("native_layer_norm", "layer_norm"), ("convolution", "conv2d"))
+"""What OpenVINO makes of a program's nodes before it converts them -> their name in the program."""
 
 
 class _Output(nn.Module):
@@ -90,10 +94,30 @@ def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
     """An openvino.Model in fp32, its inputs named as in the spec."""
     import openvino
 
+    program = exported_program(model, spec)
+    paths = _paths(program)
     with quiet():
-        converted = openvino.convert_model(exported_program(model, spec))
+        converted = openvino.convert_model(program)
+    for operator in converted.get_ops():
+        # OpenVINO names an operator after the node of the program, which tells a reader of the graph little.
+        name = operator.get_friendly_name()
+        node = name.partition("/")[0]
+        for made, written in _DECOMPOSED:
+            node = written + node.removeprefix(made) if node.startswith(made) else node
+        if path := paths.get(node):
+            operator.set_friendly_name(f"{path}/{name}")
     for port, name in zip(converted.inputs, spec.inputs, strict=True):
         port.get_tensor().set_names({name})
     converted.outputs[0].get_tensor().set_names({"logits"})
     converted.validate_nodes_and_infer_types()
     return converted
+
+
+def _paths(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """Node of the program -> path of the module that it computes for, beginning with `WRAPPER`."""
+    found = {}
+    for node in program.graph.nodes:
+        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+        if stack and stack[-1].startswith(WRAPPER):
+            found[node.name] = stack[-1]
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.layers import WRAPPER, by_layer, spread
 
 GRAPH = "model.onnx"
 
@@ -60,7 +62,9 @@ class OnnxRuntime(Runtime):
         graph = onnx.load(str(directory / GRAPH)).graph
         parameters = nonzero = 0
         dtypes: Counter[str] = Counter()
+        sizes, weights, paths = [], [], _paths(graph)
         for tensor in graph.initializer:
+            sizes.append((paths[tensor.name], len(tensor.raw_data) or numpy_helper.to_array(tensor).nbytes))
             # Scalars, shapes and zero points are the graph's own constants, not weights.
             if np.prod(tensor.dims) < 2 or tensor.name.endswith(("_scale", "_zero_point")):
                 continue
@@ -70,4 +74,25 @@ class OnnxRuntime(Runtime):
             parameters += values.size
             nonzero += int(np.count_nonzero(values))
             dtypes[str(values.dtype)] += values.size
-        return Inventory(parameters, nonzero, dict(dtypes), dict(Counter(n.op_type for n in graph.node)))
+            weights.append((paths[tensor.name], values.size))
+        operators = dict(Counter(n.op_type for n in graph.node))
+        return Inventory(parameters, nonzero, dict(dtypes), operators, by_layer(sizes, weights))
+
+
+def _paths(graph: Any) -> dict[str, str]:
+    """Initialiser -> path of the module that it belongs to, empty where that is not known: by its own name, or by
+    the module that the exporter noted for the nodes which it reaches."""
+    users: dict[str, list[str]] = {}
+    known: dict[str, str] = {}
+    for node in graph.node:
+        made = list(node.output)
+        for name in node.input:
+            users.setdefault(name, []).extend(made)
+        for note in node.metadata_props:
+            if note.key == "pkg.torch.onnx.name_scopes":
+                scopes = [path for path in ast.literal_eval(note.value)[:-1] if path.startswith(WRAPPER)]
+                known.update(dict.fromkeys(made, scopes[-1].removeprefix(WRAPPER) if scopes else ""))
+    for tensor in graph.initializer:
+        if tensor.name.startswith(WRAPPER):
+            known[tensor.name] = tensor.name.removeprefix(WRAPPER)
+    return {tensor.name: spread(users, known, tensor.name) for tensor in graph.initializer}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.layers import WRAPPER, by_layer, spread
 
 GRAPH = "model.xml"
 
@@ -64,16 +65,42 @@ class OpenvinoRuntime(Runtime):
         parameters = nonzero = 0
         dtypes: Counter[str] = Counter()
         operators: Counter[str] = Counter()
-        for node in openvino.Core().read_model(str(directory / GRAPH)).get_ops():
+        sizes, weights, stored = [], [], set()
+        nodes = openvino.Core().read_model(str(directory / GRAPH)).get_ops()
+        paths = _paths(nodes)
+        for node in nodes:
             kind = node.get_type_name()
             operators[kind] += 1
-            if kind != "Constant" or not _is_weight(node):
+            if kind != "Constant":
                 continue
-            values = node.get_data()
+            values, name = node.get_data(), node.get_friendly_name()
+            place = values.ctypes.data
+            if place not in stored:  # equal constants lie in the file once
+                stored.add(place)
+                sizes.append((paths[name], node.get_byte_size()))
+            if not _is_weight(node):
+                continue
             parameters += values.size
             nonzero += int(np.count_nonzero(values))
             dtypes[node.get_element_type().get_type_name()] += values.size
-        return Inventory(parameters, nonzero, dict(dtypes), dict(operators))
+            weights.append((paths[name], values.size))
+        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), by_layer(sizes, weights))
+
+
+def _paths(nodes: Sequence[Any]) -> dict[str, str]:
+    """Constant -> path of the module that it belongs to, empty where that is not known: by the operators that it
+    reaches, whose names begin with their module."""
+    users: dict[str, list[str]] = {}
+    known: dict[str, str] = {}
+    constants = []
+    for node in nodes:
+        name = node.get_friendly_name()
+        users[name] = [t.get_node().get_friendly_name() for port in node.outputs() for t in port.get_target_inputs()]
+        if node.get_type_name() == "Constant":
+            constants.append(name)
+        elif name.startswith(WRAPPER) and "/" in name:
+            known[name] = name.partition("/")[0].removeprefix(WRAPPER)
+    return {name: spread(users, known, name) for name in constants}
 
 
 def _is_weight(constant: Any) -> bool:

@@ -8,6 +8,7 @@ memory or time: the tensor is dense again once loaded.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from compressors import surgery
 from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.generation import Generator, TorchGenerator
+from compressors.runtimes.layers import by_layer
 
 WEIGHTS = "model.safetensors"
 SPARSE_BELOW = 0.9
@@ -69,6 +71,17 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         tensors[name] = tensor.clone()
     save_file(tensors, path)
     return payload
+
+
+def stored_bytes(path: Path) -> list[tuple[str, int]]:
+    """(name in the state dictionary, bytes) of every stored tensor, mask and values each by themselves."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return [
+        (name.partition("::")[0], about["data_offsets"][1] - about["data_offsets"][0])
+        for name, about in header.items()
+        if name != "__metadata__"
+    ]
 
 
 def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -161,12 +174,14 @@ class TorchRuntime(Runtime):
         model = rebuild(directory, manifest)
         parameters = nonzero = 0
         dtypes: Counter[str] = Counter()
-        for weight in logical_weights(model):
+        weights = logical_weights(model)
+        for _, weight in weights:
             parameters += weight.count
             nonzero += weight.nonzero
             dtypes[weight.dtype] += weight.count
         operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
-        return Inventory(parameters, nonzero, dict(dtypes), dict(operators))
+        layers = by_layer(stored_bytes(directory / WEIGHTS), [(name, weight.count) for name, weight in weights])
+        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
 
 
 def _placed(model: nn.Module, device: str, threads: int) -> nn.Module:
@@ -197,19 +212,19 @@ class LogicalWeight:
         self.count, self.nonzero, self.dtype = count, nonzero, dtype
 
 
-def logical_weights(model: nn.Module) -> list[LogicalWeight]:
-    """The weights of a module, shared ones once. A module that stores weights in another form (packed
+def logical_weights(model: nn.Module) -> list[tuple[str, LogicalWeight]]:
+    """(path, weight) of the weights of a module, shared ones once. A module that stores weights in another form (packed
     bits, a codebook) says what they stand for with a method `logical_weights()`."""
-    found = []
+    found: list[tuple[str, LogicalWeight]] = []
     seen: set[int] = set()
     covered: set[int] = set()
-    for module in model.modules():
+    for path, module in model.named_modules():
         if callable(custom := getattr(module, "logical_weights", None)):
-            found += custom()
+            found += [(path, weight) for weight in custom()]
             covered |= {id(p) for p in module.parameters(recurse=False)}
-    for parameter in model.parameters():
+    for path, parameter in model.named_parameters():
         if id(parameter) not in seen | covered:
             seen.add(id(parameter))
             dtype = str(parameter.dtype).removeprefix("torch.")
-            found.append(LogicalWeight(parameter.numel(), int(parameter.count_nonzero()), dtype))
+            found.append((path, LogicalWeight(parameter.numel(), int(parameter.count_nonzero()), dtype)))
     return found

@@ -11,6 +11,7 @@ from results.record import MEASURE_NAMES, CaseRecord, RunHeader
 from results.report import pairs, trends
 from results.report.charts import Chart
 from results.report.flips import Flips, flips
+from results.report.layers import Layers, layers
 from results.report.reproduce import command
 from results.report.safe import mapping, sequence
 from results.report.safe import number as finite
@@ -50,6 +51,7 @@ class Section:
     flips: Flips | None
     recipe: Sequence[tuple[str, Sequence[tuple[str, str]], str]]
     sizes: Sequence[tuple[str, str]]
+    layers: Layers | None
     files: Sequence[tuple[str, str, str]]
     witness: Sequence[str]
     artifact: str
@@ -90,6 +92,7 @@ def _section(anchor: str, rows: Sequence[Row], header: RunHeader, history: trend
         flips=flips(accuracy) if accuracy else None,
         recipe=_recipe(next((r for r in by_measure.values() if r.recipe), first)),
         sizes=_sizes(footprint) if footprint else [],
+        layers=layers(footprint) if footprint else None,
         files=_files(footprint) if footprint else [],
         witness=[str(line) for line in sequence(footprint.evidence.get("witness"))] if footprint else [],
         artifact=", ".join(made),

@@ -6,27 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results.record import CaseRecord
-from results.report.safe import sequence
+from results.report.picture import data_uri
+from results.report.safe import mapping, sequence
+from results.text import clipped
 
 LISTED = 60
 """Flips that are listed of one case before the rest is only counted."""
+TEXT = 400
+"""Characters of an example that are shown, whatever a record holds."""
 KINDS = ("lost", "gained", "wrong both times")
 
 
 @dataclass(frozen=True)
 class Flip:
-    """example: its place in the test split, from 0. The rest as the record has it."""
+    """example: its place in the test split, from 0. label, dense, compressed: names of classes, else their numbers.
+    text, image: what it is, the image as a data URI; empty where the record does not hold it."""
 
     kind: str
     example: int
     label: str
     dense: str
     compressed: str
+    text: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
 class Flips:
-    """counts: kind -> how many, of `examples`. listed: the first of them, those that were lost before the rest."""
+    """counts: kind -> how many, of `examples`. listed: those of which the record holds what they are, else the first,
+    those that were lost before the rest."""
 
     examples: int
     counts: dict[str, int]
@@ -39,14 +47,32 @@ def flips(record: CaseRecord) -> Flips | None:
     found, dense, labels = (sequence(record.evidence.get(k)) for k in ("predictions", "dense_predictions", "labels"))
     if not found or not len(found) == len(dense) == len(labels):
         return None
+    held = _held(record)
+    names = sequence(record.evidence.get("label_names"))
     every = [
-        Flip(_kind(a == truth, b == truth), i, str(truth), str(a), str(b))
+        Flip(_kind(a == truth, b == truth), i, *(_name(names, one) for one in (truth, a, b)), *held.get(i, ()))
         for i, (a, b, truth) in enumerate(zip(dense, found, labels, strict=True))
         if a != b
     ]
     every.sort(key=lambda flip: KINDS.index(flip.kind))
     counts = {kind: sum(1 for flip in every if flip.kind == kind) for kind in KINDS}
-    return Flips(len(found), counts, every[:LISTED], len(every[LISTED:]))
+    listed = ([flip for flip in every if flip.example in held] or every)[:LISTED]
+    return Flips(len(found), counts, listed, len(every) - len(listed))
+
+
+def _held(record: CaseRecord) -> dict[int, tuple[str, str]]:
+    """Row -> (text, image) of the examples that the record holds."""
+    found = {}
+    for item in sequence(mapping(record.evidence.get("flipped")).get("examples")):
+        example = mapping(item)
+        row, text, image = example.get("row"), example.get("text"), data_uri(example.get("image"))
+        if type(row) is int and (image or isinstance(text, str)):
+            found[row] = (clipped(text, TEXT) if isinstance(text, str) else "", image)
+    return found
+
+
+def _name(names: Sequence[object], number: object) -> str:
+    return str(names[number]) if isinstance(number, int) and 0 <= number < len(names) else str(number)
 
 
 def _kind(dense_right: bool, compressed_right: bool) -> str:

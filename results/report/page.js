@@ -6,9 +6,9 @@ const views = new Map();
 const tip = document.getElementById("tip");
 
 function rows(columns) {
-  const names = Object.keys(columns);
-  const length = names.length ? columns[names[0]].length : 0;
-  return Array.from({ length }, (_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+  const whole = Object.entries(columns).map(([name, of]) => [name, of.words ? of.at.map((i) => of.words[i]) : of]);
+  const length = whole.length ? whole[0][1].length : 0;
+  return Array.from({ length }, (_, i) => Object.fromEntries(whole.map(([name, values]) => [name, values[i]])));
 }
 
 function picked(name) {

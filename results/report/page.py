@@ -12,9 +12,9 @@ from markupsafe import Markup
 from results.baseline import Baseline, fingerprint_of
 from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
 from results.choice import ALL, sections_of
-from results.report import pairs, pareto, spent, trends
+from results.report import layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
-from results.report.cases import sections
+from results.report.cases import Section, sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
@@ -54,9 +54,10 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "style": style, "script": script, "library": library(),
         "policy": (
             f"default-src 'none'; script-src {digest(library())} {digest(script)}; style-src {digest(style)}; "
+            "img-src data:; "  # pictures of examples, which `picture` draws
             "base-uri 'none'; form-action 'none'"
         ),
-        "specs": _specs(groups, time), "config": CONFIG, "script_json": script_json,
+        "specs": _specs(groups, time, every), "config": CONFIG, "script_json": script_json,
     }  # fmt: skip
     return _environment().get_template("page.html.jinja").render(context, charts=charts.all)
 
@@ -85,8 +86,9 @@ class _Charts:
         return name
 
 
-def _specs(groups: Sequence[Sequence[Row]], time: spent.Spent) -> dict[str, Spec]:
-    return {**pareto.specs(groups), **pairs.specs(), **trends.specs(), **spent.specs(time)}
+def _specs(groups: Sequence[Sequence[Row]], time: spent.Spent, every: Sequence[Section]) -> dict[str, Spec]:
+    bars = layers.specs(section.layers for section in every)
+    return {**pareto.specs(groups), **pairs.specs(), **trends.specs(), **bars, **spent.specs(time)}
 
 
 def _environment() -> Environment:

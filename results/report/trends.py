@@ -110,7 +110,7 @@ def _spec(title: str) -> Spec:
     )
 
     def up(field: str) -> Spec:
-        return number(field, title, scale={"zero": False, "padding": 10}, axis={"tickCount": 4})
+        return number(field, title, scale={"zero": False, "padding": 10}, axis={"tickCount": 4, "format": ".4~g"})
 
     colour = word("machine", scale={"range": list(COLOURS)}, sort=None)
     shape = word("machine", scale={"range": list(SHAPES)}, sort=None, legend=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import supervision
 from benchmarks.cache import Cache
@@ -27,7 +28,7 @@ from benchmarks.targets import Target
 from benchmarks.verdicts import FEWEST
 from benchmarks.zoo import find_model
 from compressors import registry
-from compressors.interface import Hardware, PressbenchError, Unsupported
+from compressors.interface import Examples, Hardware, PressbenchError, Unsupported
 from results.qualification import Qualification, QualificationStore
 from results.record import CaseRecord
 from results.store import new_run_id, now
@@ -221,6 +222,33 @@ def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is
     record = session.accuracy(Case("accuracy", "dense", registry.variants()["dense"], model, CPU, None, target))
     assert record.verdict == "unsupported"
     assert "599 examples cannot resolve a margin" in record.reason
+
+
+def test_a_record_of_accuracy_holds_the_examples_that_flipped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(599) % 10
+    dense, compressed = labels.copy(), labels.copy()
+    dense[7], compressed[11] = 0, 0
+    answers = iter((dense, compressed))
+    entry = SimpleNamespace(
+        artifact=SimpleNamespace(digest="0" * 64, recipe=[]),
+        test=lambda: Examples({}, torch.from_numpy(labels)),
+        shown=lambda: [{"text": f"digit {row}"} for row in range(599)],
+    )
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
+    monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
+    monkeypatch.setattr(session.prepared, "predictions", lambda *_: next(answers))
+    model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
+    record = session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, Target()))
+    assert record.evidence["label_names"] == list(model.task.labels)
+    assert record.evidence["flipped"] == {
+        "total": 2,
+        "examples": [
+            {"row": 7, "label": "7", "dense": "0", "compressed": "7", "text": "digit 7"},
+            {"row": 11, "label": "1", "dense": "1", "compressed": "0", "text": "digit 11"},
+        ],
+    }
 
 
 def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(

@@ -15,6 +15,11 @@ from results.record import CaseRecord, Measure, RunEnd, RunHeader
 from results.store import Run, RunWriter, read_run
 
 PRINT = "ab" * 32
+LABELS = ("business", "entertainment", "politics", "sports", "tech")
+DIGIT = [[255 * (x in (2, 5) or y in (0, 7)) for x in range(8)] for y in range(8)]
+LAYERS = {"classifier": 1925, "bert.pooler": 147_840, "bert.embeddings": 11_917_824} | {
+    f"bert.encoder.layer.{i}": 1_774_464 for i in range(6)
+}
 HOSTILE = [
     "<script>document.title = 'pwned'</script>",
     "</script><script>document.title = 'pwned'</script>",
@@ -30,6 +35,9 @@ HOSTILE = [
     "two\r\nlines & <b>bold</b>",
     "日本語モデル 🧪 e\u0301",
 ]
+
+
+LONG = "a very long text without an end " * 3000
 
 
 def samples(ratio: float, pairs: int, seed: int = 0) -> dict[str, Any]:
@@ -52,10 +60,16 @@ def method(name: str, speedup: float, drop: float, size: float, pairs: int = 24,
     dense = [label if i % 30 else (label + 1) % 5 for i, label in enumerate(labels)]
     found = [answer if i % 25 else (answer + 1) % 5 for i, answer in enumerate(dense)]
     evidence: list[dict[str, Any]] = [
-        {"predictions": found, "dense_predictions": dense, "labels": labels},
+        {"predictions": found, "dense_predictions": dense, "labels": labels, "label_names": list(LABELS),
+         "flipped": {"total": sum(a != b for a, b in zip(dense, found, strict=True)), "examples": [
+             {"row": i, "label": LABELS[labels[i]], "dense": LABELS[dense[i]], "compressed": LABELS[found[i]],
+              **({"image": DIGIT} if i % 50 else {"text": f"Document {i}: shares rose again. " * 10})}
+             for i in range(200) if dense[i] != found[i]]}},
         samples(speedup, pairs),
         {"files": {"model.onnx": {"bytes": 23_000_000, "sha256": "0" * 64}}, "dtypes": {"int8": 22_000_000},
-         "operators": {"MatMul": 12}, "witness": ["bytes on disk 0.254×"]},
+         "operators": {"MatMul": 12}, "witness": ["bytes on disk 0.254×"],
+         "dense_layers": {name: {"bytes": 4 * count, "parameters": count} for name, count in LAYERS.items()},
+         "layers": {name: {"bytes": int(4 * size * count), "parameters": count} for name, count in LAYERS.items()}},
     ]  # fmt: skip
     steps = ({"compressor": name, "parameters": {"bits": 8}, "seconds": 12.5},)
     return [
@@ -127,10 +141,14 @@ def _hostile(record: CaseRecord, text: str) -> CaseRecord:
         ("case", "compressor", "model", "task", "hardware", "hardware_class", "family", "reason", "artifact"), text
     )
     kept = {
-        "accuracy": {"predictions": [text, 1], "dense_predictions": [2, text], "labels": [text, text], "detail": text},
+        "accuracy": {"predictions": [text, 1], "dense_predictions": [2, text], "labels": [text, text], "detail": text,
+                     "label_names": [text], "flipped": {"total": text, "examples": [
+                         {"row": 0, "text": text * 2 + LONG, "image": [[text, 300], [1]]},
+                         {"row": 1, "text": [text], "image": text}, {"row": text, "text": text}, text]}},
         "speed": samples(2.0, 20) | {"orders": [text] * 20, "control": text, "detail": f"{text}\n{text}"},
         "footprint": {"files": {text: {"bytes": 5, "sha256": text}}, "witness": [text], "dtypes": {text: 3},
-                      "operators": {text: 2}},
+                      "operators": {text: 2}, "layers": {text: {"bytes": 5, "parameters": text}, "b": text},
+                      "dense_layers": {text: {"bytes": 10, "parameters": 3}, "odd": {"bytes": -1}}},
     }  # fmt: skip
     return replace(
         record, run="hostile", **texts, workload=text if record.measure == "speed" else None,

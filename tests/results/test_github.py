@@ -144,9 +144,12 @@ def test_the_summary_is_appended_and_says_what_to_act_on_first(tmp_path: Path) -
     order = ["slower-minilm-bbc-cpu-8x128", "regression: speed-up 2", "magnitude-0.9", "vanished: speed of gone"]
     order += ["1,000 examples cannot decide it", "needs gptqmodel", "2.61× [2.55, 2.70] (≥ 2.00×)"]
     whole = re.sub(r"<[^>]*>", "", MarkdownIt("gfm-like", {"linkify": False}).render(text))
+    assert "2.61× [2.55,\xa02.70] (≥\xa02.00×)" in whole  # broken before a bracket, nowhere else
+    whole = whole.replace("\xa0", " ")
     found = [whole.find(part.replace('"', "&quot;")) for part in order]
     assert -1 not in found and found == sorted(found), dict(zip(order, found, strict=True))
     assert whole.count("regression: speed") == 1
+    assert "✓ pass, ✗ fail, ! error, ? inconclusive, ~ unqualified, ○ unsupported, · measured" in whole
 
 
 def test_a_summary_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

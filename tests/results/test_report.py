@@ -8,7 +8,9 @@ import itertools
 import json
 import re
 import shlex
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,18 +22,26 @@ import pytest
 
 pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 sys.path.append(str(Path(__file__).parent))
-from report_runs import HOSTILE, PRINT, hostile, method, samples, store, usual
+from report_runs import HOSTILE, LONG, PRINT, hostile, method, samples, store, usual
+from table_runs import case
 
 from benchmarks.verdicts import SpeedTest
 from benchmarks.verdicts.speed import PERIOD, Evidence, whole_sizes
 from results.baseline import Accepted, Baseline
+from results.record import CaseRecord
 from results.report import evidence, pareto
 from results.report.changes import changes
+from results.report.charts import Chart
+from results.report.flips import TEXT, flips
+from results.report.layers import LISTED as LAYERS_LISTED
+from results.report.layers import layers
 from results.report.page import render
+from results.report.picture import data_uri
 from results.report.reproduce import command
 from results.report.safe import script_json
 from results.report.trends import charts, history
 from results.report.write import before
+from results.text import shown
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -50,6 +60,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self.text += " " if tag in ("td", "th") else ""
         if tag in self.raw:
             self._inside = tag
             self.raw[tag].append("")
@@ -115,6 +126,13 @@ def test_hostile_text_reaches_the_plots_whole_and_cannot_end_their_data(hostile_
     assert not set("<>&\u2028\u2029") & set(page.raw["script"][0])
 
 
+def test_words_that_repeat_are_kept_once_and_all_else_as_it_is() -> None:
+    columns = {"side": ["slow"] * 5 + ["fast"] * 5, "few": ["a", "b", "a", "b"], "n": [1.0] * 10, "odd": ["a", None]}
+    data = Chart("s", "label", {"d": columns, "none": {"line": []}}).to_json()["data"]
+    assert data["d"] == columns | {"side": {"words": ["slow", "fast"], "at": [0] * 5 + [1] * 5}}
+    assert data["none"] == {"line": []}
+
+
 def test_data_for_plots_survives_the_way_into_a_script() -> None:
     value = {"a": ["</script><!--", "\u2028&", float("nan"), 1.23456789, 7, True, None], "</script>": {"b": ()}}
     expected = {"a": ["</script><!--", " &", None, 1.2346, 7, True, None], "</script>": {"b": []}}
@@ -135,7 +153,8 @@ def test_the_policy_lets_only_the_pages_own_scripts_and_style_run(hostile_page: 
     assert parts["default-src"] == {"'none'"}
     assert parts["script-src"] == hashes(page.raw["script"][1:])
     assert parts["style-src"] == hashes(page.raw["style"])
-    assert set(parts) == {"default-src", "script-src", "style-src", "base-uri", "form-action"}
+    assert parts["img-src"] == {"data:"}
+    assert set(parts) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
 
 
 def test_nothing_in_the_page_is_fetched(hostile_page: str) -> None:
@@ -148,8 +167,15 @@ def test_nothing_in_the_page_is_fetched(hostile_page: str) -> None:
 
 def test_a_hundred_cases_of_two_hundred_pairs_stay_below_six_megabytes(folder: Path) -> None:
     records = [r for i in range(100) for r in method(f"m{i}", 1 + i / 50, i / 5000, 0.2 + i / 200, pairs=200)]
+    flipped = {
+        "predictions": [1] * 1000, "dense_predictions": [0] * 1000, "labels": [0] * 1000,
+        "label_names": ["politics"] * 5,
+        "flipped": {"total": 1000, "examples": [{"row": row, "text": "word " * 60} for row in range(40)]},
+    }  # fmt: skip
+    records = [replace(r, evidence=flipped) if r.measure == "accuracy" else r for r in records]
     page = render(store(folder, "big", records))
     assert len(Page(page).data()["charts"]) >= 300
+    assert page.count("word " * 59) == 100 * 40
     assert len(page.encode()) < 6_000_000
 
 
@@ -206,6 +232,102 @@ def test_flips_are_counted_by_what_they_did(folder: Path) -> None:
     )
     text = Page(render(run)).said()
     assert lost and f"{lost} lost, 0 gained, 2 wrong both times, of 200 examples" in text
+
+
+def test_flipped_examples_are_shown_with_names_texts_and_pictures(folder: Path) -> None:
+    page = Page(render(store(folder, "one", method("int8", 2.0, 0.01, 0.3))))
+    assert "50 lost business business entertainment Document 50: shares rose again." in page.said()
+    pictures = [str(a["src"]) for tag, a in page.elements if tag == "img"]
+    assert pictures and all(source.startswith("data:image/png;base64,") for source in pictures)
+
+
+def test_records_from_before_examples_were_kept_still_tell_their_flips(folder: Path) -> None:
+    accuracy, *_ = method("int8", 2.0, 0.01, 0.3)
+    evidence = {k: v for k, v in accuracy.evidence.items() if k not in ("flipped", "label_names")}
+    text = Page(render(store(folder, "one", [replace(accuracy, evidence=evidence)]))).said()
+    assert "6 lost, 0 gained" in text and "25 lost 0 0 1" in text and "what it is" not in text
+
+
+def test_flips_that_a_record_does_not_hold_are_counted() -> None:
+    accuracy, *_ = method("int8", 2.0, 0.01, 0.3)
+    held = {"total": 8, "examples": [{"row": 150, "text": "the only one"}, {"row": 1, "text": "never flipped"}]}
+    found = flips(replace(accuracy, evidence=accuracy.evidence | {"flipped": held}))
+    assert found and [one.example for one in found.listed] == [150] and found.more == 7
+
+
+def test_hostile_examples_are_cut_and_read_as_text() -> None:
+    for text in HOSTILE:
+        evidence = {
+            "predictions": [1], "dense_predictions": [0], "labels": [0], "label_names": [text, text],
+            "flipped": {"total": 1, "examples": [{"row": 0, "text": text + LONG, "image": [[text]]}]},
+        }  # fmt: skip
+        found = flips(case("int8", evidence=evidence))
+        assert found
+        (one,) = found.listed
+        assert len(one.text) == TEXT and one.text.isprintable() and not one.image
+        assert one.text.startswith(shown(text)[: TEXT - 1])
+
+
+def pixels(uri: str) -> list[list[int]]:
+    """A grey PNG of 8 bits without filters, read by the letter of its standard."""
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"), validate=True)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, chunks = 8, {}
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        content = data[at + 8 : at + 8 + length]
+        assert zlib.crc32(kind + content) == struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0]
+        chunks[kind] = content
+        at += 12 + length
+    width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert rest == [8, 0, 0, 0, 0] and chunks[b"IEND"] == b""
+    lines = zlib.decompress(chunks[b"IDAT"])
+    return [list(lines[y * (width + 1) + 1 : (y + 1) * (width + 1)]) for y in range(height)]
+
+
+def test_a_picture_has_the_levels_of_the_record() -> None:
+    levels = [[0, 255, 7], [128, 1, 254]]
+    assert pixels(data_uri(levels)) == levels
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, 3, "data:image/svg+xml,<svg onload=alert(1)>", [], [[]], [[0], [0, 1]], [[256]], [[-1]], [[True]], [[0.5]],
+     [["0"]], [None], {"0": [0]}, [[0] * 33], [[0]] * 33, [[10**400]]],
+)  # fmt: skip
+def test_what_is_no_picture_is_none(rows: object) -> None:
+    assert data_uri(rows) == ""
+
+
+def footprint(**evidence: Any) -> CaseRecord:
+    return case("int8", "footprint", evidence=evidence)
+
+
+def test_sizes_by_layer_stand_beside_the_dense_models_in_the_order_of_the_model(folder: Path) -> None:
+    text = Page(render(store(folder, "one", method("int8", 2.0, 0.01, 0.25)))).said()
+    rows = ("bert.embeddings 45.5 MiB 11.4 MiB 0.250× 11,917,824 11,917,824", "bert.encoder.layer.5 6.77 MiB 1.69 MiB",
+            "bert.pooler 578 KiB 144 KiB 0.250×", "classifier 7.52 KiB", "all 86.6 MiB 21.7 MiB 0.250×")  # fmt: skip
+    places = [text.find(row) for row in rows]
+    assert -1 not in places and places == sorted(places), dict(zip(rows, places, strict=True))
+
+
+def test_layers_that_one_of_both_lacks_and_layers_beyond_the_list_are_not_lost() -> None:
+    one = {"bytes": 2**20, "parameters": 10}
+    found = layers(footprint(dense_layers={f"m.layers.{i}": one for i in range(100)}, layers={"m.layers.3": one}))
+    assert found and len(found.rows) == LAYERS_LISTED + 2
+    assert found.rows[3] == ("m.layers.3", "1.00 MiB", "1.00 MiB", "1.000×", "10", "10")
+    assert found.rows[-2] == ("the others", "40.0 MiB", "0 B", "0.000×", "400", "0")
+    assert found.rows[-1] == ("all", "100 MiB", "1.00 MiB", "0.010×", "1,000", "10")
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 3, [], {"a": 1}, {"a": {"bytes": "1"}}, {"a": {"bytes": -1}}, {"a": {"bytes": 10**400}}]
+)
+def test_layers_of_another_form_are_none(odd: object) -> None:
+    good = {"a": {"bytes": 1, "parameters": 1}}
+    assert layers(footprint(layers=odd, dense_layers=good)) is None
+    assert layers(footprint(layers=good, dense_layers=odd)) is None
+    assert layers(footprint(layers=good, dense_layers=good)) is not None
 
 
 def test_the_command_names_the_case_and_the_runs_options_and_is_quoted(folder: Path) -> None:

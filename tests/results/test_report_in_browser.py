@@ -89,8 +89,8 @@ def test_every_plot_is_drawn_without_a_complaint_or_a_request(visit: Any) -> Non
     usual = visit("usual")
     usual.page.click('[data-open="all"]')
     usual.drawn()
-    # Of the run, of its time; of five cases seconds, ratios and three histories each; the evidence of four.
-    assert usual.page.locator("[data-chart] svg").count() == 1 + 1 + 5 * 5 + 4
+    # Of the run, of its time; of five cases seconds, ratios and three histories each; evidence and layers of four.
+    assert usual.page.locator("[data-chart] svg").count() == 1 + 1 + 5 * 5 + 4 + 4
     assert usual.page.locator(POINT).count() == 5
     assert usual.complaints == []
 
@@ -151,6 +151,35 @@ def test_nothing_is_wider_than_the_window(visit: Any, width: int, scheme: str) -
         "() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
     )
     assert cut == 0
+
+
+def test_paper_shows_a_table_the_open_cases_and_what_was_not_decided_and_no_buttons(visit: Any) -> None:
+    opened = visit("usual", 794, scheme="dark")  # A4 at 96 pixels an inch
+    page = opened.page
+    page.click("details.case:nth-of-type(3) > summary")
+    opened.drawn()
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('.results')).display") == "table"
+    assert page.locator(".results thead").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("details.case:nth-of-type(3) [data-chart] svg").first.is_visible()
+    assert page.locator("details.case:nth-of-type(4) h4").first.is_hidden()
+    assert page.locator("details.told li").first.is_visible()
+    for control in ("nav", "select", "button"):
+        assert page.locator(control).first.is_hidden(), control
+    assert page.evaluate("document.documentElement.scrollWidth") <= 794
+
+
+def test_pictures_of_flipped_examples_are_seen_and_their_texts_are_read(visit: Any) -> None:
+    usual = visit("usual", 360)
+    usual.page.click('[data-open="all"]')
+    flips = usual.page.locator("details.case", has_text="int8").locator("details", has=usual.page.locator(".flips"))
+    flips.first.evaluate("(e) => (e.open = true)")
+    picture = flips.first.locator("img").first
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("(e) => [e.complete, e.naturalWidth, e.naturalHeight]") == [True, 8, 8]
+    assert "Document 50: shares rose again." in flips.first.inner_text()
+    assert usual.complaints == []
 
 
 def test_hostile_records_do_nothing_and_read_as_text(visit: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import datasets
 
@@ -18,6 +19,9 @@ class Digits(Task):
     name: ClassVar[str] = "digits"
     labels: ClassVar[tuple[str, ...]] = tuple(str(d) for d in range(10))
     test_examples: ClassVar[int] = 599
+
+    def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"image": [[round(127.5 * (pixel + 1)) for pixel in line] for line in row["pixels"]]}
 
     def load(self, cache: Cache) -> datasets.DatasetDict:
         from sklearn.datasets import load_digits
