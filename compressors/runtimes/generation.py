@@ -37,22 +37,21 @@ class TorchGenerator:
         self._device = device
         self._empty = transformers.DynamicCache
         self._cache: Any = None
-        self._length = 0
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """See Generator."""
         with torch.inference_mode():
-            self._cache, self._length = self._empty(config=self._model.config), ids.shape[1]
+            self._cache = self._empty(config=self._model.config)
             return self._next(torch.from_numpy(ids).to(self._device)).cpu().numpy()
 
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""
         with torch.inference_mode():
-            self._cache.crop(self._length)
             token, found = torch.from_numpy(first).to(self._device), []
             for _ in range(count):
                 token = self._next(token[:, None])
                 found.append(token)
+            self._cache.crop(-count)  # negative: so many at the end
             return torch.stack(found, 1).cpu().numpy()
 
     def _next(self, ids: Tensor) -> Tensor:
