@@ -38,7 +38,7 @@ class Smollm2Bbc(Model):
     nightly_workloads: ClassVar[tuple[Workload, ...]] = (prefill(8, 128), decode(8, 128, 32), decode(1, 1024, 32))
     memory_workload: ClassVar[Workload | None] = Workload(1, CONTEXT)
     assets: ClassVar[tuple[WheelAsset, ...]] = (smollm2.ASSET, *TASK.assets)
-    also: ClassVar[tuple[str, ...]] = (
+    also: ClassVar[tuple[str, ...]] = (  # what decoding gains by, and what has a grid of its own
         "prune-layers-20",
         "weight-only-8bit",
         "weight-only-4bit-g64",
