@@ -179,6 +179,16 @@ def keep_layers(model: nn.Module, layers: Sequence[int]) -> None:
         config.num_hidden_layers = len(layers)
 
 
+def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model with its floating-point weights as `dtype`, in place. What the constructor computes and no file holds,
+    such as the frequencies of rotary positions, stays as it is, as transformers itself leaves it: in bf16 a position
+    would be off by several tokens after a few hundred."""
+    for values in model.state_dict(keep_vars=True).values():
+        if values.is_floating_point() and values.dtype != dtype:
+            values.data = values.data.to(dtype)
+    return model
+
+
 def word_embedding(model: nn.Module) -> str | None:
     """The name of the token embedding, or None for a model without a vocabulary."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import WAIT, Place, finish
+from matrix_run import NO_TARGETS, WAIT, Place, finish
 from planted_methods import PLUGINS
 
 from results.store import list_runs, read_run
@@ -20,7 +20,7 @@ from results.store import list_runs, read_run
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Place:
-    return Place(tmp_path_factory.mktemp("interrupt"), matrix_cache, PLUGINS, "")
+    return Place(tmp_path_factory.mktemp("interrupt"), matrix_cache, PLUGINS, NO_TARGETS)
 
 
 def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_running(place: Place) -> None:

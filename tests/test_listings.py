@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from matrix_run import Done, Place
+from matrix_run import NO_TARGETS, Done, Place
 from planted_methods import PLUGINS
 
 from benchmarks.zoo import find_model
@@ -33,7 +33,7 @@ CASE = "benchmarks/test_footprint.py::test_footprint[dense-vit-digits-cpu]"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Place:
-    return Place(tmp_path_factory.mktemp("listings"), matrix_cache, PLUGINS, "")
+    return Place(tmp_path_factory.mktemp("listings"), matrix_cache, PLUGINS, NO_TARGETS)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,14 @@ class KernelLinear(nn.Module):
 
     def place(self) -> None:
         """Lay the weights out for the kernel, and compute with it from now on."""
-        self._placed = True
+        if not self._placed:
+            self._lay_out()
+            self._placed = True
+
+    def _lay_out(self) -> None:
+        # Tensors lie in a safetensors file at any address; the kernels crash on one that is not aligned.
+        for name, values in list(self.named_buffers(recurse=False)):
+            setattr(self, name, values.clone())
 
     def release(self) -> None:
         """Let go of what the kernel does not need: nothing can be saved after this."""
@@ -73,7 +80,9 @@ class KernelLinear(nn.Module):
         """values: (…, in)."""
         if not self._placed:
             return F.linear(values, self.dequantize().to(values.dtype), self.bias)
-        found = self.product(values.reshape(-1, self.in_features)).view(*values.shape[:-1], self.out_features)
+        found = self.product(values.reshape(-1, self.in_features).contiguous()).view(
+            *values.shape[:-1], self.out_features
+        )
         return found if self.bias is None else found + self.bias
 
     def logical_weights(self) -> list[LogicalWeight]:
@@ -139,12 +148,10 @@ class Int4Linear(KernelLinear):
         self.codes = pack(codes.clamp(0, 15).to(torch.uint8).flatten(1), 4)
         self.grid = torch.stack([step.T, offset.T], dim=-1).contiguous()
 
-    def place(self) -> None:
-        """See KernelLinear."""
-        if not self._placed:
-            codes = unpack(self.codes, 4, self.in_features).int()
-            self.register_buffer("laid_out", torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), False)
-        super().place()
+    def _lay_out(self) -> None:
+        super()._lay_out()
+        codes = unpack(self.codes, 4, self.in_features).int()
+        self.register_buffer("laid_out", torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), False)
 
     def release(self) -> None:
         """See KernelLinear."""
@@ -234,7 +241,7 @@ class WeightOnly(Compressor):
             stored.quantize(layer.weight.detach())
             surgery.replace(model, name, stored)
             context.progress("quantizing", done + 1, len(layers))
-        return Compressed(model.to(torch.bfloat16), {"layers": list(layers)})
+        return Compressed(surgery.cast(model, torch.bfloat16), {"layers": list(layers)})
 
     def _empty(self, layer: nn.Linear) -> Any:
         shape = layer.out_features, layer.in_features, layer.bias

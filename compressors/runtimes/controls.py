@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.export import to_onnx, to_openvino
 
@@ -56,10 +57,10 @@ class TorchBf16(Compressor):
         return bf16_reason(hardware)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        return Compressed(model.to(torch.bfloat16))
+        return Compressed(surgery.cast(model, torch.bfloat16))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
-        return model.to(torch.bfloat16)
+        return surgery.cast(model, torch.bfloat16)
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,11 @@ FAULTS: list[tuple[type[Compressor], set[str]]] = [
 
 
 @pytest.mark.parametrize(("planted", "expected"), FAULTS, ids=[cls.__name__.strip("_") for cls, _ in FAULTS])
-def test_a_fault_fails_the_check_that_is_there_for_it(register: None, planted: Any, expected: set[str]) -> None:
+def test_a_fault_fails_the_check_that_is_there_for_it(
+    register: None, planted: Any, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in set(conformance.TINY_SPECS) - {"bert", "vit"}:  # the planted ones work on a classifier
+        monkeypatch.delitem(conformance.TINY_SPECS, kind)
     assert failing(planted()) == {"bert": expected, "vit": expected}
 
 
