@@ -4,6 +4,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# The models of `make bench`, unless ARGS names some: two that take a quarter of an hour from nothing. MODELS= for all.
+MODELS ?= minilm-bbc vit-digits
+CHOSEN = $(if $(findstring --model,$(ARGS)),,$(foreach model,$(MODELS),--model $(model)))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
 WATCHED := $(BIN)/python pyproject.toml constraints.txt
@@ -17,8 +20,8 @@ help: ## show this
 	@echo 'pass options to pytest with ARGS: make bench ARGS="--model minilm-bbc -k int8"'
 
 bench: .venv/.bench ## run the quick tier of the benchmarks and draw the table
-	$(info bench: pytest benchmarks --tier quick $(ARGS))
-	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(ARGS)
+	$(info bench: pytest benchmarks --tier quick $(CHOSEN) $(ARGS))
+	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(CHOSEN) $(ARGS)
 
 test: .venv/.dev ## run the tests of the suite itself
 	$(info test: pytest tests -n logical --maxprocesses 4 $(ARGS))
