@@ -97,6 +97,15 @@ COLUMNS: tuple[Column, ...] = (
         marked=True,
     ),
     _percent("rise", "perplexity rise (+ is a loss)", "perplexity_rise", "%", "90 %", "lower"),
+    Column(
+        name="mrr",
+        heading="mean reciprocal rank",
+        measure="mrr",
+        recorded="mrr",
+        digits=3,
+        better="higher",
+        marked=True,
+    ),
     _speed("speedup", "speed-up over dense", "speedup"),
     _speed("over-control", "speed-up over best control", "speedup_vs_control"),
     Column(

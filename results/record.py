@@ -21,7 +21,7 @@ STEPS: dict[int, Step] = {}
 """Schema -> what makes a line of it one of the next schema. A step may raise on a line that is not what it
 expects: the line is then told as damaged. Whoever raises SCHEMA adds the step from the one before."""
 MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise"),
+    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "mrr"),
     "speed": (
         "speedup",
         "speedup_vs_control",

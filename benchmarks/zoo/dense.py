@@ -50,9 +50,9 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     artifact.save(trained, folder / "artifact", model.spec())
     write_examples(test, folder / "test.safetensors")
     write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
-    by_example = training.labels is not None and training.labels.dim() == 1
-    logits = logits_of(trained, training, hardware) if by_example else None
-    write_examples(Examples(training.inputs, training.labels, logits), folder / "train.safetensors")
+    labels = training.labels if model.task.quality.output == "logits" else None  # else they are no classes
+    logits = logits_of(trained, training, hardware) if labels is not None and labels.dim() == 1 else None
+    write_examples(Examples(training.inputs, labels, logits), folder / "train.safetensors")
 
 
 def write_examples(examples: Examples, path: Path) -> None:

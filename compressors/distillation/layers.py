@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.interface import (
+    Compressed,
+    Compressor,
+    Context,
+    Effect,
+    Examples,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+)
 from compressors.training import Loss, autocast, distillation, train
 
 
@@ -55,8 +64,12 @@ class DistilLayers(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         training = context.require_training()
         chosen = spread(len(surgery.get(model, surgery.layer_list(model))), self.layers)
-        teacher = context.dense().eval() if training.dense_logits is None else None
-        loss = distillation(self.temperature, self.alpha, teacher)
+        loss: Loss = _passed
+        if training.labels is not None:
+            teacher = context.dense().eval() if training.dense_logits is None else None
+            loss = distillation(self.temperature, self.alpha, teacher)
+        elif not self.hidden:
+            raise PressbenchError(f"{self.name}: this model's answers are its hidden states: hidden must be above 0")
         if self.hidden:
             # The teacher runs once over the data, not once an epoch.
             states = _last_hidden(context.dense(), training, context)
@@ -106,6 +119,12 @@ def _last_hidden(teacher: nn.Module, examples: Examples, context: Context) -> Te
         kept.append(output.hidden_states[-1].to(torch.bfloat16))
         context.progress("asking the teacher", number + 1, len(batches))
     return torch.cat(kept).clone()
+
+
+def _passed(model: nn.Module, batch: Examples) -> Tensor:
+    """No loss but that of the hidden states, which a pass through the model is needed for."""
+    model(**batch.inputs)
+    return torch.zeros(())
 
 
 def _with_hidden(loss: Loss, weight: float) -> Loss:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
 from compressors.recovery import check_recovery, recover
 from compressors.surgery import Block
 from compressors.training import autocast, supervised
@@ -38,7 +38,7 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
     """
     calibration = context.require_calibration()
     if calibration.labels is None:
-        raise PressbenchError("the calibration data has no labels: first-order importance needs a loss")
+        raise Unsupported("the calibration data has no labels: first-order importance needs a loss")
     blocks = surgery.blocks(model)
     scores: dict[str, Tensor] = {}
 
