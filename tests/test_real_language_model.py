@@ -1,0 +1,74 @@
+"""SmolLM2 as published: its perplexity by the suite beside a float64 computation that shares none of its code, and
+what a method says whose grid the published weights lie on."""
+
+from __future__ import annotations
+
+import math
+
+import platformdirs
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.cache import Cache
+from benchmarks.measure import stages
+from benchmarks.zoo import find_model
+from benchmarks.zoo.assets import smollm2
+from benchmarks.zoo.dense import write_examples
+from benchmarks.zoo.wheel import AssetError
+from compressors import artifact
+from compressors.interface import Context, Hardware, Unsupported, no_progress
+from compressors.quantization.kernels import WeightOnly
+
+pytestmark = pytest.mark.real
+MODEL = find_model("smollm2-bbc")
+CPU = Hardware("cpu", "cpu-generic", threads=1)
+DOCUMENTS = 4
+
+
+@pytest.fixture(scope="module")
+def cache() -> Cache:
+    found = Cache(platformdirs.user_cache_path("pressbench"))  # assets only: tests make nothing else there
+    try:
+        for asset in MODEL.assets:
+            asset.folder(found)
+    except AssetError as error:
+        pytest.skip(str(error))
+    return found
+
+
+@pytest.fixture(scope="module")
+def published(cache: Cache) -> nn.Module:
+    return MODEL.train(None, cache, CPU, no_progress)  # type: ignore[arg-type]
+
+
+def test_perplexity_is_that_of_a_float64_computation_to_four_digits(
+    published: nn.Module, cache: Cache, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("smollm2")
+    documents = MODEL.task.load(cache)["test"].select(range(DOCUMENTS))
+    write_examples(MODEL.encode(documents, cache), folder / "test.safetensors")
+    artifact.save(published, folder / "artifact", MODEL.spec())
+    state: stages.State = {}
+    stages.load(state, folder / "artifact", CPU)
+    found = stages.answer(state, MODEL.task.quality, folder / "test.safetensors", 2, progress=no_progress)
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE)
+    double = transformers.LlamaForCausalLM(transformers.LlamaConfig(**MODEL.config())).double().eval()
+    double.load_state_dict(published.state_dict())
+    for row, text in enumerate(documents["text"]):
+        ids = torch.tensor([tokenizer(text)["input_ids"][:128]])
+        with torch.inference_mode():
+            likely = double(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        wanted = -float(likely.gather(1, ids[0, 1:, None]).mean())
+        assert found["tokens"][row] == ids.shape[1] - 1
+        assert math.exp(found["nll"][row] / found["tokens"][row]) == pytest.approx(math.exp(wanted), rel=1e-4)
+        assert 5 < math.exp(wanted) < 100
+
+
+def test_the_published_grid_is_found_in_the_weights(published: nn.Module) -> None:
+    method = WeightOnly(bits=4, group_size=32)
+    context = Context(MODEL.spec(), CPU, dense=lambda: published)
+    with pytest.raises(Unsupported, match="106 of 135 million weights lie on a 4-bit grid in groups of 32 already"):
+        method.compress(published, context)
