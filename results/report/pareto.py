@@ -45,7 +45,7 @@ ACROSS = (
          "format(datum.value, ',~g')", 1 / 2**20, True),
 )  # fmt: skip
 UP = (
-    Axis("drop", "lost against dense: points of accuracy, or % of perplexity (less is up)", "accuracy_drop", False,
+    Axis("drop", "lost against dense, points or % (less is up)", "accuracy_drop", False,
          "datum.value ? format(datum.value, '+~g') : '0'", 100),
     Axis("accuracy", "accuracy, %", "accuracy", True, "format(datum.value, '~g')", 100),
 )  # fmt: skip

@@ -238,7 +238,7 @@ def test_a_record_of_accuracy_holds_the_examples_that_flipped(
     )
     monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
-    monkeypatch.setattr(session.prepared, "predictions", lambda *_: next(answers))
+    monkeypatch.setattr(session.prepared, "answers", lambda *_: {"predictions": next(answers)})
     model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
     record = session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, Target()))
     assert record.evidence["label_names"] == list(model.task.labels)
