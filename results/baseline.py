@@ -123,6 +123,20 @@ def _losses(stored: Mapping[str, object]) -> dict[str, tuple[float, ...]] | None
     return found if len({len(values) for values in found.values()}) == 1 else None
 
 
+def _stored_losses(entry: Fields) -> dict[str, tuple[float, ...]] | None:
+    """Written as one line a name, so that a change of the file is one line too."""
+    stored = entry.mapping("losses")
+    if not stored:
+        return None
+    try:
+        found = _losses({name: [float(word) for word in str(text).split()] for name, text in stored.items()})
+    except ValueError:
+        found = None
+    if found is None:
+        raise entry.error("losses", f"expected {' and '.join(LOSSES)}, as many numbers in one as in the other")
+    return found
+
+
 def propose(
     run: Run, baseline: Baseline | None, cases: Sequence[str], *, when: str, reason: str
 ) -> tuple[Baseline, list[Acceptance], list[tuple[CaseRecord, str]]]:
@@ -235,7 +249,7 @@ def read(path: Path) -> Baseline:
                 raise one.error("outcomes", f"expected hexadecimal digits for {examples} examples")
             cases[measure, case] = Accepted(
                 run=one.text("run"), accepted=one.text("accepted", ""), reason=one.text("reason", ""),
-                values=values, outcomes=outcomes, examples=examples, losses=_losses(one.mapping("losses")),
+                values=values, outcomes=outcomes, examples=examples, losses=_stored_losses(one),
             )  # fmt: skip
     return Baseline(fields.text("fingerprint"), fields.mapping("machine"), cases)
 
@@ -250,7 +264,7 @@ def save(baseline: Baseline, directory: Path) -> Path:
         if one.outcomes is not None:
             entry |= {"examples": one.examples, "outcomes": one.outcomes}
         if one.losses is not None:
-            entry["losses"] = {name: list(values) for name, values in one.losses.items()}
+            entry["losses"] = {name: " ".join(f"{v:.10g}" for v in values) for name, values in one.losses.items()}
         cases.setdefault(measure, {})[case] = entry
     data = {
         "schema": SCHEMA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from results.record import CaseRecord
@@ -23,10 +24,9 @@ PERPLEXITY = Quality("perplexity", "perplexity_rise", False)
 
 def quality_of(record: CaseRecord | None) -> Quality:
     """How this record tells it; accuracy where it holds neither."""
-    told = record is not None and PERPLEXITY.value in record.measures
-    return PERPLEXITY if told else ACCURACY
+    return quality_in(record.measures if record is not None else ())
 
 
-def headline_of(record: CaseRecord, usual: str) -> str:
-    """The number that stands for a record: `usual` (record.HEADLINE of its measure), or its perplexity."""
-    return quality_of(record).value if record.measure == "accuracy" else usual
+def quality_in(names: Container[str]) -> Quality:
+    """How a record tells it whose numbers have these names."""
+    return PERPLEXITY if PERPLEXITY.value in names else ACCURACY

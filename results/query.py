@@ -20,6 +20,7 @@ import duckdb
 
 from results import index
 from results.baseline import Baseline
+from results.quality import quality_in
 from results.record import HEADLINE, MEASURE_NAMES, UNPAIRED, Measure
 from results.run_files import RunFolder
 from results.scan import Scanner
@@ -190,7 +191,7 @@ class Runs:
                 one = dataclasses.replace(one, accepted=True)
             series.setdefault((one.measure, one.workload, one.fingerprint), []).append(one)
         return [
-            Series(case, of, name or HEADLINE.get(of, of), workload, fingerprint, tuple(results))
+            Series(case, of, name or _headline(of, results[-1]), workload, fingerprint, tuple(results))
             for (of, workload, fingerprint), results in series.items()
         ]
 
@@ -230,6 +231,11 @@ class Runs:
         return f"no case {shown(case)!r} in {shown(self.location)}; {hint}"
 
 
+def _headline(measure: str, result: Result) -> str:
+    """The number that stands for a measure, as this result tells it."""
+    return quality_in(result.measures).value if measure == "accuracy" else HEADLINE.get(measure, measure)
+
+
 def history(
     runs: str | os.PathLike[str], case: str, measure: str | None = None, accepted: Iterable[Baseline] = ()
 ) -> list[Series]:
@@ -245,11 +251,11 @@ def latest(runs: str | os.PathLike[str]) -> list[Result]:
 
 
 def _number(asked: str | None) -> tuple[str | None, str | None]:
-    """(measure, number) of what a user asks for: either one's name, or None for all."""
+    """(measure, number) of what a user asks for: either one's name, or None for all; no number, the headline."""
     if asked is None:
         return None, None
     if asked in HEADLINE:
-        return asked, HEADLINE[asked]
+        return asked, None
     for measure, names in MEASURE_NAMES.items():
         if asked in names:
             return measure, asked

@@ -44,6 +44,14 @@ def accuracy(right: list[bool]) -> CaseRecord:
     )  # fmt: skip
 
 
+def perplexity(nll: np.ndarray, tokens: int = 100) -> CaseRecord:
+    return CaseRecord(
+        run="r", case=CASE, measure="accuracy", compressor="c", model="m", hardware="cpu", verdict="pass",
+        measures={"perplexity": Measure(value=math.exp(nll.sum() / (tokens * len(nll))))},
+        evidence={"nll": nll.tolist(), "tokens": [tokens] * len(nll)},
+    )  # fmt: skip
+
+
 def known(anchor: CaseRecord | None = None, earlier: list[CaseRecord] | None = None) -> Reference:
     cases = {(anchor.measure, anchor.case): accepted_of(anchor)} if anchor else {}
     records = {("speed", CASE): earlier} if earlier else {}
@@ -63,6 +71,21 @@ def history(centre: float = 2.0, runs: int = 10, dense: float = 0.1) -> list[Cas
 def outcome(found: Comparison | None) -> str:
     assert found is not None
     return found.outcome
+
+
+@pytest.mark.parametrize(("factor", "wanted"), [(1.0, "unchanged"), (1.02, "regression"), (0.98, "improved")])
+def test_perplexity_is_compared_on_the_same_documents(factor: float, wanted: str) -> None:
+    nll = np.random.default_rng(3).uniform(250, 400, 120)
+    found = compare(perplexity(nll * factor), known(perplexity(nll)), TAU)
+    assert outcome(found) == wanted
+    assert found is not None and found.before == pytest.approx(math.exp(nll.mean() / 100))
+
+
+def test_other_documents_are_not_compared() -> None:
+    nll = np.full(120, 300.0)
+    found = compare(perplexity(nll, tokens=90), known(perplexity(nll)), TAU)
+    assert outcome(found) == "new"
+    assert found is not None and "other documents" in found.reason
 
 
 def test_a_slower_case_that_stays_slower_is_a_regression() -> None:

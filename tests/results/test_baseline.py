@@ -100,6 +100,16 @@ def test_the_file_is_a_diff_of_one_place_for_one_case(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [f"{PRINT[:16]}.json"]
 
 
+def test_the_losses_of_a_language_model_are_kept_by_document(tmp_path: Path) -> None:
+    losses = {"nll": [412.25, 0.1 + 0.2], "tokens": [127, 3]}
+    kept, _, _ = propose(run(record("accuracy", evidence=losses, measures={"perplexity": Measure(value=26.7)})))
+    path = accepted.save(kept, tmp_path)
+    (one,) = accepted.read(path).cases.values()
+    assert one.losses is not None
+    assert one.losses["nll"] == pytest.approx(losses["nll"], rel=1e-9) and one.losses["tokens"] == (127, 3)
+    assert one.value("perplexity") == 26.7 and one.outcomes is None
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -112,6 +122,11 @@ def test_the_file_is_a_diff_of_one_place_for_one_case(tmp_path: Path) -> None:
             '{"schema": 1, "fingerprint": "ab", "cases": {"accuracy": {"x": {"run": "r", "examples": 9, '
             '"outcomes": "ff"}}}}',
             "'cases.accuracy.x.outcomes': expected hexadecimal digits for 9 examples",
+        ),
+        (
+            '{"schema": 1, "fingerprint": "ab", "cases": {"accuracy": {"x": {"run": "r", '
+            '"losses": {"nll": "1 2", "tokens": "3"}}}}}',
+            "'cases.accuracy.x.losses': expected nll and tokens, as many numbers in one as in the other",
         ),
     ],
 )

@@ -91,6 +91,15 @@ def test_a_number_can_be_asked_for_by_its_name(tmp_path: Path) -> None:
     assert [series.name for series in history(tmp_path, "fast")] == ["size_ratio", "speedup"]
 
 
+def test_the_headline_of_a_language_model_is_its_perplexity(tmp_path: Path) -> None:
+    told = {"perplexity": Measure(value=26.7), "perplexity_rise": Measure(value=0.01)}
+    write(tmp_path, RUNS[0], record(RUNS[0], measure="accuracy", measures=told))
+    for asked in (None, "accuracy", "perplexity"):
+        (series,) = history(tmp_path, "fast", asked)
+        assert (series.name, series.values) == ("perplexity", [26.7])
+    assert values(tmp_path, measure="perplexity_rise") == [0.01]
+
+
 def test_what_a_baseline_accepts_is_marked(tmp_path: Path) -> None:
     for run in RUNS:
         write(tmp_path, run, record(run))
