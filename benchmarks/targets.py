@@ -6,7 +6,7 @@
     size = 0.27                           # of the dense model's bytes on disk, at most
     speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class, on
                                           # the model's usual workload; on another one by its name:
-    speed.decode-1x128-32 = { cpu-amx = 3.2 }
+    speed.decode-1x128-16 = { cpu-amx = 3.2 }
 
 A file with no table at all is an error; an empty one, `[minilm-bbc]`, says that nothing is promised on purpose.
 

@@ -25,7 +25,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """`8x128`, or `8` for a model without a sequence axis; `prefill-1x512`, `decode-1x128-32`."""
+        """`8x128`, or `8` for a model without a sequence axis; `prefill-1x512`, `decode-1x128-16`."""
         shape = f"{self.batch}x{self.sequence}" if self.sequence else str(self.batch)
         after = f"-{self.new_tokens}" if self.kind == "decode" else ""
         return shape if self.kind == "forward" else f"{self.kind}-{shape}{after}"

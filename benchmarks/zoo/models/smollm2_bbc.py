@@ -34,8 +34,10 @@ class Smollm2Bbc(Model):
         "input_ids": InputSpec("int64", ("batch", "sequence")),
         "attention_mask": InputSpec("int64", ("batch", "sequence")),
     }
-    workloads: ClassVar[tuple[Workload, ...]] = (prefill(1, 512), decode(1, 128, 32))
-    nightly_workloads: ClassVar[tuple[Workload, ...]] = (prefill(8, 128), decode(8, 128, 32), decode(1, 1024, 32))
+    workloads: ClassVar[tuple[Workload, ...]] = (prefill(1, 128), decode(1, 128, 16))
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = (
+        prefill(1, 512), prefill(8, 128), decode(8, 128, 16), decode(1, 1024, 16),
+    )  # fmt: skip
     memory_workload: ClassVar[Workload | None] = Workload(1, CONTEXT)
     assets: ClassVar[tuple[WheelAsset, ...]] = (smollm2.ASSET, *TASK.assets)
     also: ClassVar[tuple[str, ...]] = (  # what decoding gains by, and what has a grid of its own
