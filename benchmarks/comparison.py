@@ -132,13 +132,8 @@ def _accuracy(
         reason = f"the accepted result is on {len(before)} examples, this one on {len(right)}: accept it anew"
         return Comparison(NEW, reason, against=anchor.run, now=now)
     judged = verdicts.accuracy_drop(before, right, FLOORS["accuracy"])
-    outcome = UNCHANGED
-    if judged.verdict is Verdict.FAIL:
-        outcome = REGRESSION
-    elif judged.high < 0:
-        outcome = IMPROVED
     reason = f"against the accepted result on the same examples: {judged.reason}"
-    return Comparison(outcome, reason, anchor.run, anchor.value("accuracy"), now)
+    return Comparison(_lost(judged), reason, anchor.run, anchor.value("accuracy"), now)
 
 
 def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
@@ -149,13 +144,15 @@ def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
         reason = "the accepted result is on other documents than this one: accept it anew"
         return Comparison(NEW, reason, against=anchor.run, now=now)
     judged = verdicts.perplexity_rise(anchor.losses["nll"], mine["nll"], mine["tokens"], FLOORS["perplexity"])
-    outcome = UNCHANGED
-    if judged.verdict is Verdict.FAIL:
-        outcome = REGRESSION
-    elif judged.high < 0:
-        outcome = IMPROVED
     reason = f"against the accepted result on the same documents: {judged.reason}"
-    return Comparison(outcome, reason, anchor.run, anchor.value("perplexity"), now)
+    return Comparison(_lost(judged), reason, anchor.run, anchor.value("perplexity"), now)
+
+
+def _lost(judged: verdicts.Judgement) -> str:
+    """What became of a loss, paired with the accepted result."""
+    if judged.verdict is Verdict.FAIL:
+        return REGRESSION
+    return IMPROVED if judged.high < 0 else UNCHANGED
 
 
 def _footprint(

@@ -4,8 +4,9 @@ what a method says whose grid the published weights lie on."""
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
-import platformdirs
 import pytest
 import torch
 import transformers
@@ -16,10 +17,12 @@ from benchmarks.measure import stages
 from benchmarks.zoo import find_model
 from benchmarks.zoo.assets import smollm2
 from benchmarks.zoo.dense import write_examples
-from benchmarks.zoo.wheel import AssetError
 from compressors import artifact
 from compressors.interface import Context, Hardware, Unsupported, no_progress
 from compressors.quantization.kernels import WeightOnly
+
+sys.path.append(str(Path(__file__).parent))
+from real_assets import cache_with
 
 pytestmark = pytest.mark.real
 MODEL = find_model("smollm2-bbc")
@@ -29,13 +32,7 @@ DOCUMENTS = 4
 
 @pytest.fixture(scope="module")
 def cache() -> Cache:
-    found = Cache(platformdirs.user_cache_path("pressbench"))  # assets only: tests make nothing else there
-    try:
-        for asset in MODEL.assets:
-            asset.folder(found)
-    except AssetError as error:
-        pytest.skip(str(error))
-    return found
+    return cache_with(MODEL)
 
 
 @pytest.fixture(scope="module")

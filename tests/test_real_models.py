@@ -4,10 +4,11 @@ Nothing is fine-tuned here, that takes minutes and is what `make bench` does."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import datasets
-import platformdirs
 import pytest
 import torch
 import transformers
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from benchmarks.cache import Cache
 from benchmarks.zoo import find_model
 from benchmarks.zoo.assets import minilm
-from benchmarks.zoo.wheel import AssetError
 from compressors import registry
 from compressors.interface import Context, Examples, Hardware
+
+sys.path.append(str(Path(__file__).parent))
+from real_assets import cache_with
 
 pytestmark = pytest.mark.real
 MODEL = find_model("minilm-bbc")
@@ -26,13 +29,7 @@ MODEL = find_model("minilm-bbc")
 
 @pytest.fixture(scope="module")
 def cache() -> Cache:
-    found = Cache(platformdirs.user_cache_path("pressbench"))  # assets only: tests make nothing else there
-    try:
-        for asset in MODEL.assets:
-            asset.folder(found)
-    except AssetError as error:
-        pytest.skip(str(error))
-    return found
+    return cache_with(MODEL)
 
 
 @pytest.fixture(scope="module")
