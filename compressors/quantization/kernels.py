@@ -9,6 +9,7 @@ On disk lie plain codes and scales; how a kernel wants them laid out depends on 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,7 +41,7 @@ ROWS = 16
 """The products work on so many rows at once; a layer with another number of them is left alone."""
 
 
-class KernelLinear(nn.Module):
+class KernelLinear(nn.Module, abc.ABC):
     """In the place of an nn.Linear: (…, in) -> (…, out), bf16. Subclasses differ in bits.
 
     Until `place` is called it computes from decoded weights: slow, and what the kernel must equal. A runtime calls
@@ -68,13 +69,17 @@ class KernelLinear(nn.Module):
     def release(self) -> None:
         """Let go of what the kernel does not need: nothing can be saved after this."""
 
+    @abc.abstractmethod
+    def quantize(self, weight: Tensor) -> None:
+        """Take the values of `weight`, (out, in), rounded to what can be stored."""
+
+    @abc.abstractmethod
     def dequantize(self) -> Tensor:
         """The weights, float32: (out, in)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def product(self, rows: Tensor) -> Tensor:
         """The kernel: (n, in) -> (n, out), both bf16."""
-        raise NotImplementedError
 
     def forward(self, values: Tensor) -> Tensor:
         """values: (…, in)."""
@@ -243,7 +248,7 @@ class WeightOnly(Compressor):
             context.progress("quantizing", done + 1, len(layers))
         return Compressed(surgery.cast(model, torch.bfloat16), {"layers": list(layers)})
 
-    def _empty(self, layer: nn.Linear) -> Any:
+    def _empty(self, layer: nn.Linear) -> KernelLinear:
         shape = layer.out_features, layer.in_features, layer.bias
         return Int8Linear(*shape) if self.bits == 8 else Int4Linear(*shape, self.group_size)
 

@@ -234,3 +234,16 @@ def test_the_word_embedding_is_found_where_there_is_one() -> None:
     assert surgery.word_embedding(build("bert")) == "bert.embeddings.word_embeddings"
     assert surgery.word_embedding(build("llama")) == "model.embed_tokens"
     assert surgery.word_embedding(build("vit")) is None
+
+
+def test_a_cast_leaves_alone_what_no_file_holds() -> None:
+    """As transformers loads a model in bf16; rounded frequencies would take positions for their neighbours."""
+    from compressors import conformance
+
+    dense = conformance.subject("llama").dense
+    wanted = {name: values.clone() for name, values in dense.model().named_buffers()}
+    assert any("inv_freq" in name for name in wanted)
+    model = surgery.cast(dense.model(), torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    for name, values in model.named_buffers():
+        torch.testing.assert_close(values, wanted[name], rtol=0, atol=0)
