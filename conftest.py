@@ -92,9 +92,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     if not cases:
         return []
     from benchmarks.matrix import unresolvable
+    from benchmarks.zoo.own.told import told
 
     found = unresolvable(cases)
-    return [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
+    lines = [line for model in matrix(config).own for line in told(model)]
+    return lines + [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 
 
 def _broken() -> list[str]:

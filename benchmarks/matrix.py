@@ -13,9 +13,12 @@ from benchmarks.expectations import load_expectations
 from benchmarks.hardware import select
 from benchmarks.measure.memory import default_limit, parse_size
 from benchmarks.selection import parse_compressors
-from benchmarks.targets import load_targets
+from benchmarks.targets import Targets, load_targets, parse_targets
 from benchmarks.tiers import check_tier
+from benchmarks.zoo.own.model import OwnModel
+from benchmarks.zoo.own.selection import Selected, select_models
 from compressors import registry
+from compressors.interface import Compressor, PressbenchError
 
 
 class Matrix:
@@ -27,8 +30,9 @@ class Matrix:
         self.tier = str(option("--tier"))
         check_tier(self.tier)
         every = registry.variants("full")
-        self.targets = load_targets(Path(option("--targets")), zoo.stated(), every)
-        self.models = [zoo.find_model(name) for name in option("--model") or zoo.known_models()]
+        chosen = select_models(option, Path.cwd())
+        self.models = list(chosen.models)
+        self.targets = self._targets(Path(option("--targets")), chosen, every)
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
@@ -45,6 +49,19 @@ class Matrix:
         }
         self.existing = everywhere | {(measure, c.id) for measure, cases in self.cases.items() for c in cases}
         self.expectations = load_expectations(Path(option("--expected")), self.existing)
+
+    def _targets(self, path: Path, chosen: Selected, every: Mapping[str, Compressor]) -> Targets:
+        """Those of the targets file, and those that a zoo file states of its models."""
+        known = zoo.stated() | {model.name: zoo.stated_of(model) for model in self.models}
+        found = load_targets(path, known, every)
+        if twice := sorted(found.keys() & chosen.targets.keys()):
+            raise PressbenchError(f"{path}: [{twice[0]}]: {chosen.source} states targets of it too; keep one of them")
+        return {**found, **parse_targets(chosen.source, chosen.targets, known, every, ".targets")}
+
+    @property
+    def own(self) -> list[OwnModel]:
+        """The models that a person declared."""
+        return [model for model in self.models if isinstance(model, OwnModel)]
 
 
 def unresolvable(cases: Iterable[Case]) -> Mapping[str, int]:

@@ -19,7 +19,23 @@ SPACING = 60.0
 
 def add_options(add: Callable[..., None]) -> None:
     """add: takes an option as `ArgumentParser.add_argument` does."""
-    add("--model", action="append", metavar="NAME", help="models to run (default: all); may be repeated")
+    add(
+        "--model",
+        action="append",
+        metavar="NAME|DIR",
+        help="models to run (default: all of the zoo file, else all built-in ones); may be repeated; with --data a folder "
+        "or a hub model of your own",
+    )
+    add("--data", metavar="FILE|NAME", help="data for the one model of --model: a file, a folder or a hub data set")
+    add("--task", metavar="NAME", help="what that model is for (default: by its head)")
+    add("--test-data", metavar="FILE", help="what quality is measured on (default: a split of --data)")
+    add("--set", action="append", metavar="KEY=VALUE", help="any other key of a zoo file, as columns.text=review")
+    add("--zoo", metavar="FILE", help="models and data of your own (default: zoo.toml in this folder, if there is one)")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        help="read weights that are there as pickle only, a format that can run code, by torch's unpickler of weights",
+    )
     add(
         "--compressor",
         action="append",

@@ -12,11 +12,12 @@ def reproduction(test: str, option: Callable[[str], Any], files: Mapping[str, Pa
     """test: its id in pytest. option: an option's value by its name, as `--tier`. files: the usual ones, by option."""
     parts = [
         f" --{name} {shlex.quote(value)}"
-        for name in ("model", "compressor", "hardware")
+        for name in ("model", "compressor", "hardware", "set")
         for value in option(f"--{name}") or []
     ]
-    usual = {"tier": "quick", "seed": 0, "tau": None, **{name: str(path) for name, path in files.items()}}
-    parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok") if option(f"--{name}")]
+    own = dict.fromkeys(("data", "task", "test-data", "zoo"))
+    usual = {"tier": "quick", "seed": 0, "tau": None, **own, **{name: str(path) for name, path in files.items()}}
+    parts += [f" --{name}" for name in ("no-qualify", "unqualified-ok", "allow-pickle") if option(f"--{name}")]
     parts += [
         f" --{name} {shlex.quote(str(option(f'--{name}')))}"
         for name, value in usual.items()

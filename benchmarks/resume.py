@@ -53,7 +53,8 @@ def differing(before: Any, now: Any, where: str = "") -> list[str]:
 
 
 def _option(name: str) -> str:
-    return "the targets file (its SHA-256)" if name == "targets_sha256" else f"--{name}"
+    hashed = {"targets_sha256": "the targets file", "models_sha256": "what your own models and data are made from"}
+    return f"{hashed[name]} (its SHA-256)" if name in hashed else f"--{name}"
 
 
 def _given(value: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cache import Cache, default_root, hash_files
+from benchmarks.cache import Cache, content_hash, default_root, hash_files
 from benchmarks.cases import Case
 from benchmarks.comparison import REGRESSION, Comparison, compare, reference, undecided
 from benchmarks.confirmation import Suspects
@@ -60,6 +60,9 @@ class Run:
             machine["gpu"] = print_["key"]["gpu"]["name"]
         options = {name: option(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")}
         ((_, options["targets_sha256"]),) = hash_files([option("--targets")])
+        own = {model.name: dict(model.understood) for model in selected.own}
+        if own:
+            options["models_sha256"] = content_hash([own, [model.identity() for model in selected.own]])
         header = RunHeader(
             run=identity,
             started=now(),
@@ -67,6 +70,7 @@ class Run:
             options=options,
             machine=machine,
             expected=tuple(case.id for case in cases),
+            extra={"models": own} if own else {},
         )
         if interrupted:
             check_same(interrupted.header, header)

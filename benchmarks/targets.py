@@ -91,6 +91,18 @@ def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[
         raise TargetsError(
             f"{path}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no target"
         )
+    return parse_targets(str(path), data, models, compressors)
+
+
+def parse_targets(
+    path: str,
+    data: Mapping[str, object],
+    models: Mapping[str, Stated],
+    compressors: Mapping[str, Compressor],
+    within: str = "",
+) -> Targets:
+    """Check tables of targets by model. path: the file that they are from; within: what stands between the names of
+    model and compressor there; for messages."""
     found: dict[str, dict[str, Target]] = {}
     for model, cases in data.items():
         if model not in models:
@@ -98,7 +110,7 @@ def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[
         if not isinstance(cases, dict):
             raise TargetsError(f"{path}: {model} must be a table of compressors")
         for name, values in cases.items():
-            where = f"{path}: [{model}.{name}]"
+            where = f"{path}: [{model}{within}.{name}]"
             if name not in compressors:
                 raise TargetsError(f"{where}: no such case{nearest(name, compressors)}")
             target = _target(where, values)

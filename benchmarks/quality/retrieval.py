@@ -2,13 +2,13 @@
 
 Queries and documents are the examples of one split. Labels, (examples,), are for a query the place of its document
 among the documents, and NOT_SCORED for a document. Nearest is by cosine; embeddings are the mean of the last hidden
-states over what is no padding (Reimers and Gurevych 2019), as these models are made to be used.
+states over what is no padding (Reimers and Gurevych 2019), or the first of them, as the model is made to be used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,12 +22,16 @@ from results.record import Measure
 @dataclass(frozen=True)
 class Retrieval(Quality):
     """Outputs are hidden states, (examples, tokens, width). `accuracy` is recall@1, beside it `mrr`, the mean of one
-    over the right document's rank (Voorhees 1999)."""
+    over the right document's rank (Voorhees 1999). pooling: of a text's hidden states, their mean or the first."""
+
+    pooling: Literal["mean", "cls"] = "mean"
 
     bound: ClassVar[str] = "accuracy_drop"
     output: ClassVar[str] = "last_hidden_state"
 
     def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
+        if self.pooling == "cls":
+            return {"embeddings": outputs[:, 0] / np.linalg.norm(outputs[:, 0], axis=1, keepdims=True)}
         mask = batch.inputs["attention_mask"].numpy()[..., None].astype(np.float32)
         pooled = (outputs * mask).sum(axis=1) / mask.sum(axis=1)
         return {"embeddings": pooled / np.linalg.norm(pooled, axis=1, keepdims=True)}

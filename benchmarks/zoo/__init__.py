@@ -28,10 +28,12 @@ def known_models() -> dict[str, Model]:
 
 def stated() -> dict[str, Stated]:
     """Model -> what targets.toml may state of it."""
-    return {
-        name: Stated(model.task.quality.bound, tuple(w.name for w in model.workloads_of("full")[1:]))
-        for name, model in known_models().items()
-    }
+    return {name: stated_of(model) for name, model in known_models().items()}
+
+
+def stated_of(model: Model) -> Stated:
+    """What targets may state of one model."""
+    return Stated(model.task.quality.bound, tuple(w.name for w in model.workloads_of("full")[1:]))
 
 
 def find_model(name: str) -> Model:

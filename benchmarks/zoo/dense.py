@@ -36,7 +36,7 @@ def dense_key(model: Model, hardware: Hardware) -> dict[str, Any]:
     return {
         "model": model.name,
         "source": hash_files({file for maker in makers for file in source_closure(maker, "benchmarks")}),
-        "assets": {a.name: a.identity() for a in model.assets},
+        "assets": model.identity(),
         "versions": versions(*LIBRARIES),
         "features": sorted(hardware.features & {"bf16", "amx"}),
     }

@@ -50,6 +50,10 @@ class Model(abc.ABC):
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         """The dense model, trained on `examples` with a fixed seed, in eval mode."""
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the dense model beside code and versions, for cache keys."""
+        return {asset.name: asset.identity() for asset in self.assets}
+
     def spec(self) -> ModelSpec:
         """What compressors are told of it."""
         return ModelSpec(self.name, self.config(), self.inputs, self.task.quality.output)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from compressors.interface import PressbenchError
 
 Kind = Literal["forward", "prefill", "decode"]
 
@@ -50,3 +53,17 @@ def prefill(batch: int, tokens: int) -> Workload:
 def decode(batch: int, context: int, new_tokens: int) -> Workload:
     """The answer, token by token."""
     return Workload(batch, context, "decode", new_tokens)
+
+
+_NAMES = re.compile(r"(?:(prefill|decode)-)?([1-9]\d*)(?:x([1-9]\d*))?(?:-([1-9]\d*))?")
+
+
+def parse_workload(name: str) -> Workload:
+    """The workload of that name. Raises PressbenchError where none is called so."""
+    found = _NAMES.fullmatch(name)
+    if found:
+        kind, batch, sequence, new = found[1] or "forward", int(found[2]), found[3], found[4]
+        workload = Workload(batch, int(sequence) if sequence else None, cast(Kind, kind), int(new or 0))
+        if workload.name == name and (sequence or kind == "forward") and bool(new) == (kind == "decode"):
+            return workload
+    raise PressbenchError(f"no workload: {name!r}; they look like 8x128, 32, prefill-1x512 and decode-1x128-16")

@@ -1,0 +1,156 @@
+"""What a model's folder says before any weights are read: its configuration, its head, its vocabulary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressors.artifact import file_hash
+from compressors.interface import PressbenchError
+
+SMALL = 64 * 2**20
+"""A file below this is no file of weights."""
+DROPPED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "auto_map")
+"""Keys of a configuration that say nothing about the dense model, which is in fp32 and keeps no cache of itself."""
+
+
+class ModelError(PressbenchError):
+    """A mistake in the model: which file, and what would be right."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's folder, looked at. said: how the user named it. config: what rebuilds it, JSON. folder: where its
+    small files are; its weights may come later. labels: the names of the head's outputs, in order."""
+
+    said: str
+    folder: Path
+    config: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+    @property
+    def architecture(self) -> str:
+        """The class of transformers that it is."""
+        return str(self.config["architectures"][0])
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that it has positions for; None where nothing says so."""
+        keys = ("max_position_embeddings", "n_positions", "max_sequence_length")
+        found = next((int(self.config[key]) for key in keys if self.config.get(key)), None)
+        # RoBERTa's positions start behind the padding's.
+        offset = self.config["model_type"] in ("roberta", "xlm-roberta", "camembert", "mpnet") and found
+        return found - 2 if offset and found else found
+
+
+def look(folder: Path, said: str, *, allow_pickle: bool) -> Checkpoint:
+    """Look at a folder that has all files, weights included. Raises ModelError."""
+    found = look_at_config(folder, said)
+    weights = weight_files(folder, said, allow_pickle=allow_pickle)
+    if weights[0].suffix == ".safetensors":
+        _check_head(found, weights)
+    return found
+
+
+def look_at_config(folder: Path, said: str) -> Checkpoint:
+    """The configuration alone."""
+    import transformers
+
+    path = folder / "config.json"
+    if not path.is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelError(f"{said}: an adapter, no whole model; merge it into its base and save that")
+        raise ModelError(f"{said}: no config.json; a model folder is what save_pretrained writes")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{said}/config.json: not readable as JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ModelError(f"{said}/config.json: must be a JSON object")
+    kind, names = raw.get("model_type"), raw.get("architectures")
+    if not kind or not names:
+        raise ModelError(f"{said}/config.json: without {'model_type' if not kind else 'architectures'}")
+    cls = getattr(transformers, str(names[0]), None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        own = "its code is its own, which is never run here" if "auto_map" in raw else "unknown"
+        raise ModelError(
+            f"{said}: {names[0]} is no class of transformers {transformers.__version__} ({own}); "
+            "use a model whose class is part of transformers"
+        )
+    if "quantization_config" in raw:
+        raise ModelError(f"{said}: it is quantized already; the dense model must be the one before that")
+    try:
+        config = transformers.AutoConfig.for_model(kind, **{k: v for k, v in raw.items() if k != "model_type"})
+    except Exception as error:  # whatever its own checks raise
+        raise ModelError(f"{said}/config.json: {' '.join(str(error).split())[:200]}") from None
+    kept = {k: v for k, v in raw.items() if k not in DROPPED} | {"architectures": [str(names[0])]}
+    if "use_cache" in config.to_dict():
+        kept["use_cache"] = False  # an exported graph has none; who generates asks for it
+    named: dict[Any, Any] = config.id2label or {}
+    labels = tuple(str(named.get(number, number)) for number in range(int(config.num_labels or 0)))
+    return Checkpoint(said, folder, kept, labels)
+
+
+def weight_files(folder: Path, said: str, *, allow_pickle: bool) -> list[Path]:
+    """The files of weights. Raises ModelError where there are none, or pickle only and that is not allowed."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(f"{said}/{index.name}: damaged") from None
+        if bad := [name for name in names if Path(name).name != name]:
+            raise ModelError(f"{said}/{index.name}: names a file outside the folder: {bad[0]!r}")
+        if gone := [name for name in names if not (folder / name).is_file()]:
+            raise ModelError(f"{said}: {gone[0]} is missing, which {index.name} names")
+        return [folder / name for name in names]
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
+    if pickled := sorted(folder.glob("pytorch_model*.bin")):
+        if allow_pickle:
+            return pickled
+        raise ModelError(
+            f"{said}: its weights are there as pickle only ({pickled[0].name}), a format that can run code; save them "
+            "as safetensors, or pass --allow-pickle to read them with torch's unpickler of weights"
+        )
+    raise ModelError(f"{said}: no weights (model.safetensors)")
+
+
+def identity(folder: Path) -> dict[str, str]:
+    """File -> SHA-256 of all that decides the model."""
+    kinds = (".json", ".txt", ".model", ".safetensors", ".bin", ".spm")
+    return {p.name: file_hash(p) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in kinds}
+
+
+def tensor_names(path: Path, said: str) -> list[str]:
+    """Names of the tensors in a safetensors file. Raises ModelError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{said}/{path.name}: damaged or truncated: {error}") from None
+
+
+_HEADS = ("classifier", "score", "lm_head", "qa_outputs", "pre_classifier", "classification_head")
+
+
+def _check_head(found: Checkpoint, weights: list[Path]) -> None:
+    """A head that the configuration names and the file lacks would be made at random."""
+    from compressors.interface import skeleton
+
+    names = [name for path in weights for name in tensor_names(path, found.said)]
+    stored = {part for name in names for part in name.split(".")}
+    model = skeleton(found.config, device="meta")
+    tied = {re.split(r"\.", name)[0] for name in getattr(model, "all_tied_weights_keys", {}) or {}}
+    for name, child in model.named_children():
+        if name in _HEADS and name not in stored and name not in tied and any(True for _ in child.parameters()):
+            raise ModelError(
+                f"{found.said}: its weights have no {name}.*, the head of {found.architecture}: fine-tune it for the "
+                "task first"
+            )

@@ -1,0 +1,111 @@
+"""Causal language modelling: perplexity of texts, each by itself or joined and cut into windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from benchmarks.quality.language_modelling import LanguageModelling
+from benchmarks.quality.scoring import Quality
+from benchmarks.zoo.own import texts
+from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.declaration import Declaration
+from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
+from benchmarks.zoo.own.table import DataError, Table, missing
+from benchmarks.zoo.workload import Workload, decode, prefill
+from compressors.interface import NOT_SCORED, Examples
+
+MOST = 512
+WINDOW = 2048
+"""Tokens of a window of joined texts, as most published tables have it, where the model has so many positions."""
+CONTEXT, NEW = 128, 16
+"""Of the workloads that are timed."""
+
+
+class CausalLm(Kind):
+    """The first token of a text, or of a window, is given; each that follows is scored."""
+
+    name: ClassVar[str] = "causal-lm"
+    heads: ClassVar[tuple[str, ...]] = ("ForCausalLM", "LMHeadModel")
+    roles: ClassVar[tuple[str, ...]] = ("text",)
+    bound: ClassVar[str] = "perplexity_rise"
+    distinct: ClassVar[tuple[str, ...]] = ("text",)
+    test_examples: ClassVar[int] = 128
+    training_examples: ClassVar[int] = 256
+    evaluation_batch: ClassVar[int] = 4
+
+    def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
+        column = columns["text"]
+        if said.join is not None:  # an empty line is a part of the whole
+            found = [str(row.get(column) or "") for row in table.rows]
+            return Read([{"text": text, "place": table.at(index)} for index, text in enumerate(found)])
+        rows = [
+            {"text": texts.clean(table, column, index), "place": table.at(index)} for index in range(len(table.rows))
+        ]
+        return Read(rows)
+
+    def in_order(self, said: Declaration) -> bool:
+        return said.join is not None
+
+    def arrange(self, rows: Sequence[Row], model: Checkpoint, said: Declaration) -> Sequence[Row]:
+        if said.join is None:
+            return rows
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        whole = said.join.join(row["text"] for row in rows)
+        if missing(whole):
+            raise DataError(f"{rows[0]['place']}: nothing but empty texts")
+        (ids,) = texts.token_ids(tokenizer, [whole])
+        size = said.tokens or min(WINDOW, model.longest or WINDOW)
+        windows = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
+        if not windows:
+            raise DataError(
+                f"{rows[0]['place']}: all texts together are {len(ids)} tokens, less than a window ({size})"
+            )
+        return [
+            {"text": tokenizer.decode(window[:64]), "ids": window, "place": f"window {number + 1}"}
+            for number, window in enumerate(windows)
+        ]
+
+    def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        every = [row for split in rows.values() for row in split]
+        joined = "ids" in every[0]
+        ids = [row["ids"] for row in every] if joined else texts.token_ids(tokenizer, [row["text"] for row in every])
+        places = [row["place"] for row in every]
+        if short := [i for i, text in enumerate(ids) if len(text) < 2]:
+            raise DataError(f"{places[short[0]]}: a text of one token has nothing to predict; leave it out")
+        wanted = len(ids[0]) if joined else said.tokens
+        found = texts.length(ids, places, model, tokenizer, wanted=wanted, most=MOST, refuse=said.too_long == "refuse")
+        inputs = texts.text_inputs(model, tokenizer)
+        return Fitted({"tokens": found.tokens, "inputs": list(inputs)}, inputs, found.notes)
+
+    def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
+        if "ids" in rows:
+            ids = torch.tensor([list(window) for window in rows["ids"]], dtype=torch.int64)
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        else:
+            tokenizer = texts.tokenizer_of(folder, str(folder))
+            inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], rows["text"])
+        return Examples(inputs, next_tokens(**inputs))
+
+    def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
+        return LanguageModelling()
+
+    def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
+        return (prefill(1, CONTEXT), decode(1, CONTEXT, NEW)), (prefill(8, CONTEXT), decode(8, CONTEXT, NEW))
+
+    def memory_workload(self, settings: Mapping[str, Any]) -> Workload | None:
+        return Workload(1, settings["tokens"])
+
+
+def next_tokens(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+    """The token after each position, NOT_SCORED after the last of a text: (texts, tokens) int64."""
+    labels = torch.full_like(input_ids, NOT_SCORED)
+    labels[:, :-1] = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, NOT_SCORED)
+    return labels
+
+
+KIND = CausalLm()

@@ -1,0 +1,88 @@
+"""Embedding retrieval: for each query the document that belongs to it, among all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from benchmarks.quality.retrieval import Retrieval
+from benchmarks.quality.scoring import Quality
+from benchmarks.zoo.own import texts
+from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.declaration import Declaration
+from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
+from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.workload import Workload
+from compressors.interface import NOT_SCORED, Examples
+
+MOST = 256
+
+
+class EmbeddingRetrieval(Kind):
+    """Query and document are embedded by themselves, pooled as the model's folder says, and compared by cosine."""
+
+    name: ClassVar[str] = "embedding-retrieval"
+    heads: ClassVar[tuple[str, ...]] = ("Model",)
+    roles: ClassVar[tuple[str, ...]] = ("query", "document")
+    distinct: ClassVar[tuple[str, ...]] = ("query", "document")
+    test_examples: ClassVar[int] = 500
+    training_examples: ClassVar[int] = 500
+
+    def fits(self, architecture: str) -> bool:
+        return architecture.endswith("Model") and not architecture.endswith(("LMHeadModel", "MTModel"))
+
+    def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
+        rows: list[Row] = [
+            {role: texts.clean(table, columns[role], index) for role in self.roles} | {"place": table.at(index)}
+            for index in range(len(table.rows))
+        ]
+        return Read(rows, notes=(f"{pooling(model.folder)[1]}; rows that share a query or a document count once",))
+
+    def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        every = [row for split in rows.values() for row in split]
+        ids = texts.token_ids(tokenizer, [row[role] for role in self.roles for row in every])
+        found = texts.length(
+            ids, [row["place"] for row in every] * 2, model, tokenizer, wanted=said.tokens, most=MOST,
+            refuse=said.too_long == "refuse",
+        )  # fmt: skip
+        inputs = texts.text_inputs(model, tokenizer)
+        settings = {"tokens": found.tokens, "inputs": list(inputs), "pooling": pooling(model.folder)[0]}
+        return Fitted(settings, inputs, found.notes)
+
+    def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
+        tokenizer = texts.tokenizer_of(folder, str(folder))
+        both = [*rows["query"], *rows["document"]]
+        places = torch.arange(len(rows["query"]))
+        labels = torch.cat([places, torch.full_like(places, NOT_SCORED)])
+        return Examples(texts.padded(tokenizer, settings["tokens"], settings["inputs"], both), labels)
+
+    def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
+        return Retrieval(settings["pooling"])
+
+    def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
+        tokens = settings["tokens"]
+        return (Workload(8, tokens),), (Workload(1, tokens), Workload(32, tokens))
+
+    def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"text": row["query"]}
+
+
+def pooling(folder: Path) -> tuple[str, str]:
+    """How the hidden states of a text become one: "mean" or "cls", by what sentence-transformers writes beside the
+    model; and in words."""
+    path = folder / "1_Pooling" / "config.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "mean", "pooled by their mean (the folder does not say how)"
+    if said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls":
+        return "cls", "pooled by the first token, as the folder says"
+    return "mean", "pooled by their mean, as the folder says"
+
+
+KIND = EmbeddingRetrieval()

@@ -1,0 +1,74 @@
+"""Text classification: one text or two, one label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from benchmarks.quality.classification import Classification
+from benchmarks.quality.scoring import Quality
+from benchmarks.zoo.own import labels, texts
+from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.declaration import Declaration
+from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
+from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.workload import Workload
+from compressors.interface import Examples
+
+MOST = 512
+
+
+class TextClassification(Kind):
+    """A text, or two as in natural language inference, and the class they belong to."""
+
+    name: ClassVar[str] = "text-classification"
+    heads: ClassVar[tuple[str, ...]] = ("ForSequenceClassification",)
+    roles: ClassVar[tuple[str, ...]] = ("text", "label")
+    optional: ClassVar[tuple[str, ...]] = ("second",)
+    distinct: ClassVar[tuple[str, ...]] = ("text", "second")
+
+    def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
+        found = labels.match(table, columns["label"], model, said.labels)
+        rows: list[Row] = []
+        for index, row in enumerate(table.rows):
+            new: Row = {"text": texts.clean(table, columns["text"], index)}
+            if "second" in columns:
+                new["second"] = texts.clean(table, columns["second"], index)
+            rows.append({**new, "label": found.number(row[columns["label"]]), "place": table.at(index)})
+        return Read(rows, found.names, (f"labels {found.how}: {', '.join(found.names[:12])}",))
+
+    def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        every = [row for split in rows.values() for row in split]
+        ids = texts.token_ids(tokenizer, *_texts({key: [row[key] for row in every] for key in every[0]}))
+        found = texts.length(
+            ids, [row["place"] for row in every], model, tokenizer, wanted=said.tokens, most=MOST,
+            refuse=said.too_long == "refuse",
+        )  # fmt: skip
+        inputs = texts.text_inputs(model, tokenizer, pairs="second" in every[0])
+        return Fitted({"tokens": found.tokens, "inputs": list(inputs)}, inputs, found.notes)
+
+    def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
+        tokenizer = texts.tokenizer_of(folder, str(folder))
+        inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], *_texts(rows))
+        return Examples(inputs, torch.tensor(list(rows["label"]), dtype=torch.int64))
+
+    def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
+        return Classification()
+
+    def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
+        tokens = settings["tokens"]
+        return (Workload(8, tokens),), (Workload(1, tokens), Workload(32, tokens))
+
+    def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"text": " ⟂ ".join(str(row[key]) for key in ("text", "second") if key in row)}
+
+
+def _texts(rows: Mapping[str, Sequence[Any]]) -> list[Sequence[str]]:
+    return [rows[key] for key in ("text", "second") if key in rows]
+
+
+KIND = TextClassification()

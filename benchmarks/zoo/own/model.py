@@ -1,0 +1,145 @@
+"""A model and a task that were declared, in the form of the zoo's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.cache import SEAL, Cache, hash_files
+from benchmarks.quality.scoring import Quality
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.own.checkpoint import ModelError, identity
+from benchmarks.zoo.own.kind import Kind, kinds
+from benchmarks.zoo.task import Task
+from benchmarks.zoo.workload import Workload
+from compressors.artifact import file_hash
+from compressors.interface import Examples, Hardware, InputSpec, PressbenchError, Progress, skeleton
+from compressors.registry import source_closure
+
+SPLITS = "splits"
+"""The folder of a data entry that holds the rows."""
+
+
+class Weights(Protocol):
+    """Where a model's weights are, or come from when they are first needed."""
+
+    @property
+    def name(self) -> str:
+        """How the user named them."""
+        ...
+
+    def folder(self, cache: Cache) -> Path:
+        """The folder with all of the model's files. Raises PressbenchError where it cannot be had."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """A folder of the user's."""
+
+    name: str
+    path: Path
+
+    def folder(self, cache: Cache) -> Path:
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTask(Task):
+    """Rows that were read, checked and split before: they lie in a data entry of the cache."""
+
+    name: str  # type: ignore[misc]
+    kind: str
+    settings: Mapping[str, Any]
+    folder: Path
+    entry: Path
+    labels: tuple[str, ...]  # type: ignore[misc]
+    test_examples: int  # type: ignore[misc]
+
+    @property
+    def quality(self) -> Quality:  # type: ignore[override]
+        return self.of_kind.quality(self.settings, self.folder)
+
+    @property
+    def of_kind(self) -> Kind:
+        return kinds()[self.kind]
+
+    def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.of_kind.shown(row)
+
+    def load(self, cache: Cache) -> datasets.DatasetDict:
+        return datasets.load_from_disk(str(self.entry / SPLITS), keep_in_memory=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnModel(Model):
+    """A model as it was fine-tuned elsewhere. Nothing is trained.
+
+    weights: where they are. folder: of its small files, as the configuration and the tokenizer. understood: what was
+    made of the declaration, for people and records."""
+
+    name: str  # type: ignore[misc]
+    task: OwnTask  # type: ignore[misc]
+    inputs: Mapping[str, InputSpec]  # type: ignore[misc]
+    workloads: tuple[Workload, ...]  # type: ignore[misc]
+    nightly_workloads: tuple[Workload, ...]  # type: ignore[misc]
+    memory_workload: Workload | None  # type: ignore[misc]
+    evaluation_batch: int  # type: ignore[misc]
+    flip_examples: int = 64  # type: ignore[misc]
+    said: str
+    configuration: Mapping[str, Any]
+    weights: Weights
+    folder: Path
+    allow_pickle: bool
+    understood: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        remote = not isinstance(self.weights, LocalWeights)
+        object.__setattr__(self, "assets", (self.weights,) if remote else ())
+
+    def config(self) -> dict[str, Any]:
+        return dict(self.configuration)
+
+    def identity(self) -> dict[str, Any]:
+        weights = {} if self.assets else identity(self.folder)
+        remote = {asset.name: asset.identity() for asset in self.assets}
+        code = hash_files(source_closure(type(self.task.of_kind), "benchmarks"))
+        return {
+            **remote,
+            "code": code,
+            "data": file_hash(self.task.entry / SEAL),
+            "files": weights,
+            "config": self.config(),
+        }
+
+    def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
+        rows = {name: data[name][:] for name in data.column_names}
+        return self.task.of_kind.encode(rows, self.folder, self.task.settings)
+
+    def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
+        progress("reading the weights", 0, 1)
+        folder, config = self.weights.folder(cache), self.config()
+        cls: Any = getattr(transformers, config["architectures"][0])
+        parsed = skeleton(config, device="meta").config
+        try:
+            loaded, told = cls.from_pretrained(
+                folder, config=parsed, dtype=torch.float32, local_files_only=True, trust_remote_code=False,
+                use_safetensors=not self.allow_pickle, output_loading_info=True,
+            )  # fmt: skip
+        except PressbenchError:
+            raise
+        except Exception as error:  # of many kinds, down to those of Rust
+            raise ModelError(f"{self.said}: its weights cannot be read: {' '.join(str(error).split())[:300]}") from None
+        for what in ("missing_keys", "mismatched_keys"):
+            if found := sorted(map(str, told.get(what) or ())):
+                how = "not in its weights" if what == "missing_keys" else "of another shape there"
+                raise ModelError(f"{self.said}: {len(found)} tensors of {cls.__name__} are {how}, the first {found[0]}")
+        progress("reading the weights", 1, 1)
+        return loaded.eval()

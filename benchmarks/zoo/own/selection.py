@@ -1,0 +1,112 @@
+"""Which models the options select: built-in ones by name, those of a zoo file, and one named by its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import zoo
+from benchmarks.cache import Cache, default_root
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.own.declaration import Declared, declare
+from benchmarks.zoo.own.understanding import slug, understand
+from benchmarks.zoo.own.zoo_file import read_zoo
+from compressors.interface import PressbenchError
+from compressors.registry import nearest
+
+ZOO = "zoo.toml"
+ALONE = ("data", "task", "test-data", "set", "allow-pickle")
+"""Options that say something of one model, named by --model."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """models: in the order they were asked for. targets: of a zoo file, unchecked, by model. source: its path."""
+
+    models: tuple[Model, ...]
+    targets: Mapping[str, Mapping[str, Any]]
+    source: str
+
+
+def select_models(option: Callable[[str], Any], start: Path) -> Selected:
+    """option: an option's value by its name, as `--model`. start: the folder that paths start from.
+
+    Raises PressbenchError, one line, for whatever is unknown or cannot be used."""
+    names, root = option("--model") or [], option("--cache")
+    cache = Cache(Path(root) if root else default_root())
+    given = [name for name in ALONE if option(f"--{name}")]
+    if given and not option("--data"):
+        raise PressbenchError(f"--{given[0]}: goes with --model and --data, a model and data of your own")
+    if given:
+        if len(names) != 1:
+            raise PressbenchError("--data: goes with one --model, the folder or the hub name of a model of your own")
+        return Selected((understand(_from_options(option, names[0], start), cache),), {}, "")
+    path = option("--zoo")
+    if path is None and (start / ZOO).is_file():
+        path = ZOO
+    if path is None:
+        return Selected(tuple(_built_in(name, (), start) for name in names or zoo.known_models()), {}, "")
+    file = read_zoo(start / path, path)
+    for name in file.declared:
+        if name in zoo.known_models():
+            raise PressbenchError(f"{path}: [{name}]: a built-in model has that name; take another")
+    chosen = [
+        understand(file.declared[name], cache) if name in file.declared else _built_in(name, file.declared, start)
+        for name in names or file.declared
+    ]
+    picked = {model.name for model in chosen}
+    return Selected(tuple(chosen), {name: found for name, found in file.targets.items() if name in picked}, path)
+
+
+def _built_in(name: str, others: Any, start: Path) -> Model:
+    known = zoo.known_models()
+    if name not in known:
+        if (start / name).exists():
+            raise PressbenchError(f"--model {name}: a model of your own needs data, --data FILE")
+        raise PressbenchError(f"unknown model {name!r}{nearest(name, [*known, *others])}")
+    return known[name]
+
+
+def _from_options(option: Callable[[str], Any], model: str, start: Path) -> Declared:
+    if model in zoo.known_models():
+        raise PressbenchError(f"--data: {model} is a built-in model with data of its own; leave --data out")
+    values: dict[str, Any] = {"model": model, "data": option("--data")}
+    values |= {
+        key: option(f"--{key.replace('_', '-')}")
+        for key in ("task", "test_data")
+        if option(f"--{key.replace('_', '-')}")
+    }
+    if option("--allow-pickle"):
+        values["allow_pickle"] = True
+    for text in option("--set") or []:
+        _put(values, text)
+    name = values.pop("name", None) or f"{slug(Path(model).name)}-{slug(Path(values['data']).stem)}"
+    return declare(str(name), "--model", start, values)
+
+
+def _put(values: dict[str, Any], text: str) -> None:
+    """`key=value` or `key.inner=value` into `values`; a list may be written a,b,c."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise PressbenchError(f"--set {text}: not KEY=VALUE")
+    parsed: Any = value
+    outer, dot, inner = key.strip().partition(".")
+    if outer in ("labels", "workloads", "nightly_workloads", "files"):
+        parsed = [part.strip() for part in value.split(",")]
+    elif not inner and outer not in ("join", "prefix", "name"):
+        try:
+            parsed = json.loads(value)
+        except ValueError:  # a bare word is a string
+            parsed = value
+    elif outer == "join":
+        parsed = value.encode().decode("unicode_escape") if value.isascii() else value
+    if dot:
+        within = values.setdefault(outer, {})
+        if not isinstance(within, dict):
+            raise PressbenchError(f"--set {text}: {outer} is said twice")
+        within[inner] = parsed
+    else:
+        values[outer] = parsed

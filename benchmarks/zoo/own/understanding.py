@@ -1,0 +1,250 @@
+"""From a declaration to a model: everything that can be wrong with it is looked at here, before any costly work.
+
+What was read and checked is a data entry of the cache, under the hashes of the files it came from:
+    splits/            the rows of `train` and `test`
+    understood.json    how they become inputs, and what a person should know of them
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.zoo.own import checkpoint, files
+from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.columns import find_columns
+from benchmarks.zoo.own.declaration import Declared
+from benchmarks.zoo.own.kind import Kind, Read, Row, find_kind
+from benchmarks.zoo.own.model import SPLITS, LocalWeights, OwnModel, OwnTask, Weights
+from benchmarks.zoo.own.table import DataError
+from benchmarks.zoo.workload import parse_workload
+from compressors.artifact import file_hash
+from compressors.interface import InputSpec, PressbenchError
+from compressors.registry import source_closure
+
+UNDERSTOOD = "understood.json"
+FEWEST = 20
+"""Rows from which a data set can be split at all."""
+NOT_IN_KEY = {"model", "data", "test_data", "workloads", "nightly_workloads", "published"}
+
+
+def understand(declared: Declared, cache: Cache) -> OwnModel:
+    """Raises PressbenchError, in one line that begins with where it was declared, for whatever cannot be used."""
+    try:
+        return _understand(declared, cache)
+    except PressbenchError as error:
+        raise type(error)(f"{declared.where}: {error}") from None
+
+
+def _understand(declared: Declared, cache: Cache) -> OwnModel:
+    said = declared.said
+    model, weights = _model(declared)
+    kind = find_kind(said.task, model)
+    sources = _sources(declared)
+    key = {
+        "data": {name: hashes for name, (_, hashes) in sources.items()},
+        "said": said.model_dump(mode="json", exclude=NOT_IN_KEY),
+        "model": {"files": _small_hashes(model.folder), "said": model.said},
+        "kind": kind.name,
+        "source": hash_files({*source_closure(type(kind), "benchmarks"), *source_closure(_read, "benchmarks")}),
+        "versions": versions("transformers", "tokenizers", "datasets", "pandas"),
+    }
+
+    def make(folder: Path) -> None:
+        _read(declared, {name: path for name, (path, _) in sources.items()}, kind, model, folder)
+
+    entry = cache.build("data", declared.name, key, make)
+    return _model_of(declared, kind, model, weights, entry)
+
+
+def _model(declared: Declared) -> tuple[Checkpoint, Weights]:
+    said = declared.said
+    if (path := declared.path(said.model)) is not None:
+        if not path.is_dir():
+            raise PressbenchError(f"{said.model}: a file; a model is the folder that save_pretrained writes")
+        return checkpoint.look(path, said.model, allow_pickle=said.allow_pickle), LocalWeights(said.model, path)
+    raise PressbenchError(f"{said.model}: no such folder")
+
+
+def _small_hashes(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): file_hash(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.stat().st_size < checkpoint.SMALL and p.suffix in (".json", ".txt", ".model", ".spm")
+    }
+
+
+def _sources(declared: Declared) -> dict[str, tuple[Path, Any]]:
+    """Key of the declaration -> where the data lies, and the hashes of its files."""
+    found = {}
+    for key in ("data", "test_data"):
+        if (text := getattr(declared.said, key)) is None:
+            continue
+        if (path := declared.path(text)) is None:
+            raise DataError(f"{key}: {text}: no such file or folder")
+        every = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        found[key] = (path, [(p.relative_to(path).as_posix(), file_hash(p)) for p in every])
+    return found
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+def _read(declared: Declared, paths: Mapping[str, Path], kind: Kind, model: Checkpoint, folder: Path) -> None:
+    """Read, check, split, and write the entry."""
+    said, notes = declared.said, []
+    tables = dict(files.read(paths["data"], said.data, said.encoding))
+    if "test_data" in paths:
+        test = files.read(paths["test_data"], str(said.test_data), said.encoding)
+        tables = {"train": tables.get("train") or tables["all"], "test": test.get("test") or test["all"]}
+    read: dict[str, Read] = {}
+    columns: dict[str, str] = {}
+    for split, table in tables.items():
+        columns = find_columns(table.where, table.columns, kind.roles, kind.optional, said.columns)
+        read[split] = kind.read(table, columns, model, said)
+    labels = next(iter(read.values())).labels
+    notes += list(dict.fromkeys(note for found in read.values() for note in found.notes))
+    rows = {split: list(found.rows) for split, found in read.items()}
+    if not kind.in_order(said):
+        rows, copies = _without_copies(rows, kind.distinct)
+        notes += [f"{copies:,} exact copies were left out"] if copies else []
+    splits, how = _split(rows, declared, kind)
+    arranged = {split: kind.arrange(found, model, said) for split, found in splits.items()}
+    arranged = {
+        "train": arranged["train"][: said.training_examples or kind.training_examples],
+        "test": arranged["test"][: said.test_examples or kind.test_examples],
+    }
+    fitted = kind.fit(arranged, model, said)
+    understood = {
+        "columns": columns,
+        "labels": labels,
+        "rows": {table.where: len(table.rows) for table in tables.values()},
+        "split": how,
+        "training_examples": len(arranged["train"]),
+        "test_examples": len(arranged["test"]),
+        "settings": dict(fitted.settings),
+        "inputs": {name: dataclasses.asdict(spec) for name, spec in fitted.inputs.items()},
+        "notes": [*notes, *fitted.notes],
+    }
+    found = {split: datasets.Dataset.from_list(list(chosen)) for split, chosen in arranged.items()}
+    datasets.DatasetDict(found).save_to_disk(str(folder / SPLITS))
+    (folder / UNDERSTOOD).write_text(json.dumps(understood, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _without_copies(rows: Mapping[str, list[Row]], keys: Sequence[str]) -> tuple[dict[str, list[Row]], int]:
+    """Rows of which no other has the same value under a key, or under all keys together where they are parts of one
+    input; those of the test split are kept."""
+    seen: set[str] = set()
+    kept: dict[str, list[Row]] = {}
+    for split in sorted(rows, key=lambda name: name != "test"):
+        kept[split] = []
+        for row in rows[split]:
+            marks = _marks(row, keys)
+            if not seen & marks:
+                kept[split].append(row)
+            seen |= marks
+    return kept, sum(map(len, rows.values())) - sum(map(len, kept.values()))
+
+
+def _marks(row: Row, keys: Sequence[str]) -> set[str]:
+    if "query" in keys:  # each by itself: two queries with one document would both be right
+        return {content_hash([key, row[key]]) for key in keys}
+    return {content_hash([_hashable(row[key]) for key in keys if key in row])}
+
+
+def _hashable(value: Any) -> Any:
+    return content_hash(value.hex()) if isinstance(value, bytes) else value
+
+
+def _split(rows: dict[str, list[Row]], declared: Declared, kind: Kind) -> tuple[dict[str, list[Row]], str]:
+    """`train` and `test`, and how they came about."""
+    said = declared.said
+    most = said.test_examples or kind.test_examples
+    in_order = kind.in_order(said)
+    if "all" not in rows:
+        for split, found in rows.items():
+            if not found:
+                raise DataError(f"{said.data}: no rows are left for {split}")
+        if in_order:
+            return rows, "as the data has it"
+        return {s: [found[i] for i in _sample(found, len(found))] for s, found in rows.items()}, "as the data has it"
+    every = rows["all"]
+    if len(every) < FEWEST:
+        raise DataError(f"{said.data}: {len(every)} rows are too few to test on and to calibrate with: needs {FEWEST}")
+    if in_order:
+        half = len(every) // 2
+        return {"train": every[:half], "test": every[half:]}, "the second half is tested on"
+    count = min(most, len(every) // 2)
+    test = _sample(every, count)
+    chosen = set(test)
+    rest = [every[i] for i in _sample(every, len(every)) if i not in chosen]
+    by_class = ", of each class its share" if "label" in every[0] else ""
+    return {"train": rest, "test": [every[i] for i in test]}, f"{count:,} of {len(every):,} rows for testing{by_class}"
+
+
+def _sample(rows: Sequence[Row], count: int) -> list[int]:
+    """`count` rows at random, always the same ones, of each class its share; in random order."""
+    random = np.random.default_rng(0)
+    shuffled = random.permutation(len(rows))
+    by_class = sorted(shuffled, key=lambda i: rows[i].get("label", 0))
+    picked = [int(by_class[int((i + 0.5) * len(rows) / count)]) for i in range(count)]
+    return [picked[i] for i in random.permutation(count)]
+
+
+# -- the model ---------------------------------------------------------------------------------------------------
+
+
+def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Weights, entry: Path) -> OwnModel:
+    said = declared.said
+    understood = json.loads((entry / UNDERSTOOD).read_text(encoding="utf-8"))
+    settings = understood["settings"]
+    usual, nightly = kind.workloads(settings)
+    if said.workloads:
+        usual, nightly = tuple(map(parse_workload, said.workloads)), ()
+    if said.nightly_workloads:
+        nightly = tuple(map(parse_workload, said.nightly_workloads))
+    task = OwnTask(
+        name=f"{kind.name}-{slug(Path(said.data).stem)}",
+        kind=kind.name,
+        settings=settings,
+        folder=model.folder.absolute(),
+        entry=entry,
+        labels=tuple(understood["labels"]),
+        test_examples=understood["test_examples"],
+    )
+    return OwnModel(
+        name=declared.name,
+        task=task,
+        inputs={name: InputSpec(i["dtype"], tuple(i["axes"])) for name, i in understood["inputs"].items()},
+        workloads=usual,
+        nightly_workloads=nightly,
+        memory_workload=kind.memory_workload(settings),
+        evaluation_batch=kind.evaluation_batch,
+        said=said.model,
+        configuration=model.config,
+        weights=weights,
+        folder=model.folder.absolute(),
+        allow_pickle=said.allow_pickle,
+        understood={
+            "where": declared.where,
+            "model": said.model,
+            "architecture": model.architecture,
+            "data": said.data,
+            "task": kind.name,
+            **{key: value for key, value in understood.items() if key not in ("inputs",)},
+            "published": [one.model_dump() for one in said.published],
+        },
+    )
+
+
+def slug(text: str) -> str:
+    """A name that ids can hold."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.casefold()).strip("-.") or "own"

@@ -1,0 +1,61 @@
+"""`zoo.toml`: models and data of one's own, a table each.
+
+[reviews]
+model = "./my-model"            # a folder, from this file's own, or a hub model: org/name@revision
+data = "reviews.csv"
+columns = { text = "body", label = "stars" }
+
+[reviews.targets.int8-openvino] # as in baselines/targets.toml
+accuracy_drop = 0.01
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.zoo.own.declaration import Declared, declare
+from compressors.interface import PressbenchError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
+
+
+@dataclass(frozen=True)
+class ZooFile:
+    """path: as the user named it. declared: by name. targets: model -> compressor -> what is stated, unchecked."""
+
+    path: str
+    declared: Mapping[str, Declared]
+    targets: Mapping[str, Mapping[str, Any]]
+
+
+def read_zoo(path: Path, said: str) -> ZooFile:
+    """Read and check the file; models and data are not looked at yet. Raises PressbenchError: file and key."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PressbenchError(f"{said}: not found") from None
+    except OSError as error:
+        raise PressbenchError(f"{said}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PressbenchError(f"{said}: {error}") from None
+    declared, targets = {}, {}
+    for name, values in data.items():
+        where = f"{said}: [{name}]"
+        if not isinstance(values, dict):
+            raise PressbenchError(f"{said}: {name} must be a table, [NAME] with model and data")
+        if not NAME.fullmatch(name):
+            raise PressbenchError(f"{where}: a name is made of small letters, digits, dots, underscores and hyphens")
+        stated = values.pop("targets", {})
+        if not isinstance(stated, dict):
+            raise PressbenchError(f"{where}: targets must be a table of compressors")
+        declared[name] = declare(name, where, path.absolute().parent, values)
+        if stated:
+            targets[name] = stated
+    if not declared:
+        raise PressbenchError(f"{said}: no models there; state one as [NAME] with model and data")
+    return ZooFile(said, declared, targets)
