@@ -23,8 +23,8 @@ def add_options(add: Callable[..., None]) -> None:
         "--model",
         action="append",
         metavar="NAME|DIR",
-        help="models to run (default: all of the zoo file, else all built-in ones); may be repeated; with --data a folder "
-        "or a hub model of your own",
+        help="models to run (default: those of the zoo file, else all built-in ones); may be repeated; with --data one "
+        "of your own, a folder or a hub model",
     )
     add("--data", metavar="FILE|NAME", help="data for the one model of --model: a file, a folder or a hub data set")
     add("--task", metavar="NAME", help="what that model is for (default: by its head)")

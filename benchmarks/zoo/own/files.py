@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo.own.table import DataError, Table
-from compressors.registry import nearest
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLITS = {"train": ("train", "training"), "test": ("test", "validation", "valid", "val", "dev", "eval")}
@@ -29,7 +28,7 @@ def read_file(path: Path, said: str, encoding: str = "utf-8") -> Table:
     """One file."""
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise DataError(f"{said}: cannot tell what it holds: {nearest(suffix, READERS).lstrip('; ') or 'unknown'}")
+        raise DataError(f"{said}: data is read from {', '.join(READERS)}, and from folders of images by class")
     if path.stat().st_size == 0:
         raise DataError(f"{said}: the file is empty")
     table = READERS[suffix](path, said, encoding)
@@ -64,7 +63,7 @@ def _separated(path: Path, said: str, encoding: str) -> Table:
         # Everything as text: "NA" is a word, "007" no 7, and only an empty field is missing.
         frame = pandas.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=[""])
     except pandas.errors.ParserError as error:
-        raise DataError(f"{said}: {' '.join(str(error).split()).removeprefix('Error tokenizing data. ')}") from None
+        raise DataError(f"{said}: {' '.join(str(error).split()).rpartition('C error: ')[2]}") from None
     except pandas.errors.EmptyDataError:
         raise DataError(f"{said}: no columns") from None
     columns = [str(name).strip() for name in frame.columns]

@@ -7,10 +7,11 @@ What was read and checked is a data entry of the cache, under the hashes of the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,21 @@ def _read(declared: Declared, paths: Mapping[str, Path], kind: Kind, model: Chec
         "notes": [*notes, *fitted.notes],
     }
     found = {split: datasets.Dataset.from_list(list(chosen)) for split, chosen in arranged.items()}
-    datasets.DatasetDict(found).save_to_disk(str(folder / SPLITS))
+    with _no_bars():
+        datasets.DatasetDict(found).save_to_disk(str(folder / SPLITS))
     (folder / UNDERSTOOD).write_text(json.dumps(understood, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Within it `datasets` draws no bars of progress for what takes a moment."""
+    drawn = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not drawn:
+            datasets.enable_progress_bars()
 
 
 def _without_copies(rows: Mapping[str, list[Row]], keys: Sequence[str]) -> tuple[dict[str, list[Row]], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,7 +89,9 @@ def opened(data: bytes, place: str) -> Any:
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a size that is refused below
+            image = Image.open(io.BytesIO(data))
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{place}: {image.width} × {image.height} pixels are too many ({MOST_PIXELS:,} at most)")
         return image.convert("RGB")

@@ -1,0 +1,94 @@
+"""Models as people have them, in folders that save_pretrained wrote; made outside the suite, and tiny."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+GOOD = ["good", "fine", "great", "lovely", "superb", "happy", "warm", "bright"]
+BAD = ["bad", "poor", "awful", "sad", "cold", "dull", "broken", "grim"]
+OTHER = (
+    "the", "a", "film", "story", "was", "it", "and", "actor", "scene", "with", "of", "plot", "music", "very", "this",
+    "that", "end",
+)  # fmt: skip
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+VOCABULARY = (*SPECIAL, *GOOD, *BAD, *OTHER)
+
+
+def tokenizer(words: Sequence[str] = VOCABULARY) -> transformers.PreTrainedTokenizerFast:
+    """One token a word."""
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer, made.normalizer = pre_tokenizers.Whitespace(), normalizers.Lowercase()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
+
+
+def bert_config(labels: Sequence[str] | None = ("negative", "positive"), **more: object) -> transformers.BertConfig:
+    """Two layers × 32. labels None: outputs without names, two of them."""
+    named = {"num_labels": 2} if labels is None else {"id2label": dict(enumerate(labels))}
+    return transformers.BertConfig(
+        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, **named, **more,
+    )  # fmt: skip
+
+
+def save(model: transformers.PreTrainedModel, folder: Path, words: Sequence[str] = VOCABULARY) -> Path:
+    """Model and tokenizer, as people save them."""
+    model.save_pretrained(folder)
+    tokenizer(words).save_pretrained(folder)
+    return folder
+
+
+def classifier(folder: Path, labels: Sequence[str] | None = ("negative", "positive")) -> Path:
+    """A text classifier that has learned nothing."""
+    torch.manual_seed(0)
+    return save(transformers.BertForSequenceClassification(bert_config(labels)), folder)
+
+
+def review(label: int, coin: random.Random) -> str:
+    """A text with three words of its label's kind, one in ten of them of the other's."""
+    words = coin.choices(OTHER, k=coin.randint(6, 20))
+    for _ in range(3):
+        kind = (BAD, GOOD)[label if coin.random() < 0.9 else 1 - label]
+        words.insert(coin.randrange(len(words)), coin.choice(kind))
+    return " ".join(words)
+
+
+def reviews(count: int, seed: int = 0) -> list[tuple[str, int]]:
+    """Texts with their label, 0 and 1 in turns."""
+    coin = random.Random(seed)
+    return [(review(number % 2, coin), number % 2) for number in range(count)]
+
+
+def trained_classifier(folder: Path) -> Path:
+    """A text classifier, trained with a plain loop of torch and transformers until it is mostly right."""
+    torch.manual_seed(0)
+    model, read, coin = transformers.BertForSequenceClassification(bert_config()), tokenizer(), random.Random(1)
+    optimizer, data = torch.optim.AdamW(model.parameters(), 2e-3), reviews(1000, seed=1)
+    for _ in range(3):
+        coin.shuffle(data)
+        for start in range(0, len(data), 32):
+            batch = data[start : start + 32]
+            encoded = read([text for text, _ in batch], padding=True, return_tensors="pt")
+            model(**encoded, labels=torch.tensor([label for _, label in batch])).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return save(model.eval(), folder)
+
+
+def write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]], encoding: str = "utf-8") -> Path:
+    """A CSV file."""
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([heading, *rows])
+    return path
