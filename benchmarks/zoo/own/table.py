@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compressors.interface import PressbenchError
@@ -47,3 +47,20 @@ def more(count: int) -> str:
 def missing(value: Any) -> bool:
     """Whether there is nothing: None, not a number, or a text of blanks."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def flattened(table: Table) -> Table:
+    """The same with a column for each field of those that hold objects, `translation.en`."""
+    first = table.rows[0] if table.rows else {}
+    inner = {
+        f"{name}.{key}": (name, key)
+        for name, value in first.items()
+        if isinstance(value, Mapping) and not isinstance(value.get("bytes"), bytes)
+        for key in value
+    }
+    if not inner:
+        return table
+    rows = [
+        {**row, **{made: (row.get(name) or {}).get(key) for made, (name, key) in inner.items()}} for row in table.rows
+    ]
+    return replace(table, columns=[*table.columns, *inner], rows=rows)
