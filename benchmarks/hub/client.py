@@ -13,15 +13,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 TRIES = 3
 """How often a look-up is tried that a server answers with an error of its own (HTTP 5xx) or "too many requests"."""
 PAUSE_SECONDS = 0.5
 """Before the second try; twice as long before each further one."""
-ON_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG)
-"""Errors of the user's own disk, not of the network."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Of the user's own disk where they name a file; a firewall gives them, too."""
 
 
 def look_up(kind: str, name: str, revision: str | None, seconds: float) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def download(kind: str, name: str, commit: str, paths: list[str], folder: str) -
             raise
 
 
+ANSWERS: dict[str, Callable[..., Any]] = {"look_up": look_up, "download": download}
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it came from, and so on."""
     seen: set[int] = set()
@@ -89,8 +93,8 @@ def explain(error: BaseException) -> dict[str, Any]:
         if answer := _from_the_hub(found):
             return answer
     for found in chain:
-        if isinstance(found, OSError) and found.errno in ON_DISK and found.filename:
-            return {"error": "disk", "why": found.strerror, "errno": found.errno, "file": str(found.filename)}
+        if isinstance(found, OSError) and (found.errno in FULL or (found.errno in DENIED and found.filename)):
+            return {"error": "disk", "why": found.strerror, "errno": found.errno, "file": str(found.filename or "")}
     for found in reversed(chain):  # what lies deepest is the most exact
         if why := _from_the_network(found):
             return {"error": "unreachable", "why": why}
@@ -169,8 +173,7 @@ def main() -> None:
     threading.Thread(target=_end_with_asker, daemon=True).start()
     question = json.loads(line)
     try:
-        answered = look_up(**question) if question.pop("do") == "look_up" else download(**question)
-        reply: dict[str, Any] = {"result": answered}
+        reply: dict[str, Any] = {"result": ANSWERS[question.pop("do")](**question)}
     except Exception as error:
         reply = explain(error) | {"path": getattr(error, "path", "")}
     print(json.dumps(reply), file=answer, flush=True)

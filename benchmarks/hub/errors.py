@@ -72,7 +72,7 @@ def told(refusal: Refusal, kind: str, name: str, revision: str | None) -> Except
     was, all of one line."""
     what = shown(kind, name)
     if refusal.kind == "disk":
-        return OSError(refusal.errno, refusal.why, refusal.file)
+        return OSError(refusal.errno, refusal.why, refusal.file or None)
     if refusal.kind == "truncated":
         return HubDamage(
             f"hub: {shown(kind, name, revision)}: {refusal.path} came truncated (the connection to {host()} ended "

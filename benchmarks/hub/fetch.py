@@ -17,7 +17,7 @@ from benchmarks.cache import Cache
 from benchmarks.hub import process
 from benchmarks.hub.errors import HubDamage, HubMistake, HubOutOfReach, Refusal, host, shown, told
 from benchmarks.hub.model_files import model_patterns
-from benchmarks.hub.names import check_name, check_path
+from benchmarks.hub.names import check_name, check_path, listed
 from benchmarks.hub.repository import HubFile, Repository
 from compressors.artifact import file_hash
 from compressors.interface import Progress, no_progress
@@ -42,7 +42,7 @@ def fetch(
     check_name(repository.kind, repository.name)
     files = matching(repository, patterns)
     if not files:
-        known = ", ".join(sorted(file.path for file in repository.files)[:5]) or "none"
+        known = listed(sorted(file.path for file in repository.files))
         raise HubMistake(f"hub: {_at(repository)} has no file like {', '.join(map(repr, patterns))}; it has: {known}")
     for file in files:
         check_path(repository.kind, repository.name, file.path)
@@ -148,14 +148,14 @@ def _verify(repository: Repository, file: HubFile, path: Path) -> None:
             "nothing is kept: run again"
         )
     if file.sha256 is not None:
-        actual, listed, of = file_hash(path), file.sha256, "SHA-256"
+        actual, right, of = file_hash(path), file.sha256, "SHA-256"
     elif file.git is not None:
-        actual, listed, of = _git_hash(path), file.git, "git hash"
+        actual, right, of = _git_hash(path), file.git, "git hash"
     else:
         return
-    if actual != listed:
+    if actual != right:
         raise HubDamage(
-            f"hub: {_at(repository)}: {file.path} came with {of} {actual[:12]}…, the hub lists {listed[:12]}…; "
+            f"hub: {_at(repository)}: {file.path} came with {of} {actual[:12]}…, the hub lists {right[:12]}…; "
             "nothing is kept: run again"
         )
 

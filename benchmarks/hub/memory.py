@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.cache import Cache
 from benchmarks.hub.errors import endpoint, is_commit
+from compressors.interface import PressbenchError
 
 LISTINGS = "hub-listings"
 REVISIONS = "hub-revisions"
@@ -55,16 +56,18 @@ class Memory:
 
         self.cache.build(LISTINGS, self._label, self._key(commit=commit), write)
         question = self._key(revision=revision)
-        record = {
-            "question": question,
-            "commit": commit,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        }
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        record = {"question": question, "commit": commit, "date": today}
         path = self._record(question)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as aside:
-            json.dump(record, aside)
-        os.replace(aside.name, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as aside:
+                json.dump(record, aside)
+            os.replace(aside.name, path)
+        except OSError as error:
+            raise PressbenchError(
+                f"cache: cannot write {path}: {error.strerror}; set PRESSBENCH_CACHE to a folder of yours"
+            ) from None
 
     @property
     def _label(self) -> str:

@@ -11,6 +11,7 @@ import fnmatch
 import re
 
 from benchmarks.hub.errors import HubMistake, shown
+from benchmarks.hub.names import listed
 from benchmarks.hub.repository import Repository
 
 BESIDE_WEIGHTS = (
@@ -49,19 +50,21 @@ def model_patterns(repository: Repository, *, allow_pickle: bool = False) -> tup
     top = sorted(file.path for file in repository.files if "/" not in file.path)
     what = shown(repository.kind, repository.name, repository.commit)
     if "config.json" not in top:
-        raise HubMistake(f"hub: {what} has no config.json: not a transformers model; it has: {_some(top)}")
+        raise HubMistake(f"hub: {what} has no config.json: not a transformers model; it has: {listed(top)}")
     beside = [path for path in top if any(fnmatch.fnmatchcase(path, pattern) for pattern in BESIDE_WEIGHTS)]
     weights = _weights(top, *_SAFETENSORS)
     if not weights and (pickle := _weights(top, *_PICKLE)):
         if not allow_pickle:
             raise HubMistake(
-                f"hub: {what} has its weights as pickle only ({_some(pickle)}), and reading a pickle can run code; "
+                f"hub: {what} has its weights as pickle only ({listed(pickle)}), and reading a pickle can run code; "
                 "--allow-pickle reads it with torch's weights-only unpickler"
             )
         weights = pickle
     if not weights:
         others = [file.path for file in repository.files if file.path.endswith(_WEIGHTS)]
-        raise HubMistake(f"hub: {what} has no model.safetensors, which is what is read; it has: {_some(others or top)}")
+        raise HubMistake(
+            f"hub: {what} has no model.safetensors, which is what is read; it has: {listed(others or top)}"
+        )
     return tuple(re.sub(r"([*?[])", r"[\1]", path) for path in (*beside, *weights))
 
 
@@ -71,7 +74,3 @@ def _weights(top: list[str], single: str, index: str, shard: str) -> list[str]:
         return [single]
     shards = [path for path in top if re.fullmatch(shard, path)]
     return [index, *shards] if index in top and shards else []
-
-
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "") if paths else "no file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from benchmarks.cache import SEAL
@@ -35,7 +36,7 @@ def check_revision(kind: str, name: str, revision: str | None) -> str | None:
         return revision.lower()
     if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision:
         raise HubMistake(
-            f"hub: {revision[:120]!r} cannot be a revision of {kind} {name!r}; right is a branch, a tag or a full commit"
+            f"hub: {revision[:120]!r} cannot be a revision of {kind} {name!r}; take a branch, a tag or a full commit"
         )
     return revision
 
@@ -43,10 +44,14 @@ def check_revision(kind: str, name: str, revision: str | None) -> str | None:
 def check_path(kind: str, name: str, path: str) -> None:
     """Raises HubDamage where a file of that path, below a folder, would lie elsewhere, or would not be sealed."""
     pure = PurePosixPath(path)
-    odd = any(ord(letter) < 32 for letter in path) or "\\" in path or ":" in path or pure.as_posix() != path
+    odd = not path.isprintable() or "\\" in path or pure.as_posix() != path
     if odd or pure.is_absolute() or not pure.parts or ".." in pure.parts:
         raise HubDamage(f"hub: {kind} {name!r} lists a file that would leave its folder: {path[:120]!r}; refused")
     if pure.name == SEAL:
-        raise HubDamage(
-            f"hub: {kind} {name!r} lists a file {path[:120]!r}, a name that the cache keeps for its seal; refused"
-        )
+        raise HubDamage(f"hub: {kind} {name!r} lists a file {path[:120]!r}, the name of the cache's own seal; refused")
+
+
+def listed(paths: Sequence[str]) -> str:
+    """The first few of the paths that a hub lists, for people's eyes: whatever they are, it stays one line."""
+    first = ", ".join(path if path.isprintable() else ascii(path) for path in paths[:5])
+    return (f"{first} and {len(paths) - 5} more" if len(paths) > 5 else first) or "no file"

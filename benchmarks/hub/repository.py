@@ -76,9 +76,11 @@ def _checked(answer: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     if not (isinstance(commit, str) and is_commit(commit)):
         raise Refusal("unreachable", f"{host()} does not tell the commit")
     for file in listed:
-        size = file["bytes"]
+        path, size = file["path"], file["bytes"]
+        if not isinstance(path, str):
+            raise Refusal("unreachable", f"{host()} does not tell the names of files")
         if not isinstance(size, int) or size < 0:
-            raise Refusal("unreachable", f"{host()} does not tell the size of {file['path']!r}")
+            raise Refusal("unreachable", f"{host()} does not tell the size of {path!r}")
     return commit, listed
 
 
