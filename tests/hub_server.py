@@ -48,11 +48,12 @@ class Fault:
     up), "html" (a portal's page), and for files "truncated" (shorter, and says so), "cut" (hangs up half-way),
     "bytes" (one differs); for listings "commit" (another than was asked for), "sizeless", "outside" (a path that
     leaves the folder). where: the end of the paths of the requests it holds for, "" for all. times: for so many
-    requests, None for all."""
+    requests, None for all. method: "GET" or "HEAD", "" for both."""
 
     kind: str
     where: str = ""
     times: int | None = None
+    method: str = ""
 
 
 @dataclass
@@ -105,10 +106,12 @@ class HubServer:
         """path -> content at a commit."""
         return self._commits[commit][1]
 
-    def failing(self, path: str) -> str | None:
+    def failing(self, method: str, path: str) -> str | None:
         """The kind of fault that holds for a request, None for none."""
         fault = Fault(self.fault) if isinstance(self.fault, str) else self.fault
-        if fault is None or not path.endswith(fault.where) or (fault.times is not None and self._failed >= fault.times):
+        if fault is None or not path.endswith(fault.where) or fault.method not in ("", method):
+            return None
+        if fault.times is not None and self._failed >= fault.times:
             return None
         self._failed += 1
         return fault.kind
@@ -138,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         if token := self.headers.get("Authorization"):
             self.hub.tokens.append(token)
-        fault = self.hub.failing(path)
+        fault = self.hub.failing(self.command, path)
         if fault == "silent":
             self.hub._ended.wait(60)
             self.close_connection = True

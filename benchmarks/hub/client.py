@@ -151,7 +151,7 @@ def _from_the_network(error: BaseException) -> str | None:
         return f"proxy: {' '.join(str(error).split())[:100]}"
     if isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         return "no route to it"
-    if name in ("ConnectError", "ReadError", "WriteError", "NetworkError"):
+    if isinstance(error, ConnectionError) or name in ("ConnectError", "ReadError", "WriteError", "NetworkError"):
         return " ".join(str(error).split())[:100] or name
     return None
 
