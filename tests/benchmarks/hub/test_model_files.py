@@ -87,7 +87,8 @@ def test_not_a_transformers_model() -> None:
     with pytest.raises(HubMistake) as raised:
         model_patterns(repository("model.gguf", "sub/config.json", "a\nb"))
     assert str(raised.value) == (
-        "hub: model 'org/name' at c0ffee000000 has no config.json: not a transformers model; it has: 'a\\nb', model.gguf"
+        "hub: model 'org/name' at c0ffee000000 has no config.json: not a transformers model; it has: "
+        "'a\\nb', model.gguf"
     )
 
 
