@@ -74,7 +74,7 @@ def score_drop(
     if bound is not None and (too_few := resolves_score(before.size)) is not None:
         raise ValueError(too_few)
     lost = weighed * (before - after)
-    lost[np.abs(lost) <= 1e-12 * weighed] = 0.0  # 0.1 + 0.2 against 0.3 is no change
+    lost[np.abs(before - after) <= 1e-9] = 0.0  # what files round off is no change
     lower, higher = int((lost > 0).sum()), int((lost < 0).sum())
     found = ratio_bounds(lost, weighed, float(weighed.max()), alpha, seed)
     low, high, method = found.low, found.high, found.method
