@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import verdicts
 from benchmarks.verdicts import Change, Recurrence, Verdict
 from benchmarks.verdicts.regression import MOST_RERUNS
 from results.baseline import (
+    LOSSES,
     Accepted,
     Baseline,
     accepted_of,
@@ -31,14 +34,14 @@ from results.baseline import (
     usable,
 )
 from results.history import History, read_history
-from results.quality import PERPLEXITY, quality_of
+from results.quality import PERPLEXITY, metric_of, quality_of
 from results.record import CaseRecord, Measure
 from results.store import Run
 from results.tally import latest
 
-FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005, "perplexity": 0.005}
+FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005, "perplexity": 0.005, "score": 0.005}
 """What counts as a change at all: shares of the speed-up, of the size and of the perplexity, half a point of
-accuracy."""
+accuracy and of a score."""
 REGRESSION, IMPROVED, UNCHANGED = "regression", "improved", "unchanged"
 NOISE, ENVIRONMENT, NEW, SUSPECT = "noise", "environment", "new", "suspect"
 _Z98 = 2.326  # a speed record's interval has 1 % on each side
@@ -124,6 +127,9 @@ def _accuracy(
 ) -> Comparison:
     if quality_of(record) is PERPLEXITY:
         return _perplexity(record, anchor)
+    mine = losses(record)
+    if mine is not None:
+        return _scores(record, anchor, mine)
     now = _value(record, "accuracy")
     before, right = (anchor.correct() if anchor else None), correct(record)
     if anchor is None or before is None or right is None:
@@ -146,6 +152,28 @@ def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
     judged = verdicts.perplexity_rise(anchor.losses["nll"], mine["nll"], mine["tokens"], FLOORS["perplexity"])
     reason = f"against the accepted result on the same documents: {judged.reason}"
     return Comparison(_lost(judged), reason, anchor.run, anchor.value("perplexity"), now)
+
+
+def _scores(record: CaseRecord, anchor: Accepted | None, mine: Mapping[str, tuple[float, ...]]) -> Comparison:
+    """By example, where none is right or wrong: how many of its words are right, or how close its text comes."""
+    told = quality_of(record)
+    now, before = _value(record, told.value), anchor.losses if anchor else None
+    if anchor is None or before is None or set(before) != set(mine):
+        return Comparison(NEW, "no accepted result", now=now)
+    value, size = next(names for names in LOSSES if set(names) == set(mine))
+    if before[size] != mine[size]:
+        reason = "the accepted result is on other examples than this one: accept it anew"
+        return Comparison(NEW, reason, against=anchor.run, now=now)
+    if (too_few := verdicts.resolves_score(len(mine[size]))) is not None:
+        return Comparison(UNCHANGED, too_few, anchor.run, anchor.value(told.value), now)
+    if value == "right":
+        words = np.array(mine[size])
+        old, new, floor = np.array(before[value]) / words, np.array(mine[value]) / words, FLOORS["accuracy"]
+        judged = verdicts.score_drop(old, new, floor, weights=words, name="accuracy")
+    else:
+        judged = verdicts.score_drop(before[value], mine[value], FLOORS["score"], name=metric_of(record))
+    reason = f"against the accepted result on the same examples: {judged.reason}"
+    return Comparison(_lost(judged), reason, anchor.run, anchor.value(told.value), now)
 
 
 def _lost(judged: verdicts.Judgement) -> str:

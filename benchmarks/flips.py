@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,29 @@ def flipped(
             for row in sorted(picked[:MOST])
         ],
     }  # fmt: skip
+
+
+def rescored(
+    dense: np.ndarray, compressed: np.ndarray, told: Callable[[int], Mapping[str, str]], shown: Sequence[Shown]
+) -> dict[str, Any]:
+    """The examples whose score changed: `total`, how many `lost` and `gained`, and at most `MOST` of them as
+    `examples`, the largest changes of each kind in turns: `row`, `kind`, what `told` says of it and what it is.
+
+    dense, compressed: scores, (examples,). told: a row -> `label`, `dense` and `compressed` in words.
+    """
+    change = compressed - dense
+    order = np.argsort(-np.abs(change), kind="stable")
+    lost, gained = [int(i) for i in order if change[i] < 0], [int(i) for i in order if change[i] > 0]
+    turns = [row for pair in itertools.zip_longest(lost, gained) for row in pair if row is not None]
+    return {
+        "total": len(turns),
+        "lost": len(lost),
+        "gained": len(gained),
+        "examples": [
+            {"row": row, "kind": "lost" if change[row] < 0 else "gained", **told(row), **shown[row]}
+            for row in sorted(turns[:MOST])
+        ],
+    }
 
 
 def _name(names: Sequence[str], number: int) -> str:

@@ -3,6 +3,7 @@ pipeline finds its beginning ready."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,7 @@ class Preparation:
             "examples": file_hash(dense.test_path),
             "batch": batch,
             "first": first,
+            "quality": dataclasses.asdict(quality),
             "code": hash_files({*code, *_code_of_answers(quality)}),
             "versions": versions(*runtime(manifest["runtime"]).requires),
             "fingerprint": self.fingerprint(hardware)["hash"],

@@ -68,6 +68,8 @@ class Session:
 
         def measure() -> dict[str, Any]:
             quality, bound = case.model.task.quality, case.quality_bound
+            if reason := quality.missing():
+                raise Unsupported(reason)
             if bound is not None and (reason := quality.resolves(case.model.task.test_examples, bound)):
                 raise Unsupported(reason)
             dense = self.prepared.dense(case.model)

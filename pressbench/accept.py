@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pressbench.places import BASELINES, RUNS
-from results.quality import PERPLEXITY
+from results.quality import quality_in
 from results.record import HEADLINE
 
 
@@ -55,7 +55,7 @@ def _acceptance(changes: list[Any]) -> Table:
     for change in changes:
         measure, case = change.key
         values = change.after.values
-        name = PERPLEXITY.value if measure == "accuracy" and PERPLEXITY.value in values else HEADLINE[measure]
+        name = quality_in(values).value if measure == "accuracy" else HEADLINE[measure]
         old = change.before.value(name) if change.before else None
         new = change.after.value(name)
         table.add_row(measure, Text(case), "–" if old is None else f"{old:.4g}", "–" if new is None else f"{new:.4g}")

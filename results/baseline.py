@@ -26,13 +26,14 @@ from results.text import shown
 SCHEMA = 1
 ACCEPTABLE = ("pass", "measured", "inconclusive")
 KEPT = {
-    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise"),
+    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "score", "score_drop"),
     "speed": ("speedup", "speedup_vs_control"),
     "footprint": ("size_ratio", "disk_bytes", "peak_memory_bytes"),
 }
 """Measure -> the numbers that a baseline keeps of it."""
-LOSSES = ("nll", "tokens")
-"""What an accuracy record of a language model holds by document."""
+LOSSES = (("nll", "tokens"), ("right", "words"), ("chrf", "characters"), ("rougeL", "characters"))
+"""What an accuracy record holds by example where it is neither right nor wrong: of a language model, of labelled words,
+of generated texts."""
 Key = tuple[str, str]
 """(measure, case)."""
 
@@ -40,8 +41,10 @@ Key = tuple[str, str]
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """One accepted result. values: name -> {value, low, high}. outcomes: whether each test example was
-    right, packed into hexadecimal digits, first example first; None but for accuracy. examples: how many. losses: of
-    a language model, {"nll": nats, "tokens": how many} with one number a document; None else."""
+    right, packed into hexadecimal digits, first example first; None but for accuracy. examples: how many. losses:
+    where examples are neither right nor wrong, one number for each of them under the names of one of `LOSSES`: {"nll":
+    nats, "tokens": how many}, {"right": words, "words": how many}, {"chrf" or "rougeL": fractions,
+    "characters": of the reference}; None else."""
 
     run: str
     accepted: str
@@ -109,14 +112,17 @@ def correct(record: CaseRecord) -> list[bool] | None:
 
 
 def losses(record: CaseRecord) -> dict[str, tuple[float, ...]] | None:
-    """{"nll", "tokens"} by document, from an accuracy record's evidence; None where it is not there."""
-    return _losses({name: record.evidence.get(name) for name in LOSSES})
+    """As `Accepted` has them, from an accuracy record's evidence; None where they are not there."""
+    return _losses(record.evidence)
 
 
 def _losses(stored: Mapping[str, object]) -> dict[str, tuple[float, ...]] | None:
+    names = next((names for names in LOSSES if all(name in stored for name in names)), None)
+    if names is None:
+        return None
     found: dict[str, tuple[float, ...]] = {}
-    for name in LOSSES:
-        values = stored.get(name)
+    for name in names:
+        values = stored[name]
         if not isinstance(values, list | tuple) or not all(type(v) in (int, float) for v in values):
             return None
         found[name] = tuple(values)
@@ -133,7 +139,8 @@ def _stored_losses(entry: Fields) -> dict[str, tuple[float, ...]] | None:
     except ValueError:
         found = None
     if found is None:
-        raise entry.error("losses", f"expected {' and '.join(LOSSES)}, as many numbers in one as in the other")
+        known = ", or ".join(" and ".join(names) for names in LOSSES)
+        raise entry.error("losses", f"expected {known}, as many numbers in one as in the other")
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from results.columns import COLUMNS, Column
-from results.quality import ACCURACY, PERPLEXITY
+from results.quality import ACCURACY, PERPLEXITY, SCORE
 from results.record import Measure
 from results.rows import Row
 
@@ -37,8 +37,9 @@ def best(section: Sequence[Row | None], column: Column) -> set[int]:
 def best_measures(section: Sequence[Row]) -> list[frozenset[str]]:
     """For each row of `section` the recorded names of its measures that are best."""
     marks = {column.measure: best(section, column) for column in COLUMNS if column.marked}
-    for usual, other in ((ACCURACY.value, PERPLEXITY.value), (ACCURACY.loss, PERPLEXITY.loss)):
-        marks[usual] |= marks[other]  # one place in a table for either
+    for other in (PERPLEXITY, SCORE):  # one place in a table for all of them
+        marks[ACCURACY.value] |= marks[other.value]
+        marks[ACCURACY.loss] |= marks[other.loss]
     return [frozenset(name for name, places in marks.items() if place in places) for place in range(len(section))]
 
 

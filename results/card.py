@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from results.cells import MISSING, cells, circumstances, date, memory, seconds
-from results.quality import PERPLEXITY, quality_of
+from results.quality import PERPLEXITY, SCORE, metric_of, quality_of
 from results.record import CaseRecord, Measure
 from results.reproduction import command
 from results.rows import Row, rows
@@ -25,6 +25,7 @@ _EFFECTS = {
     "storage": "smaller on disk or in memory",
     "simulated": "changes the numbers only: neither faster nor smaller",
 }
+_METRIC_TYPES = {"chrF": "chrf", "ROUGE-L": "rouge"}
 _VOID = ("error", "unsupported", "unqualified")
 """Verdicts of records whose numbers are not to be quoted."""
 _NAME, _TEXT = 100, 600  # characters
@@ -104,11 +105,15 @@ def _metadata(alike: Sequence[Row], base_model: str | None, task_type: str | Non
 def _metrics(alike: Sequence[Row]) -> list[tuple[str, str, float]]:
     """(the hub's metric type, name with interval, value) for each number that may be quoted."""
     row = alike[0]
+    metric = metric_of(row.records.get("accuracy"))
     found = [
         ("accuracy", "Accuracy", row, "accuracy", "accuracy", "95 %"),
         ("accuracy_drop", "Accuracy lost against the dense model", row, "accuracy", "accuracy_drop", "90 %"),
         ("perplexity", "Perplexity", row, "accuracy", "perplexity", ""),
         ("perplexity_rise", "Rise of perplexity over the dense model's", row, "accuracy", "perplexity_rise", "90 %"),
+        (_METRIC_TYPES.get(metric, "score"), metric, row, "accuracy", "score", "95 %"),
+        ("score_drop", f"{metric} lost against the dense model", row, "accuracy", "score_drop", "90 %"),
+        ("f1", "F1 of entities", row, "accuracy", "f1", ""),
         *(
             ("speedup", f"Speed-up over dense torch fp32, {one.workload}, {_device(one.first)}", one, "speed",
              "speedup", "98 %")
@@ -175,6 +180,8 @@ def _measured(alike: Sequence[Row], dense: Row | None) -> str:
     words = f"accuracy{on} [95 %]", "accuracy lost, points [90 %], + is a loss"
     if quality_of(accuracy) is PERPLEXITY:
         words = f"perplexity{on}", "rise of perplexity [90 %], + is a loss"
+    elif quality_of(accuracy) is SCORE:
+        words = f"{metric_of(accuracy)}{on} [95 %]", "points lost [90 %], + is a loss"
     lines = [
         (words[0], cell.accuracy, of_dense.accuracy if of_dense else MISSING, ""),
         (words[1], cell.drop, "", cell.bounds["accuracy"]),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from results.quality import quality_of
+from results.quality import SCORE, metric_of, quality_of
 from results.record import CaseRecord, Measure, RunHeader
 from results.rows import Row, Summary, has_regressed
 
@@ -47,8 +47,10 @@ class Cells:
 
 
 def cells(row: Row) -> Cells:
-    """The cells of `row`, such as `96.8 %`, `+0.3 [−0.2, +0.9]`, `2.61× [2.55, 2.70]`, `182 MiB`, `74 s`."""
-    told = quality_of(row.records.get("accuracy"))
+    """The cells of `row`, such as `96.8 %` or `chrF 41.2`, `+0.3 [−0.2, +0.9]`, `2.61× [2.55, 2.70]`, `182 MiB`."""
+    record = row.records.get("accuracy")
+    told = quality_of(record)
+    reached = number(told.value, row.measure(told.value))
     drop, speedup, size = row.measure(told.loss), row.measure("speedup"), row.measure("size_ratio")
     unit = "" if told.points else " %"
     bounds = {
@@ -58,7 +60,7 @@ def cells(row: Row) -> Cells:
     }
     regressed = {measure: "regressed" for measure, record in row.records.items() if has_regressed(record)}
     return Cells(
-        accuracy=number(told.value, row.measure(told.value)),
+        accuracy=f"{metric_of(record)} {reached}" if told is SCORE and reached != MISSING else reached,
         drop=_estimate(drop, 1, unit, scale=100, signed=True),
         speedup=_estimate(speedup, 2, "×"),
         pairs=f"n={row.pairs}" if row.pairs is not None else "",
@@ -242,6 +244,8 @@ def number(name: str, measure: Measure) -> str:
     """The number of a record called `name`, with its interval and unit: `2.61× [2.55, 2.70]`, `96.8 %`, `182 MiB`."""
     if name in ("accuracy", "accuracy_drop"):
         return _estimate(measure, 1, " %" if name == "accuracy" else " points", 100, signed=name != "accuracy")
+    if name in ("score", "score_drop"):
+        return _estimate(measure, 1, "" if name == "score" else " points", 100, signed=name != "score")
     if name == "tokens_per_second":
         return MISSING if measure.value is None else f"{_three_digits(measure.value)} tokens/s"
     if name == "perplexity":

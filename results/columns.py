@@ -97,6 +97,17 @@ COLUMNS: tuple[Column, ...] = (
         marked=True,
     ),
     _percent("rise", "perplexity rise (+ is a loss)", "perplexity_rise", "%", "90 %", "lower"),
+    _percent("score", "score (chrF or ROUGE-L)", "score", "points", "95 %", "higher"),
+    _percent("score-drop", "score drop (+ is a loss)", "score_drop", "points", "90 %", "lower"),
+    Column(
+        name="f1",
+        heading="F1 of entities",
+        measure="f1",
+        recorded="f1",
+        digits=3,
+        better="higher",
+        marked=True,
+    ),
     Column(
         name="mrr",
         heading="mean reciprocal rank",

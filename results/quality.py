@@ -1,4 +1,5 @@
-"""The two ways in which records tell quality: the share that is right, and how surprised a language model is."""
+"""The ways in which records tell quality: the share that is right, how surprised a language model is, how close
+texts come to a reference."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ class Quality:
 
 ACCURACY = Quality("accuracy", "accuracy_drop", True)
 PERPLEXITY = Quality("perplexity", "perplexity_rise", False)
+SCORE = Quality("score", "score_drop", True)
+_METRICS = {"chrf": "chrF", "rougeL": "ROUGE-L"}
 
 
 def quality_of(record: CaseRecord | None) -> Quality:
@@ -29,4 +32,10 @@ def quality_of(record: CaseRecord | None) -> Quality:
 
 def quality_in(names: Container[str]) -> Quality:
     """How a record tells it whose numbers have these names."""
-    return PERPLEXITY if PERPLEXITY.value in names else ACCURACY
+    return next((told for told in (PERPLEXITY, SCORE) if told.value in names), ACCURACY)
+
+
+def metric_of(record: CaseRecord | None) -> str:
+    """What people call the score of this record: `chrF`; "score" where it does not say, or is none that is known."""
+    named = record.evidence.get("metric") if record is not None else None
+    return _METRICS.get(named, "score") if isinstance(named, str) else "score"

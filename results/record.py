@@ -21,7 +21,7 @@ STEPS: dict[int, Step] = {}
 """Schema -> what makes a line of it one of the next schema. A step may raise on a line that is not what it
 expects: the line is then told as damaged. Whoever raises SCHEMA adds the step from the one before."""
 MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "mrr"),
+    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "score", "score_drop", "mrr", "f1"),
     "speed": (
         "speedup",
         "speedup_vs_control",
@@ -67,7 +67,8 @@ class Measure:
 
     value, low, high, bound: None where not measured, not finite or not stated. Units by name: `accuracy`
     a fraction; `accuracy_drop` a fraction lost, positive is worse, bound the most allowed; `perplexity` and
-    `perplexity_rise`, a fraction of the dense model's, in their place for a language model; `speedup` and
+    `perplexity_rise`, a fraction of the dense model's, in their place for a language model; `score` and
+    `score_drop`, fractions of 1, for generated text; `speedup` and
     `speedup_vs_control` ratios, bound the least allowed; `size_ratio` bytes on disk over the dense
     model's, bound the most allowed; `*_bytes` bytes; `compress_seconds` seconds.
     """

@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from compressors.artifact import open_artifact
 from compressors.build import build_step
 from compressors.conformance import witness
 from compressors.interface import Context, Effect, Examples, Hardware, PressbenchError, Progress
-from compressors.runtimes.base import Inventory, runtime
+from compressors.runtimes.base import Forward, Inventory, runtime
 
 State = dict[str, Any]
 SLOT_SECONDS = 0.005
@@ -89,10 +90,10 @@ def answer(
     bad: list[int] = []
     total, seen = -(-len(data) // batch_size), 0
     for number, batch in enumerate(data.batches(batch_size)):
-        outputs = np.asarray(state["forward"](_arrays(batch)), dtype=np.float32)
-        sums = outputs.reshape(len(outputs), -1).sum(axis=1, dtype=np.float64)  # not finite where one of them is not
-        bad += (seen + np.flatnonzero(~np.isfinite(sums))).tolist()
-        seen += len(outputs)
+        forward = _Watched(state["forward"])
+        outputs = quality.ask(forward, batch)
+        bad += [seen + row for row in sorted(forward.bad)]
+        seen += forward.rows
         if not bad:
             for name, values in quality.keep(outputs, batch).items():
                 kept.setdefault(name, []).append(values)
@@ -104,8 +105,20 @@ def answer(
     return {name: np.concatenate(values) for name, values in kept.items()}
 
 
-def _arrays(batch: Examples) -> dict[str, np.ndarray]:
-    return {name: values.numpy() for name, values in batch.inputs.items()}
+class _Watched:
+    """A forward pass that notes how many rows it gave, and which of them were ever not finite."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self.rows = 0
+        self.bad: set[int] = set()
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        outputs = np.asarray(self._forward(inputs), dtype=np.float32)
+        sums = outputs.reshape(len(outputs), -1).sum(axis=1, dtype=np.float64)  # not finite where one of them is not
+        self.bad.update(np.flatnonzero(~np.isfinite(sums)).tolist())
+        self.rows = len(outputs)
+        return outputs
 
 
 def set_workload(state: State, examples: Path, workload: Workload) -> None:

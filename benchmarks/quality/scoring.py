@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,10 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compressors.interface import Examples
+from compressors.runtimes.base import Forward
 from results.record import Measure
 
 Answers = Mapping[str, np.ndarray]
 """What is kept of a model's outputs: name -> array, its first axis the example."""
+Asked = np.ndarray | dict[str, np.ndarray]
+"""What a model says of one batch: the outputs of a forward pass, or what was made of several."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,26 @@ class Quality(abc.ABC):
     output: ClassVar[str] = "logits"
     """What of a model's answer is scored, as in ModelSpec."""
 
+    @property
+    def requires(self) -> Mapping[str, str]:
+        """What must be importable for it beside the suite's own: module -> what pip calls it."""
+        return {}
+
+    def missing(self) -> str | None:
+        """Why it cannot score here, with the command that helps; None where it can."""
+        absent = [pip for module, pip in self.requires.items() if importlib.util.find_spec(module) is None]
+        return f"scoring needs a package that is not installed: pip install {' '.join(absent)}" if absent else None
+
+    def ask(self, forward: Forward, batch: Examples) -> Asked:
+        """What the model says of one batch; here one forward pass on all of its inputs.
+
+        Another way to ask may call `forward` as often as it likes, always with all examples of the batch in their
+        order: an example whose outputs are not finite in any of the passes is told as such."""
+        return forward(arrays_of(batch))
+
     @abc.abstractmethod
-    def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
-        """What to keep of one batch. outputs: what the runtime gave, float32, first axis the example."""
+    def keep(self, outputs: Any, batch: Examples) -> dict[str, np.ndarray]:
+        """What to keep of one batch. outputs: what `ask` gave."""
 
     @abc.abstractmethod
     def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
@@ -63,3 +84,8 @@ class Quality(abc.ABC):
     def hub_task(self, inputs: tuple[str, ...]) -> str | None:
         """What model hubs call the task of a model with these inputs; None where they have no word for it."""
         return None
+
+
+def arrays_of(batch: Examples) -> dict[str, np.ndarray]:
+    """The inputs of a batch as runtimes take them."""
+    return {name: values.numpy() for name, values in batch.inputs.items()}

@@ -1,5 +1,5 @@
 """The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
-lose more than the margin (`accuracy`, `perplexity`), has it become worse than its own history
+lose more than the margin (`accuracy`, `perplexity`, `score`), has it become worse than its own history
 (`regression`, `false_discoveries`), or was that the machine (`environment`).
 
 Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
@@ -28,6 +28,7 @@ from benchmarks.verdicts.regression import (
     judge_against_anchor,
     judge_change,
 )
+from benchmarks.verdicts.score import ScoreJudgement, resolves_score, score_drop, score_interval
 from benchmarks.verdicts.sign_test import log_e_value
 from benchmarks.verdicts.speed import (
     FEWEST,
@@ -49,6 +50,7 @@ __all__ = [
     "Judgement",
     "PerplexityJudgement",
     "Recurrence",
+    "ScoreJudgement",
     "SpeedJudgement",
     "SpeedTest",
     "Verdict",
@@ -68,4 +70,7 @@ __all__ = [
     "proportion_interval",
     "resolves",
     "resolves_perplexity",
+    "resolves_score",
+    "score_drop",
+    "score_interval",
 ]

@@ -1,23 +1,19 @@
 """Did perplexity rise by more than the bound? Paired non-inferiority by document.
 
-Tokens of one document are not independent: resampled one by one they promise intervals several times
-too narrow. Documents are therefore resampled whole. Nothing here notices documents that are not
-independent of one another (chapters of one book, say): the caller owes that.
+Tokens of one document are not independent, so documents are resampled whole. Nothing here notices documents
+that are not independent of one another (chapters of one book, say): the caller owes that.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from numpy.typing import ArrayLike
 
 from benchmarks.verdicts.judgement import Judgement, Verdict, check_fraction, finite_list, points
+from benchmarks.verdicts.whole_examples import ratio_bounds
 
 FEWEST_DOCUMENTS = 50  # below, a bootstrap has too few to show the tail it must bound
-RESAMPLES = 10_000  # the 5 % tail is then met to 0.2 %
-BATCH = 2**21  # resampled documents held at once: about 50 MB
 
 
 @dataclass(frozen=True)
@@ -50,12 +46,9 @@ def perplexity_rise(
     its one-sided 1 - alpha upper bound is below ln(1 + bound), fail if the lower bound is above, else
     inconclusive. Reported as rises, exp(R) - 1: pass is high < bound, fail is low > bound.
 
-    Bounds: BCa bootstrap (Efron 1987) of that ratio over whole documents, by scipy.stats.bootstrap, at
-    levels expanded from z to sqrt(n/(n-1)) t(n-1) (Hesterberg 2015), since resampled spreads are too
-    small by that. Where the difference per token is the same in every document BCa is undefined and
-    nothing is uncertain: both bounds are the value. Assumes independent documents, and that the tail
-    which matters is among them: with log-normal effects false passes are 12 % with 50 documents, 8 % with
-    200, 6 % with 500 (docs/statistics.md); a smaller `alpha` buys them back.
+    Bounds: `whole_examples.ratio_bounds`, the BCa bootstrap of that ratio over documents. Assumes independent
+    documents, and that the tail which matters is among them: with log-normal effects false passes are 12 % with
+    50 documents, 8 % with 200, 6 % with 500 (docs/statistics.md); a smaller `alpha` buys them back.
     `seed` fixes the resampling. ValueError on fewer than 50 documents, mismatched lengths, values that
     are not finite, tokens that are not whole numbers of at least 1, a bound that is not a positive
     number, alpha outside (0, 0.5). With bound None the rise is measured and not judged.
@@ -73,14 +66,10 @@ def perplexity_rise(
         raise ValueError("token counts must be whole numbers of at least 1")
     if (too_few := resolves_perplexity(dense.size)) is not None:
         raise ValueError(too_few)
-    n, total, difference = dense.size, counts.sum(), compressed - dense
-    value = float(difference.sum() / total)
-    residual = difference - value * counts
-    method = "constant" if _is_constant(residual, dense, compressed) else "BCa bootstrap"
-    low, high = (value, value) if method == "constant" else _bca_bounds(difference, counts, alpha, seed)
-    error = math.sqrt(n / (n - 1) * float(residual @ residual)) / total
-    detectable = math.expm1(float(special.ndtri(1 - alpha) + special.ndtri(0.8)) * error)
-    value, low, high = math.expm1(value), math.expm1(low), math.expm1(high)
+    n, total = dense.size, counts.sum()
+    found = ratio_bounds(compressed - dense, counts, max(np.abs(dense).max(), np.abs(compressed).max()), alpha, seed)
+    value, low, high = math.expm1(found.value), math.expm1(found.low), math.expm1(found.high)
+    detectable = math.expm1(found.detectable(alpha))
     verdict = None
     if bound is not None:
         verdict = Verdict.PASS if high < bound else Verdict.FAIL if low > bound else Verdict.INCONCLUSIVE
@@ -91,7 +80,7 @@ def perplexity_rise(
         + f"; {before:.5g} to {after:.5g} over {n} documents, {int(total)} tokens; detectable {points(detectable)} %"
     )
     return PerplexityJudgement(
-        value, low, high, bound, verdict, reason, n, int(total), before, after, detectable, method, 1 - 2 * alpha,
+        value, low, high, bound, verdict, reason, n, int(total), before, after, detectable, found.method, 1 - 2 * alpha,
     )  # fmt: skip
 
 
@@ -105,35 +94,3 @@ def resolves_perplexity(documents: int) -> str | None:
     if documents >= FEWEST_DOCUMENTS:
         return None
     return f"{documents} documents cannot carry a verdict on perplexity: needs {FEWEST_DOCUMENTS}"
-
-
-def _rise(difference: NDArray[Any], tokens: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
-    return np.asarray(difference.sum(axis=axis) / tokens.sum(axis=axis))
-
-
-def _is_constant(residual: NDArray[Any], dense: NDArray[Any], compressed: NDArray[Any]) -> bool:
-    # No more than what rounding leaves of sums this large: resampling it would only measure the rounding.
-    return bool(np.abs(residual).max() <= 1e-12 * max(np.abs(dense).max(), np.abs(compressed).max()))
-
-
-def _expanded(alpha: float, n: int) -> float:
-    """The level at which a normal quantile is as wide as sqrt(n/(n-1)) t(1-alpha, n-1)."""
-    return float(special.ndtr(-math.sqrt(n / (n - 1)) * stats.t.ppf(1 - alpha, n - 1)))
-
-
-def _bca_bounds(
-    difference: NDArray[np.float64], tokens: NDArray[np.float64], alpha: float, seed: int
-) -> tuple[float, float]:
-    n = difference.size
-    interval = stats.bootstrap(
-        (difference, tokens),
-        _rise,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, BATCH // n),
-        confidence_level=1 - 2 * _expanded(alpha, n),
-        method="BCa",
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)

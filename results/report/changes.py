@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.baseline import Baseline
-from results.quality import quality_of
+from results.quality import SCORE, metric_of, quality_of
 from results.record import CaseRecord
 from results.report.safe import number as finite
 from results.store import Run
@@ -121,13 +121,17 @@ def _change(record: CaseRecord) -> Change:
         told = quality_of(record)
         name = told.value if record.measure == "accuracy" else record.measure
         text = f"{value(name, before)} → {value(name, now)}"
-        if name != "accuracy" and before > 0:
+        if record.measure == "accuracy" and told is SCORE:
+            text = f"{metric_of(record)} {text}"
+        if not (record.measure == "accuracy" and told.points) and before > 0:
             text += f" ({now / before - 1:+.1%})".replace("-", "−").replace("%", " %")
     return Change(record.case, record.measure, text, str(record.comparison.get("reason") or ""))
 
 
 def value(measure: str, number: float) -> str:
-    """The number that stands for a measure: `97.1 %`, `4.32×`, `0.258×`."""
+    """The number that stands for a measure: `97.1 %`, `41.2`, `4.32×`, `0.258×`."""
+    if measure == "score":
+        return f"{100 * number:.1f}"
     if measure == "perplexity":
         return f"{number:.2f} ppl"
     if measure == "accuracy":

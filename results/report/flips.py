@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.record import CaseRecord
@@ -43,10 +43,10 @@ class Flips:
 
 
 def flips(record: CaseRecord) -> Flips | None:
-    """The flips of an accuracy record; None where it kept no predictions of both models."""
+    """The flips of an accuracy record; None where it kept neither the predictions of both models nor what changed."""
     found, dense, labels = (sequence(record.evidence.get(k)) for k in ("predictions", "dense_predictions", "labels"))
     if not found or not len(found) == len(dense) == len(labels):
-        return None
+        return _changed(record)
     held = _held(record)
     names = sequence(record.evidence.get("label_names"))
     every = [
@@ -60,15 +60,39 @@ def flips(record: CaseRecord) -> Flips | None:
     return Flips(len(found), counts, listed, len(every) - len(listed))
 
 
+def _changed(record: CaseRecord) -> Flips | None:
+    """Examples that score lower or higher than before, where none is right or wrong; None where none are told."""
+    told, examples = mapping(record.evidence.get("flipped")), record.evidence.get("examples")
+    counts = {kind: told.get(kind) for kind in KINDS[:2]}
+    numbers = {kind: number for kind, number in counts.items() if type(number) is int and number >= 0}
+    if type(examples) is not int or len(numbers) < len(counts):
+        return None
+    listed = []
+    for example in map(mapping, sequence(told.get("examples"))):
+        row, kind, *said = (example.get(name) for name in ("row", "kind", "label", "dense", "compressed"))
+        if type(row) is int and kind in counts and all(isinstance(text, str) for text in said):
+            label, before, after = (clipped(str(text), TEXT) for text in said)
+            text, image = _shown(example)
+            listed.append(Flip(str(kind), row, label, before, after, text, image))
+    listed = sorted(listed, key=lambda flip: KINDS.index(flip.kind))[:LISTED]
+    return Flips(examples, numbers, listed, max(0, sum(numbers.values()) - len(listed)))
+
+
 def _held(record: CaseRecord) -> dict[int, tuple[str, str]]:
     """Row -> (text, image) of the examples that the record holds."""
     found = {}
     for item in sequence(mapping(record.evidence.get("flipped")).get("examples")):
         example = mapping(item)
-        row, text, image = example.get("row"), example.get("text"), data_uri(example.get("image"))
-        if type(row) is int and (image or isinstance(text, str)):
-            found[row] = (clipped(text, TEXT) if isinstance(text, str) else "", image)
+        row = example.get("row")
+        if type(row) is int and any(held := _shown(example)):
+            found[row] = held
     return found
+
+
+def _shown(example: Mapping[str, object]) -> tuple[str, str]:
+    """(text, image) of one example; empty where the record holds none."""
+    text = example.get("text")
+    return clipped(text, TEXT) if isinstance(text, str) else "", data_uri(example.get("image"))
 
 
 def _name(names: Sequence[object], number: object) -> str:

@@ -16,7 +16,7 @@ from results.tally import latest
 
 SHOWN = {"accuracy": ("accuracy", 100.0, "accuracy, %"), "speed": ("speedup", 1.0, "speed-up over dense"),
          "footprint": ("size_ratio", 1.0, "size over dense"),
-         "perplexity": ("perplexity", 1.0, "perplexity")}  # fmt: skip
+         "perplexity": ("perplexity", 1.0, "perplexity"), "score": ("score", 100.0, "score, points")}  # fmt: skip
 """Measure, or what stands for accuracy -> the number that is drawn, times what, and the title of its axis."""
 
 

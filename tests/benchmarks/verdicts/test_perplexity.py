@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from benchmarks.verdicts import Verdict, perplexity, perplexity_rise, resolves_perplexity
+from benchmarks.verdicts import Verdict, perplexity_rise, resolves_perplexity, whole_examples
 
 SETS, RESAMPLES, ALPHA = 2000, 4000, 0.05
 # Sets share their resamples, whose own chance adds to that of the sets; 5 % + CHANCE is 6.8 %.
@@ -82,7 +82,7 @@ def shares(kind, n, bound=RISE, **kwargs):
 
 
 def test_the_function_is_the_vectorised_bootstrap(monkeypatch):
-    monkeypatch.setattr(perplexity, "RESAMPLES", RESAMPLES)
+    monkeypatch.setattr(whole_examples, "RESAMPLES", RESAMPLES)
     for n in (50, 130):
         difference, tokens = documents("mixed", n, sets=3)
         dense = 2.5 * tokens

@@ -1,0 +1,152 @@
+"""Text generation: what an encoder-decoder model says to each source text, by its likeness to a reference.
+
+References are the test set's labels, decoded like the model's own tokens. What the tokenizer cannot spell, and what
+was cut from a reference when it was encoded, is missing from both: the difference between two models stands, but
+a score need not be one published for the same texts. The record says how many references have such a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks import verdicts
+from benchmarks.flips import rescored
+from benchmarks.judged import measure_of
+from benchmarks.quality.greedy import greedy
+from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.quality.text_scores import PACKAGES, Metric, corpus_chrf, sentence_scores
+from compressors.interface import NOT_SCORED, Examples, PressbenchError
+from compressors.runtimes.base import Forward
+from results.record import Measure
+
+
+@dataclass(frozen=True)
+class TextGeneration(Quality):
+    """Inputs are `input_ids`, `attention_mask` and `decoder_input_ids`, whose first column starts each text; outputs
+    are logits, (examples, decoder positions, vocabulary); labels are the reference's tokens, (examples, tokens),
+    NOT_SCORED after its end.
+
+    metric: how a text is scored. new_tokens: the longest text. end_token: what ends one. tokenizer: the folder of a
+    tokenizer, as transformers' AutoTokenizer reads it; `judge` alone uses it. forbidden: tokens that are never said,
+    such as a Marian model's padding (`bad_words_ids` of its generation configuration).
+    """
+
+    bound: ClassVar[str] = "score_drop"
+
+    metric: Metric
+    new_tokens: int
+    end_token: int
+    tokenizer: str
+    forbidden: tuple[int, ...] = ()
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        package = PACKAGES[self.metric]
+        return {package.module: package.pip}
+
+    def ask(self, forward: Forward, batch: Examples) -> dict[str, np.ndarray]:
+        return {"tokens": greedy(forward, batch, self.new_tokens, self.end_token, self.forbidden)}
+
+    def keep(self, outputs: dict[str, np.ndarray], batch: Examples) -> dict[str, np.ndarray]:
+        return outputs
+
+    def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
+        told = self._told(dense, compressed, test)
+        title = PACKAGES[self.metric].title
+        judged = verdicts.score_drop(told.before, told.after, bound, name=title)
+        low, high = verdicts.score_interval(told.after)
+        drop = measure_of(judged, bound)
+        evidence: dict[str, Any] = {
+            "metric": self.metric,
+            "examples": judged.examples,
+            self.metric: told.after.tolist(),
+            f"dense_{self.metric}": told.before.tolist(),
+            "characters": [len(text) for text in told.references],
+            "references_with_unknown": told.unknown,
+            "without_end": int(self._cut(compressed).sum()),
+            "dense_without_end": int(self._cut(dense).sum()),
+            "minimum_detectable_drop": judged.minimum_detectable,
+            "method": judged.method,
+        }
+        reason = judged.reason
+        if self.metric == "chrf":
+            evidence["corpus_chrf"] = corpus_chrf(told.compressed, told.references)
+            evidence["dense_corpus_chrf"] = corpus_chrf(told.dense, told.references)
+            reason += f"; of all texts together {100 * evidence['corpus_chrf']:.2f}"
+        return Scored(
+            drop.verdict,
+            reason,
+            {"score": Measure(value=judged.compressed_score, low=low, high=high), "score_drop": drop},
+            evidence,
+        )
+
+    def examples_told(
+        self, dense: Answers, compressed: Answers, test: Examples, labels: Sequence[str], shown: Sequence[Any]
+    ) -> dict[str, Any]:
+        from benchmarks.zoo.shown import fit  # the zoo's tasks name how they are scored, which leads here
+
+        told = self._told(dense, compressed, test)
+
+        def texts(row: int) -> dict[str, str]:
+            given = {"label": told.references, "dense": told.dense, "compressed": told.compressed}
+            return {name: fit({"text": each[row]})["text"] for name, each in given.items()}
+
+        return {"flipped": rescored(told.before, told.after, texts, shown)}
+
+    def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
+        examples = len(usual["tokens"])
+        flips = int((usual["tokens"] != other["tokens"]).any(axis=1).sum())
+        return {"examples": examples, "flips": flips}, f"{flips} of {examples} texts differ"
+
+    def resolves(self, examples: int, bound: float) -> str | None:
+        return verdicts.resolves_score(examples)
+
+    def hub_task(self, inputs: tuple[str, ...]) -> str | None:
+        return PACKAGES[self.metric].task
+
+    def _cut(self, answers: Answers) -> np.ndarray:
+        """Which texts reached the largest length without an end, (examples,)."""
+        cut: np.ndarray = ~(answers["tokens"] == self.end_token).any(axis=1)
+        return cut
+
+    def _told(self, dense: Answers, compressed: Answers, test: Examples) -> _Told:
+        assert test.labels is not None
+        tokenizer, wanted = self._tokenizer(), test.labels.numpy()
+        texts = [
+            tokenizer.batch_decode([row[row != NOT_SCORED].tolist() for row in tokens], skip_special_tokens=True)
+            for tokens in (wanted, dense["tokens"], compressed["tokens"])
+        ]
+        references, before, after = ([text.strip() for text in each] for each in texts)
+        return _Told(
+            references,
+            before,
+            after,
+            sentence_scores(self.metric, before, references),
+            sentence_scores(self.metric, after, references),
+            0 if tokenizer.unk_token_id is None else int((wanted == tokenizer.unk_token_id).any(axis=1).sum()),
+        )
+
+    def _tokenizer(self) -> Any:
+        import transformers  # takes seconds, which a listing need not wait for
+
+        try:
+            return transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True)
+        except (OSError, ValueError, ImportError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise PressbenchError(f"{self.tokenizer}: no tokenizer can be read there: {why}") from None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Texts of the references and of both models, their scores, and how many references have an unknown token."""
+
+    references: list[str]
+    dense: list[str]
+    compressed: list[str]
+    before: np.ndarray
+    after: np.ndarray
+    unknown: int
