@@ -55,9 +55,9 @@ class Preparation:
                     )  # fmt: skip
 
             for asset in model.assets:
-                with self.stage("assets", f"{model.name}: {asset.name}"):
+                with self.stage("assets", f"{model.name}: {asset.name}") as report:
                     try:
-                        asset.folder(self.cache)
+                        asset.folder(self.cache, report)
                     except PressbenchError as error:
                         raise Unsupported(str(error)) from None
             with self.stage("dense model", f"{model.name}: dense model") as report:

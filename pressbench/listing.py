@@ -37,6 +37,9 @@ def list_(
     console = Console()
     for part in parts:
         console.print(_tables(part, found[str(part)]))
+        if part is What.models:
+            console.print()
+            console.print(_hub_table(found[str(part)]))
         if part is What.compressors:
             for line in _cannot_run(found[str(part)]):
                 console.print(line)
@@ -80,8 +83,10 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
 
 def _list_models(tier: str) -> list[dict[str, Any]]:
     from benchmarks import zoo
+    from benchmarks.zoo.own.shipped import shipped
+    from benchmarks.zoo.wheel import WheelAsset
 
-    return [
+    ours = [
         {
             "id": name,
             "task": model.task.name,
@@ -91,10 +96,17 @@ def _list_models(tier: str) -> list[dict[str, Any]]:
             "assets": [
                 {"name": a.name, "package": f"{a.package}=={a.version}", "license": a.license, "variable": a.variable}
                 for a in model.assets
+                if isinstance(a, WheelAsset)
             ],
         }
         for name, model in zoo.known_models().items()
     ]
+    # Of these nothing is known without asking the hub, which a listing does not.
+    hub = [
+        {"id": name, "task": one.said.task, "hub": {"model": one.said.model, "data": one.said.data}}
+        for name, one in shipped().declared.items()
+    ]
+    return ours + hub
 
 
 def _list_hardware(tier: str) -> list[dict[str, Any]]:
@@ -127,6 +139,7 @@ def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
             (r["id"], r["task"], r["architecture"], f"{r['test_examples']:,} examples", ", ".join(r["workloads"]),
              ", ".join(a["package"] for a in r["assets"]))
             for r in rows
+            if "hub" not in r
         ]  # fmt: skip
     else:
         headings, cells = (
@@ -137,6 +150,17 @@ def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
     for row in cells:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: names are not markup
+    return table
+
+
+def _hub_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="models of the hub, run where they are named", title_justify="left", title_style="bold", box=None,
+                  pad_edge=False)  # fmt: skip
+    for heading in ("id", "task", "model", "data"):
+        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
+    for row in rows:
+        if "hub" in row:
+            table.add_row(*map(Text, (row["id"], row["task"], row["hub"]["model"], row["hub"]["data"])))
     return table
 
 

@@ -5,16 +5,33 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import datasets
 from torch import nn
 
 from benchmarks.cache import Cache
 from benchmarks.zoo.task import Task
-from benchmarks.zoo.wheel import WheelAsset
 from benchmarks.zoo.workload import Workload
-from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress
+from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress, no_progress
+
+
+class Asset(Protocol):
+    """Files that have to be fetched."""
+
+    @property
+    def name(self) -> str:
+        """As people are told it."""
+        ...
+
+    def folder(self, cache: Cache, progress: Progress = no_progress) -> Path:
+        """The folder that holds the files. Raises PressbenchError in one line where they cannot be had."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the content, for cache keys."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,7 @@ class Model(abc.ABC):
     memory_workload: ClassVar[Workload | None] = None
     """The forward pass in which memory is measured; None: the usual workload."""
     nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
-    assets: ClassVar[tuple[WheelAsset, ...]] = ()
+    assets: ClassVar[tuple[Asset, ...]] = ()
     """What has to be fetched for it, the task's data included."""
     also: ClassVar[tuple[str, ...]] = ()
     """Compressors of the nightly tier that this model has in the quick one too, by id."""

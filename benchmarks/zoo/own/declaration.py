@@ -48,7 +48,7 @@ class Declaration(pydantic.BaseModel):
     """Of a data set with splits: what methods train and calibrate on."""
     test_split: Text | None = None
     files: tuple[Text, ...] = ()
-    """Of a data set on the hub: these files alone, as patterns; what quality is measured on in the first place."""
+    """Of a data set on the hub: these files alone, as patterns."""
     columns: Mapping[Text, Text] = {}
     """Role -> column, where the names do not tell: `{ text = "body", label = "stars" }`."""
     labels: tuple[Text, ...] = ()

@@ -14,9 +14,9 @@ from benchmarks.hub.errors import HubMistake
 from benchmarks.hub.fetch import fetch, total_bytes
 from benchmarks.hub.model_files import model_patterns
 from benchmarks.hub.repository import HubFile, Repository, resolve
-from benchmarks.zoo.own.declaration import Declaration, Declared
+from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.files import READERS, SPLITS, read_file
-from benchmarks.zoo.own.table import DataError, Table
+from benchmarks.zoo.own.table import Table
 from compressors.interface import Progress, no_progress
 from compressors.registry import nearest
 
@@ -101,8 +101,8 @@ def hub_data(name: str, revision: str | None, said: Declaration, cache: Cache, *
     every = {p: f for p, f in every.items() if not p.startswith(".") and PurePosixPath(p).name != "dataset_infos.json"}
     if not every:
         raise HubMistake(
-            f"hub: {name}: no files of data ({', '.join(READERS)}); data sets made by a script are not run here, but the "
-            f"hub keeps most of them as Parquet: {name}@refs/convert/parquet"
+            f"hub: {name}: no files of data ({', '.join(READERS)}); scripts that make data are not run here, but "
+            f"the hub keeps most of such sets as Parquet: {name}@refs/convert/parquet"
         )
     chosen = _of_configuration(name, every, said)
     by_split: dict[str, list[HubFile]] = {}
@@ -117,7 +117,7 @@ def hub_data(name: str, revision: str | None, said: Declaration, cache: Cache, *
     patterns = tuple(_literal(path) for paths in found.values() for path in paths)
     if (size := total_bytes(repository, patterns)) > MOST_BYTES:
         raise HubMistake(
-            f"hub: {name}: {size / 1e9:.1f} GB of data; name a part of it, like files = [\"{patterns[-1]}\"]"
+            f'hub: {name}: {size / 1e9:.1f} GB of data; name a part of it, like files = ["{patterns[-1]}"]'
         )
     return HubData(repository, found)
 
@@ -162,9 +162,3 @@ def _splits(name: str, by_split: dict[str, list[HubFile]], said: Declaration) ->
 
 def _literal(path: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", path)
-
-
-def check_local(declared: Declared, key: str, text: str) -> None:
-    """Raises DataError for what is neither a file nor a name on the hub."""
-    if hub_name(text) is None:
-        raise DataError(f"{key}: {text}: no such file or folder, from {declared.folder}")

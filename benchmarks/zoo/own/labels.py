@@ -54,6 +54,9 @@ def match(table: Table, column: str, model: Checkpoint, declared: Sequence[str],
     if len(seen) > size:
         some = ", ".join(quoted(_named(values[key], given)) for key in list(seen)[:6])
         raise DataError(f"{table.where}: {len(seen)} labels in column {column!r} ({some}), {said} has {size}")
+    if given and [_key(name) for name in given] == [_key(name) for name in model.labels]:
+        # By place, as a name may occur twice: ImageNet has two cranes.
+        return Labels(model.labels, "by name", {str(number): number for number in range(size)})
     by_name = _by_name(model.labels, given)
     if any(key in by_name for key in seen) or (given and not _generic(model.labels) and not _numbers(model.labels)):
         if all(key in by_name for key in seen):

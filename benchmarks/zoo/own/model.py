@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import datasets
 import torch
@@ -14,30 +14,17 @@ from torch import nn
 
 from benchmarks.cache import SEAL, Cache, hash_files
 from benchmarks.quality.scoring import Quality
-from benchmarks.zoo.model import Model
+from benchmarks.zoo.model import Asset, Model
 from benchmarks.zoo.own.checkpoint import ModelError, identity
 from benchmarks.zoo.own.kind import Kind, kinds
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
 from compressors.artifact import file_hash
-from compressors.interface import Examples, Hardware, InputSpec, PressbenchError, Progress, skeleton
+from compressors.interface import Examples, Hardware, InputSpec, PressbenchError, Progress, no_progress, skeleton
 from compressors.registry import source_closure
 
 SPLITS = "splits"
 """The folder of a data entry that holds the rows."""
-
-
-class Weights(Protocol):
-    """Where a model's weights are, or come from when they are first needed."""
-
-    @property
-    def name(self) -> str:
-        """How the user named them."""
-        ...
-
-    def folder(self, cache: Cache) -> Path:
-        """The folder with all of the model's files. Raises PressbenchError where it cannot be had."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,8 +34,12 @@ class LocalWeights:
     name: str
     path: Path
 
-    def folder(self, cache: Cache) -> Path:
+    def folder(self, cache: Cache, progress: Progress = no_progress) -> Path:
         return self.path
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the content."""
+        return identity(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +86,7 @@ class OwnModel(Model):
     flip_examples: int = 64  # type: ignore[misc]
     said: str
     configuration: Mapping[str, Any]
-    weights: Weights
+    weights: Asset
     folder: Path
     allow_pickle: bool
     understood: Mapping[str, Any]
@@ -108,16 +99,9 @@ class OwnModel(Model):
         return dict(self.configuration)
 
     def identity(self) -> dict[str, Any]:
-        weights = {} if self.assets else identity(self.folder)
-        remote = {asset.name: asset.identity() for asset in self.assets}
         code = hash_files(source_closure(type(self.task.of_kind), "benchmarks"))
-        return {
-            **remote,
-            "code": code,
-            "data": file_hash(self.task.entry / SEAL),
-            "files": weights,
-            "config": self.config(),
-        }
+        data = file_hash(self.task.entry / SEAL)
+        return {"weights": self.weights.identity(), "code": code, "data": data, "config": self.config()}
 
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         rows = {name: data[name][:] for name in data.column_names}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from benchmarks import zoo
 from benchmarks.cache import Cache, default_root
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.own.declaration import Declared, declare
+from benchmarks.zoo.own.shipped import shipped
 from benchmarks.zoo.own.understanding import slug, understand
+from benchmarks.zoo.own.unreachable import UnreachableModel
 from benchmarks.zoo.own.zoo_file import read_zoo
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 from compressors.registry import nearest
 
 ZOO = "zoo.toml"
-ALONE = ("data", "task", "test-data", "set", "allow-pickle")
+ALONE = ("data", "task", "test-data", "set")
 """Options that say something of one model, named by --model."""
 
 
@@ -37,31 +39,43 @@ def select_models(option: Callable[[str], Any], start: Path) -> Selected:
     Raises PressbenchError, one line, for whatever is unknown or cannot be used."""
     names, root = option("--model") or [], option("--cache")
     cache = Cache(Path(root) if root else default_root())
+    pickle = bool(option("--allow-pickle"))
     given = [name for name in ALONE if option(f"--{name}")]
     if given and not option("--data"):
         raise PressbenchError(f"--{given[0]}: goes with --model and --data, a model and data of your own")
     if given:
         if len(names) != 1:
             raise PressbenchError("--data: goes with one --model, the folder or the hub name of a model of your own")
-        return Selected((understand(_from_options(option, names[0], start), cache),), {}, "")
+        return Selected((_usable(_from_options(option, names[0], start), cache, pickle),), {}, "")
     path = option("--zoo")
     if path is None and (start / ZOO).is_file():
         path = ZOO
-    if path is None:
-        return Selected(tuple(_built_in(name, (), start) for name in names or zoo.known_models()), {}, "")
-    file = read_zoo(start / path, path)
-    for name in file.declared:
-        if name in zoo.known_models():
-            raise PressbenchError(f"{path}: [{name}]: a built-in model has that name; take another")
-    chosen = [
-        understand(file.declared[name], cache) if name in file.declared else _built_in(name, file.declared, start)
-        for name in names or file.declared
-    ]
+    file = read_zoo(start / path, path) if path is not None else None
+    declared = dict(file.declared) if file else {}
+    ours = {**zoo.known_models(), **shipped().declared}
+    if taken := sorted(declared.keys() & ours.keys()):
+        raise PressbenchError(f"{path}: [{taken[0]}]: a model that comes with pressbench has that name; take another")
+    targets = {**shipped().targets, **(file.targets if file else {})}
+    declared |= shipped().declared
+    chosen = tuple(
+        _usable(declared[name], cache, pickle) if name in declared else _built_in(name, declared, start)
+        for name in names or (file.declared if file else zoo.known_models())
+    )
     picked = {model.name for model in chosen}
-    return Selected(tuple(chosen), {name: found for name, found in file.targets.items() if name in picked}, path)
+    return Selected(chosen, {name: found for name, found in targets.items() if name in picked}, path or "")
 
 
-def _built_in(name: str, others: Any, start: Path) -> Model:
+def _usable(declared: Declared, cache: Cache, allow_pickle: bool) -> Model:
+    """The model; where the hub is out of reach one that has no more than its name, whose cases say so."""
+    if allow_pickle:
+        declared = replace(declared, said=declared.said.model_copy(update={"allow_pickle": True}))
+    try:
+        return understand(declared, cache)
+    except Unsupported as reason:
+        return UnreachableModel.of(declared, str(reason))
+
+
+def _built_in(name: str, others: Iterable[str], start: Path) -> Model:
     known = zoo.known_models()
     if name not in known:
         if (start / name).exists():
@@ -74,13 +88,7 @@ def _from_options(option: Callable[[str], Any], model: str, start: Path) -> Decl
     if model in zoo.known_models():
         raise PressbenchError(f"--data: {model} is a built-in model with data of its own; leave --data out")
     values: dict[str, Any] = {"model": model, "data": option("--data")}
-    values |= {
-        key: option(f"--{key.replace('_', '-')}")
-        for key in ("task", "test_data")
-        if option(f"--{key.replace('_', '-')}")
-    }
-    if option("--allow-pickle"):
-        values["allow_pickle"] = True
+    values |= {key: option(name) for key, name in (("task", "--task"), ("test_data", "--test-data")) if option(name)}
     for text in option("--set") or []:
         _put(values, text)
     name = values.pop("name", None) or f"{slug(Path(model).name)}-{slug(Path(values['data']).stem)}"

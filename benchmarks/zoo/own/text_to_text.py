@@ -37,7 +37,9 @@ class TextToText(Kind):
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         if model.config["model_type"] in LANGUAGE_TOKENS:
-            raise ModelError(f"{model.said}: {model.config['model_type']} wants a token for the language, not taken yet")
+            raise ModelError(
+                f"{model.said}: {model.config['model_type']} wants a token for the language, not taken yet"
+            )
         rows: list[Row] = [
             {
                 "source": said.prefix + texts.clean(table, columns["source"], index),

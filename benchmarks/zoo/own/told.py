@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.zoo.own.model import OwnModel
 
 
@@ -13,11 +16,17 @@ def told(model: OwnModel) -> list[str]:
     counts = f"{found['test_examples']:,} tested on, {found['training_examples']:,} to train and calibrate with"
     lines = [
         f"{model.name}: {found['task']} ({found['where']})",
-        f"  model  {found['model']}: {found['architecture']}" + (f" at {found['commit']}" if "commit" in found else ""),
-        f"  data   {read}; {columns}",
+        f"  model  {found['model']}: {found['architecture']}{_commit(found, 'model')}",
+        f"  data   {read}; {columns}{_commit(found, 'data')}",
         f"  split  {counts}; {found['split']}",
     ]
     if "tokens" in found["settings"]:
         new = found["settings"].get("new_tokens")
         lines.append(f"  size   {found['settings']['tokens']} tokens" + (f", answers of {new}" if new else ""))
-    return lines + [f"  note   {note}" for note in found["notes"]]
+    notes = [*found["notes"], *(facts["note"] for facts in found.get("hub", {}).values() if "note" in facts)]
+    return lines + [f"  note   {note}" for note in notes]
+
+
+def _commit(found: Mapping[str, Any], key: str) -> str:
+    facts = found.get("hub", {}).get(key)
+    return f" at commit {facts['commit']}" if facts else ""

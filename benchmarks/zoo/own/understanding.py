@@ -11,7 +11,8 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ import datasets
 import numpy as np
 
 from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.hub.repository import Repository
+from benchmarks.zoo.model import Asset
 from benchmarks.zoo.own import checkpoint, files
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.columns import find_columns
-from benchmarks.zoo.own.declaration import Declared
+from benchmarks.zoo.own.declaration import Declaration, Declared
+from benchmarks.zoo.own.hub_sources import HubWeights, hub_data, hub_model, hub_name
 from benchmarks.zoo.own.kind import Kind, Read, Row, find_kind
-from benchmarks.zoo.own.model import SPLITS, LocalWeights, OwnModel, OwnTask, Weights
-from benchmarks.zoo.own.table import DataError
-from benchmarks.zoo.workload import parse_workload
+from benchmarks.zoo.own.model import SPLITS, LocalWeights, OwnModel, OwnTask
+from benchmarks.zoo.own.table import DataError, Table, flattened
+from benchmarks.zoo.workload import Workload, parse_workload
 from compressors.artifact import file_hash
 from compressors.interface import InputSpec, PressbenchError
 from compressors.registry import source_closure
@@ -47,32 +51,39 @@ def understand(declared: Declared, cache: Cache) -> OwnModel:
 
 def _understand(declared: Declared, cache: Cache) -> OwnModel:
     said = declared.said
-    model, weights = _model(declared)
+    model, weights = _model(declared, cache)
     kind = find_kind(said.task, model)
-    sources = _sources(declared)
+    sources = {
+        name: _source(declared, name, text, cache)
+        for name, text in (("data", said.data), ("test_data", said.test_data))
+        if text is not None
+    }
     key = {
-        "data": {name: hashes for name, (_, hashes) in sources.items()},
+        "data": {name: source.identity for name, source in sources.items()},
         "said": said.model_dump(mode="json", exclude=NOT_IN_KEY),
         "model": {"files": _small_hashes(model.folder), "said": model.said},
         "kind": kind.name,
         "source": hash_files({*source_closure(type(kind), "benchmarks"), *source_closure(_read, "benchmarks")}),
         "versions": versions("transformers", "tokenizers", "datasets", "pandas"),
     }
+    entry = cache.build("data", declared.name, key, lambda folder: _read(said, sources, kind, model, cache, folder))
+    found = _model_of(declared, kind, model, weights, entry)
+    facts = {name: source.facts for name, source in sources.items() if source.facts}
+    if isinstance(weights, HubWeights):
+        facts["model"] = _facts(weights.repository)
+    return dataclasses.replace(found, understood={**found.understood, "hub": facts}) if facts else found
 
-    def make(folder: Path) -> None:
-        _read(declared, {name: path for name, (path, _) in sources.items()}, kind, model, folder)
 
-    entry = cache.build("data", declared.name, key, make)
-    return _model_of(declared, kind, model, weights, entry)
-
-
-def _model(declared: Declared) -> tuple[Checkpoint, Weights]:
+def _model(declared: Declared, cache: Cache) -> tuple[Checkpoint, Asset]:
     said = declared.said
     if (path := declared.path(said.model)) is not None:
         if not path.is_dir():
             raise PressbenchError(f"{said.model}: a file; a model is the folder that save_pretrained writes")
         return checkpoint.look(path, said.model, allow_pickle=said.allow_pickle), LocalWeights(said.model, path)
-    raise PressbenchError(f"{said.model}: no such folder")
+    if (name := hub_name(said.model)) is None:
+        raise PressbenchError(f"model: {said.model}: no such folder in {declared.folder}")
+    folder, weights = hub_model(*name, said, cache)
+    return checkpoint.look_at_config(folder, said.model), weights
 
 
 def _small_hashes(folder: Path) -> dict[str, str]:
@@ -83,29 +94,46 @@ def _small_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _sources(declared: Declared) -> dict[str, tuple[Path, Any]]:
-    """Key of the declaration -> where the data lies, and the hashes of its files."""
-    found = {}
-    for key in ("data", "test_data"):
-        if (text := getattr(declared.said, key)) is None:
-            continue
-        if (path := declared.path(text)) is None:
-            raise DataError(f"{key}: {text}: no such file or folder")
-        every = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        found[key] = (path, [(p.relative_to(path).as_posix(), file_hash(p)) for p in every])
-    return found
+@dataclass(frozen=True)
+class Source:
+    """Data, found. read: its tables by split. facts: what a record keeps of where it is from, if that is the hub."""
+
+    identity: Any
+    read: Callable[[Cache, str], Mapping[str, Table]]
+    facts: Mapping[str, Any]
+
+
+def _source(declared: Declared, key: str, text: str, cache: Cache) -> Source:
+    path = declared.path(text)
+    if path is None:
+        if (name := hub_name(text)) is None:
+            raise DataError(f"{key}: {text}: no such file or folder in {declared.folder}")
+        found = hub_data(*name, declared.said, cache, test_only=key == "test_data")
+        facts = {**_facts(found.repository), "files": dict(found.splits)}
+        return Source(found.identity, found.read, facts)
+    every = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    hashes = [(p.relative_to(path).as_posix(), file_hash(p)) for p in every]
+    return Source(hashes, lambda cache, encoding: files.read(path, text, encoding), {})
+
+
+def _facts(repository: Repository) -> dict[str, Any]:
+    facts = {"name": repository.name, "revision": repository.revision, "commit": repository.commit}
+    return facts | ({"note": repository.note} if repository.note else {})
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
 
 
-def _read(declared: Declared, paths: Mapping[str, Path], kind: Kind, model: Checkpoint, folder: Path) -> None:
+def _read(
+    said: Declaration, sources: Mapping[str, Source], kind: Kind, model: Checkpoint, cache: Cache, folder: Path
+) -> None:
     """Read, check, split, and write the entry."""
-    said, notes = declared.said, []
-    tables = dict(files.read(paths["data"], said.data, said.encoding))
-    if "test_data" in paths:
-        test = files.read(paths["test_data"], str(said.test_data), said.encoding)
+    notes: list[str] = []
+    tables = dict(sources["data"].read(cache, said.encoding))
+    if "test_data" in sources:
+        test = sources["test_data"].read(cache, said.encoding)
         tables = {"train": tables.get("train") or tables["all"], "test": test.get("test") or test["all"]}
+    tables = {split: flattened(table) for split, table in tables.items()}
     read: dict[str, Read] = {}
     columns: dict[str, str] = {}
     for split, table in tables.items():
@@ -117,7 +145,7 @@ def _read(declared: Declared, paths: Mapping[str, Path], kind: Kind, model: Chec
     if not kind.in_order(said):
         rows, copies = _without_copies(rows, kind.distinct)
         notes += [f"{copies:,} exact copies were left out"] if copies else []
-    splits, how = _split(rows, declared, kind)
+    splits, how = _split(rows, said, kind)
     arranged = {split: kind.arrange(found, model, said) for split, found in splits.items()}
     arranged = {
         "train": arranged["train"][: said.training_examples or kind.training_examples],
@@ -178,9 +206,8 @@ def _hashable(value: Any) -> Any:
     return content_hash(value.hex()) if isinstance(value, bytes) else value
 
 
-def _split(rows: dict[str, list[Row]], declared: Declared, kind: Kind) -> tuple[dict[str, list[Row]], str]:
+def _split(rows: dict[str, list[Row]], said: Declaration, kind: Kind) -> tuple[dict[str, list[Row]], str]:
     """`train` and `test`, and how they came about."""
-    said = declared.said
     most = said.test_examples or kind.test_examples
     in_order = kind.in_order(said)
     if "all" not in rows:
@@ -216,15 +243,11 @@ def _sample(rows: Sequence[Row], count: int) -> list[int]:
 # -- the model ---------------------------------------------------------------------------------------------------
 
 
-def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Weights, entry: Path) -> OwnModel:
+def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Asset, entry: Path) -> OwnModel:
     said = declared.said
     understood = json.loads((entry / UNDERSTOOD).read_text(encoding="utf-8"))
     settings = understood["settings"]
-    usual, nightly = kind.workloads(settings)
-    if said.workloads:
-        usual, nightly = tuple(map(parse_workload, said.workloads)), ()
-    if said.nightly_workloads:
-        nightly = tuple(map(parse_workload, said.nightly_workloads))
+    usual, nightly = workloads_of(said, kind, settings)
     task = OwnTask(
         name=f"{kind.name}-{slug(Path(said.data).stem)}",
         kind=kind.name,
@@ -259,6 +282,16 @@ def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Weight
     )
 
 
+def workloads_of(
+    said: Declaration, kind: Kind, settings: Mapping[str, Any]
+) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
+    """Those of every tier and those of the nightly one: as declared, else as usual for the kind."""
+    usual, nightly = kind.workloads(settings)
+    if said.workloads:
+        usual, nightly = tuple(map(parse_workload, said.workloads)), ()
+    return usual, tuple(map(parse_workload, said.nightly_workloads)) or nightly
+
+
 def slug(text: str) -> str:
     """A name that ids can hold."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.casefold()).strip("-.") or "own"
+    return re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-") or "own"

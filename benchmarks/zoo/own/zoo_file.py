@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.zoo.own.declaration import Declared, declare
 from compressors.interface import PressbenchError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def read_zoo(path: Path, said: str) -> ZooFile:
         if not isinstance(values, dict):
             raise PressbenchError(f"{said}: {name} must be a table, [NAME] with model and data")
         if not NAME.fullmatch(name):
-            raise PressbenchError(f"{where}: a name is made of small letters, digits, dots, underscores and hyphens")
+            raise PressbenchError(f"{where}: a name is made of small letters, digits, underscores and hyphens")
         stated = values.pop("targets", {})
         if not isinstance(stated, dict):
             raise PressbenchError(f"{where}: targets must be a table of compressors")
