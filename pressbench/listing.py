@@ -154,8 +154,8 @@ def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
 
 
 def _hub_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="models of the hub, run where they are named", title_justify="left", title_style="bold", box=None,
-                  pad_edge=False)  # fmt: skip
+    title = "models of the hub, run where they are named"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in ("id", "task", "model", "data"):
         table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
     for row in rows:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import random
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -89,6 +91,71 @@ def trained_classifier(folder: Path) -> Path:
 
 def write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]], encoding: str = "utf-8") -> Path:
     """A CSV file."""
+    path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding=encoding) as file:
         csv.writer(file).writerows([heading, *rows])
     return path
+
+
+def tagger(folder: Path) -> Path:
+    """Finds words of praise and of blame, as entities; it has learned nothing."""
+    torch.manual_seed(0)
+    return save(transformers.BertForTokenClassification(bert_config(("O", "B-GOOD", "B-BAD"))), folder)
+
+
+def writer(folder: Path) -> Path:
+    """A language model of Llama's architecture."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=64, max_position_embeddings=256, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    return save(transformers.LlamaForCausalLM(config), folder)
+
+
+def embedder(folder: Path) -> Path:
+    """A model that embeds texts."""
+    torch.manual_seed(0)
+    return save(transformers.BertModel(bert_config()), folder)
+
+
+def translator(folder: Path) -> Path:
+    """An encoder with a decoder, of T5's architecture."""
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=len(VOCABULARY), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, pad_token_id=0,
+        eos_token_id=3, decoder_start_token_id=0,
+    )  # fmt: skip
+    return save(transformers.T5ForConditionalGeneration(config), folder)
+
+
+def png(level: int) -> bytes:
+    """An image of 8 × 8 in one grey, written by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = b"".join(b"\0" + bytes([level] * 8) for _ in range(8))
+    heading = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", heading) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def image_folder(folder: Path, count: int = 15) -> Path:
+    """`count` dark images and as many light ones, a folder each."""
+    for number in range(2 * count):
+        label = ("dark", "light")[number % 2]
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"{number}.png").write_bytes(png(2 * number + 128 * (number % 2)))
+    return folder
+
+
+def image_model(folder: Path, size: int = 8) -> Path:
+    """A classifier of images of `size` × `size`, whose processor makes them 8 × 8."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=size, patch_size=4,
+        id2label={0: "dark", 1: "light"},
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 8, "width": 8}).save_pretrained(folder)
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.table import DataError, Table, missing, more
 from compressors.interface import InputSpec
 
+TYPES = "token_type_ids"
 SHARE = 0.95
 """Of the texts that fit into the length that is found."""
 STEP = 16
@@ -123,10 +125,13 @@ def token_ids(tokenizer: Any, *texts: Sequence[str], **how: Any) -> list[list[in
 
 
 def text_inputs(model: Checkpoint, tokenizer: Any, *, pairs: bool = False) -> Mapping[str, InputSpec]:
-    """The inputs that are fed. Types of tokens only where there are two texts: they are zero otherwise."""
+    """The inputs that are fed. Types of tokens only where they tell two texts apart: they are zero otherwise."""
+    import transformers
+
     names = ["input_ids", "attention_mask"]
-    if pairs and "token_type_ids" in tokenizer.model_input_names and int(model.config.get("type_vocab_size", 2)) > 1:
-        names.append("token_type_ids")
+    taken = inspect.signature(getattr(transformers, model.architecture).forward).parameters
+    if pairs and TYPES in taken and any(tokenizer("a", "b", return_token_type_ids=True)[TYPES]):
+        names.append(TYPES)
     return {name: InputSpec("int64", ("batch", "sequence")) for name in names}
 
 
@@ -135,6 +140,6 @@ def padded(tokenizer: Any, tokens: int, names: Sequence[str], *texts: Sequence[s
     neighbours in the batch."""
     encoded = tokenizer(
         *(list(t) for t in texts), truncation=True, max_length=tokens, padding="max_length", padding_side="right",
-        return_tensors="pt", **how,
+        return_tensors="pt", return_token_type_ids=TYPES in names, **how,
     )  # fmt: skip
     return {name: encoded[name].to(torch.int64) for name in names}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
-import zlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from benchmarks.zoo.own.declaration import declare
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.understanding import understand
 from compressors.interface import PressbenchError
-from tests import tiny_models
-from tests.tiny_models import VOCABULARY, classifier, reviews, save, write_csv
+
+sys.path.append(str(Path(__file__).parents[2]))
+import tiny_models
+from tiny_models import VOCABULARY, classifier, image_folder, image_model, png, reviews, save, write_csv
 
 NAMES = ("negative", "positive")
 
@@ -241,11 +242,6 @@ def test_more_tokens_than_positions(tmp_path: Path, refusal: Callable[..., str])
     assert refusal(tokens=65) == "tokens = 65: named has positions for 64"
 
 
-def _without(folder: Path, *files: str) -> None:
-    for file in files:
-        (folder / file).unlink()
-
-
 def test_folders_that_are_no_model(tmp_path: Path, refusal: Callable[..., str], shared: Path) -> None:
     put(tmp_path, named())
     folder = classifier(tmp_path / "own")
@@ -306,35 +302,6 @@ def test_pickle_is_read_only_when_asked(
 
 
 # -- images ------------------------------------------------------------------------------------------------------------
-
-
-def png(level: int) -> bytes:
-    """8 × 8 grey, written by hand."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    lines = b"".join(b"\0" + bytes([level] * 8) for _ in range(8))
-    heading = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", heading) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-
-
-def image_folder(folder: Path, count: int = 15) -> Path:
-    for number in range(2 * count):
-        label = ("dark", "light")[number % 2]
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        (folder / label / f"{number}.png").write_bytes(png(2 * number + 128 * (number % 2)))
-    return folder
-
-
-def image_model(folder: Path, size: int = 8) -> Path:
-    config = transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=size, patch_size=4,
-        id2label={0: "dark", 1: "light"},
-    )  # fmt: skip
-    transformers.ViTForImageClassification(config).save_pretrained(folder)
-    transformers.ViTImageProcessorPil(size={"height": 8, "width": 8}).save_pretrained(folder)
-    return folder
 
 
 def test_images(tmp_path: Path, refusal: Callable[..., str], understood: Callable[..., OwnModel]) -> None:
