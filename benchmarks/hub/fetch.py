@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.cache import Cache
 from benchmarks.hub import process
-from benchmarks.hub.errors import HubDamage, HubMistake, HubOutOfReach, Refusal, host, shown, told
+from benchmarks.hub.errors import HubDamage, HubMistake, HubOutOfReach, Refusal, host, remedy, shown, told
 from benchmarks.hub.model_files import model_patterns
 from benchmarks.hub.names import check_name, check_path, listed
 from benchmarks.hub.repository import HubFile, Repository
@@ -112,7 +112,7 @@ def _download(
         if refusal.kind in ("offline", "unreachable"):
             raise HubOutOfReach(
                 f"hub: {_at(repository)}: {host()} is out of reach ({refusal.why}) and its files "
-                f"({_size(total)}) are not in the cache; connect once, they are kept from then on"
+                f"({_size(total)}) are not in the cache; {remedy(refusal)}"
             ) from None
         raise told(refusal, repository.kind, repository.name, repository.commit) from None
     progress(f"fetching {repository.name}", total, total)

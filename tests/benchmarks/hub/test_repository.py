@@ -139,7 +139,7 @@ def test_a_hub_that_does_not_answer(fault: str, hub: HubServer, cache: Cache) ->
 
     assert line(ask, HubOutOfReach, seconds + BOUND) == (
         f"hub: {host} is out of reach ({why}) and model 'org/tiny' at main was not kept from an earlier look-up; "
-        "connect once, it is kept from then on, or set HF_ENDPOINT to a mirror that answers"
+        "connect once, what came is kept from then on, or set HF_ENDPOINT to a mirror that answers"
     )
     if fault != "silent":
         return
