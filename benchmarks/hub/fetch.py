@@ -107,7 +107,8 @@ def _download(
         if refusal.kind == "late":
             raise HubOutOfReach(
                 f"hub: {_at(repository)}: {_size(_bytes_in(aside))} of {_size(total)} came from {host()} in "
-                f"{seconds:g} s; ended, nothing is kept: run again on a faster network, or choose a smaller one"
+                f"{seconds:g} s; ended, nothing is kept: run again on a faster network, or choose a smaller "
+                f"{repository.kind}"
             ) from None
         if refusal.kind in ("offline", "unreachable"):
             raise HubOutOfReach(
@@ -120,10 +121,13 @@ def _download(
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder that another process is writing to."""
+    """Bytes of the files that another process is downloading below a folder."""
     found = 0
+    notes = str(folder / "files" / ".cache")  # of the library, beside what it has not yet moved in place
     for at, _, names in os.walk(folder):
         for name in names:
+            if at.startswith(notes) and not name.endswith(".incomplete"):
+                continue
             try:
                 found += os.lstat(os.path.join(at, name)).st_size
             except OSError:  # moved in between
