@@ -44,11 +44,14 @@ LARGE = (".safetensors", ".bin", ".parquet", ".onnx", ".h5", ".pt", ".msgpack")
 
 @dataclass(frozen=True)
 class Fault:
-    """kind: a key of ERRORS, or "silent" (never answers), "trickle" (a byte every tenth of a second), "closed" (hangs
-    up), "html" (a portal's page), and for files "truncated" (shorter, and says so), "cut" (hangs up half-way),
-    "bytes" (one differs); for listings "commit" (another than was asked for), "sizeless", "outside" (a path that
-    leaves the folder). where: the end of the paths of the requests it holds for, "" for all. times: for so many
-    requests, None for all. method: "GET" or "HEAD", "" for both."""
+    """What goes wrong, and with which requests.
+
+    kind: a key of ERRORS, or "silent" (never answers), "trickle" (a byte every tenth of a second), "slow" (all of it
+    within a second), "closed" (hangs up), "html" (a portal's page); for files "truncated" (shorter, and says so),
+    "cut" (hangs up half-way), "bytes" (one differs); for listings "commit" (another than was asked for), "sizeless",
+    "outside" (a path that leaves the folder). where: the end of the paths of the requests it holds for, "" for all.
+    times: for so many requests, None for all. method: "GET" or "HEAD", "" for both.
+    """
 
     kind: str
     where: str = ""
@@ -224,9 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "cut":
                 self.wfile.write(body[: len(body) // 2])
                 self.close_connection = True
-            elif fault == "trickle":
-                for at in range(len(body)):
-                    self.wfile.write(body[at : at + 1])
+            elif fault in ("trickle", "slow"):
+                step = 1 if fault == "trickle" else len(body) // 9 + 1
+                for at in range(0, len(body), step):
+                    self.wfile.write(body[at : at + step])
                     if self.hub._ended.wait(0.1):
                         return
             else:

@@ -83,15 +83,16 @@ def told(refusal: Refusal, kind: str, name: str, revision: str | None) -> Except
     if refusal.kind in OUT_OF_REACH:
         return HubOutOfReach(
             f"hub: {host()} is out of reach ({refusal.why}) and {shown(kind, name, revision)} was not kept from an "
-            f"earlier look-up; {_remedy(refusal)}"
+            f"earlier look-up; {remedy(refusal)}"
         )
     return HubMistake(f"hub: {_mistake(refusal, kind, name, revision)}")
 
 
-def _remedy(refusal: Refusal) -> str:
+def remedy(refusal: Refusal) -> str:
+    """What to do where the hub is out of reach."""
     if refusal.kind == "offline":
-        return "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE once, it is kept from then on"
-    return "connect once, it is kept from then on, or set HF_ENDPOINT to a mirror that answers"
+        return "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE once, what came is kept from then on"
+    return "connect once, what came is kept from then on, or set HF_ENDPOINT to a mirror that answers"
 
 
 def _mistake(refusal: Refusal, kind: str, name: str, revision: str | None) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.cache import Cache
 from benchmarks.hub import process
-from benchmarks.hub.errors import HubDamage, HubMistake, HubOutOfReach, Refusal, host, shown, told
+from benchmarks.hub.errors import HubDamage, HubMistake, HubOutOfReach, Refusal, host, remedy, shown, told
 from benchmarks.hub.model_files import model_patterns
 from benchmarks.hub.names import check_name, check_path, listed
 from benchmarks.hub.repository import HubFile, Repository
@@ -107,12 +107,13 @@ def _download(
         if refusal.kind == "late":
             raise HubOutOfReach(
                 f"hub: {_at(repository)}: {_size(_bytes_in(aside))} of {_size(total)} came from {host()} in "
-                f"{seconds:g} s; ended, nothing is kept: run again on a faster network, or choose a smaller one"
+                f"{seconds:g} s; ended, nothing is kept: run again on a faster network, or choose a smaller "
+                f"{repository.kind}"
             ) from None
         if refusal.kind in ("offline", "unreachable"):
             raise HubOutOfReach(
                 f"hub: {_at(repository)}: {host()} is out of reach ({refusal.why}) and its files "
-                f"({_size(total)}) are not in the cache; connect once, they are kept from then on"
+                f"({_size(total)}) are not in the cache; {remedy(refusal)}"
             ) from None
         raise told(refusal, repository.kind, repository.name, repository.commit) from None
     progress(f"fetching {repository.name}", total, total)
@@ -120,10 +121,13 @@ def _download(
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder that another process is writing to."""
+    """Bytes of the files that another process is downloading below a folder."""
     found = 0
+    notes = str(folder / "files" / ".cache")  # of the library, beside what it has not yet moved in place
     for at, _, names in os.walk(folder):
         for name in names:
+            if at.startswith(notes) and not name.endswith(".incomplete"):
+                continue
             try:
                 found += os.lstat(os.path.join(at, name)).st_size
             except OSError:  # moved in between

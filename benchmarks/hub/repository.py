@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from benchmarks.cache import Cache
 from benchmarks.hub import process
-from benchmarks.hub.errors import OUT_OF_REACH, HubDamage, HubMistake, HubOutOfReach, Refusal, host, is_commit, told
+from benchmarks.hub.errors import OUT_OF_REACH, HubDamage, HubMistake, HubOutOfReach, Refusal, is_commit, told
 from benchmarks.hub.memory import Memory
 from benchmarks.hub.names import check_name, check_revision
 
@@ -74,13 +74,13 @@ def _checked(answer: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     """(commit, files) of a look-up's answer. Raises Refusal where a hub would not have answered so."""
     commit, listed = answer["commit"], answer["files"]
     if not (isinstance(commit, str) and is_commit(commit)):
-        raise Refusal("unreachable", f"{host()} does not tell the commit")
+        raise Refusal("unreachable", "it does not tell the commit")
     for file in listed:
         path, size = file["path"], file["bytes"]
         if not isinstance(path, str):
-            raise Refusal("unreachable", f"{host()} does not tell the names of files")
+            raise Refusal("unreachable", "it does not tell the names of files")
         if not isinstance(size, int) or size < 0:
-            raise Refusal("unreachable", f"{host()} does not tell the size of {path!r}")
+            raise Refusal("unreachable", f"it does not tell the size of {path!r}")
     return commit, listed
 
 
