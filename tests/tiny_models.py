@@ -52,10 +52,12 @@ def save(model: transformers.PreTrainedModel, folder: Path, words: Sequence[str]
     return folder
 
 
-def classifier(folder: Path, labels: Sequence[str] | None = ("negative", "positive")) -> Path:
+def classifier(folder: Path, labels: Sequence[str] | None = ("negative", "positive"), positions: int = 64) -> Path:
     """A text classifier that has learned nothing."""
     torch.manual_seed(0)
-    return save(transformers.BertForSequenceClassification(bert_config(labels)), folder)
+    config = bert_config(labels)
+    config.max_position_embeddings = positions
+    return save(transformers.BertForSequenceClassification(config), folder)
 
 
 def review(label: int, coin: random.Random) -> str:

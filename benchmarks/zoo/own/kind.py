@@ -60,6 +60,8 @@ class Kind(abc.ABC):
     test_examples: ClassVar[int] = 1000
     training_examples: ClassVar[int] = 2000
     """At most, unless the user says how many."""
+    fewest_tested: ClassVar[int] = 10
+    """Examples without which nothing can be said of quality."""
     evaluation_batch: ClassVar[int] = 16
 
     @abc.abstractmethod

@@ -32,6 +32,7 @@ class TextToText(Kind):
     bound: ClassVar[str] = "score_drop"
     distinct: ClassVar[tuple[str, ...]] = ("source",)
     test_examples: ClassVar[int] = 128
+    fewest_tested: ClassVar[int] = 50
     training_examples: ClassVar[int] = 256
     metric: ClassVar[Literal["chrf", "rougeL"]]
 

@@ -151,6 +151,10 @@ def _read(
         "train": arranged["train"][: said.training_examples or kind.training_examples],
         "test": arranged["test"][: said.test_examples or kind.test_examples],
     }
+    if (left := len(arranged["test"])) < kind.fewest_tested:
+        raise DataError(
+            f"{said.test_data or said.data}: {left} examples to test on; {kind.name} needs {kind.fewest_tested}"
+        )
     fitted = kind.fit(arranged, model, said)
     understood = {
         "columns": columns,

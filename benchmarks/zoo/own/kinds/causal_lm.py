@@ -34,6 +34,7 @@ class CausalLm(Kind):
     bound: ClassVar[str] = "perplexity_rise"
     distinct: ClassVar[tuple[str, ...]] = ("text",)
     test_examples: ClassVar[int] = 128
+    fewest_tested: ClassVar[int] = 50
     training_examples: ClassVar[int] = 256
     evaluation_batch: ClassVar[int] = 4
 
