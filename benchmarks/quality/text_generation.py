@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -133,6 +134,8 @@ class TextGeneration(Quality):
     def _tokenizer(self) -> Any:
         import transformers  # takes seconds, which a listing need not wait for
 
+        if not Path(self.tokenizer).is_dir():  # what is no folder would be taken for a name on the hub
+            raise PressbenchError(f"{self.tokenizer}: no such folder: the texts' tokenizer should be there")
         try:
             return transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True)
         except (OSError, ValueError, ImportError) as error:
