@@ -35,7 +35,7 @@ class _Output(nn.Module):
         self.model = model
         self.names, self.output = names, output
         # A decoder behind an encoder makes a cache for one pass, which OpenVINO cannot convert.
-        self.more = {"use_cache": False} if getattr(model.config, "is_encoder_decoder", False) else {}
+        self.more = {"use_cache": False} if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else {}
 
     def forward(self, *values: Tensor) -> Tensor:
         found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True)), **self.more), self.output)

@@ -84,7 +84,7 @@ def test_a_table_shows_the_score_with_its_name_and_the_drop_in_points(tmp_path: 
     assert (cell.drop, cell.bounds["accuracy"]) == ("+0.8 [+0.4, +1.2]", "≤ +2.0")
     run = write(tmp_path / "b", night())
     for shown in (terminal(run, 160), to_markdown(run), step_summary(run)):
-        text = shown.replace("\\", "").replace("**", "")
+        text = shown.replace("\\", "").replace("**", "").replace("&nbsp;", " ")
         assert "chrF 41.2 [40.2, 42.2]" in text and "+0.8 [+0.4, +1.2]" in text
     assert "0.412" in to_csv(run) and '"score": {' in to_json(run)
     alone = next(row for row in rows([case("int8", measures={"score": Measure()})], tmp_path / "c"))

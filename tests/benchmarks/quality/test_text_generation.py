@@ -7,6 +7,7 @@ import math
 import pickle
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.quality.text_scores import corpus_chrf, sentence_scores
 from benchmarks.zoo.dense import write_examples
 from compressors import artifact
 from compressors.interface import NOT_SCORED, Examples, Hardware, PressbenchError, no_progress
-from compressors.runtimes.export import to_onnx, to_openvino
+from compressors.runtimes.export import _attention, example_inputs, to_onnx, to_openvino
 
 KINDS = ("marian", "t5")
 NEW = 12
@@ -61,16 +62,25 @@ def generated(kind: str, examples: Examples, **more: Any) -> np.ndarray:
     return np.where(after > 0, NOT_SCORED, said)
 
 
-def stored(kind: str, folder: Path, runtime: str = "torch") -> stages.State:
-    """The tiny model, saved for a runtime and loaded as a worker does."""
-    state: stages.State = {}
-    if runtime == "torch":
-        artifact.save(translator(kind), folder, spec(kind))
-    else:
-        export, options = EXPORTS[runtime]
-        artifact.save(export(translator(kind), spec(kind)), folder, spec(kind), runtime_name=runtime, options=options)
-    stages.load(state, folder, HARDWARE)
-    return state
+Stored = Callable[..., stages.State]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """(kind, runtime) -> the tiny model, saved for a runtime and loaded as a worker does; made once."""
+    made: dict[tuple[str, str], stages.State] = {}
+
+    def get(kind: str, runtime: str = "torch") -> stages.State:
+        if (kind, runtime) not in made:
+            folder, model, state = tmp_path_factory.mktemp(f"{kind}-{runtime}"), translator(kind), stages.State()
+            export, options = EXPORTS.get(runtime, (None, {}))
+            graph = export(model, spec(kind)) if export else model
+            artifact.save(graph, folder / "model", spec(kind), runtime_name=runtime, options=options)
+            stages.load(state, folder / "model", HARDWARE)
+            made[kind, runtime] = state
+        return made[kind, runtime]
+
+    return get
 
 
 def answers(state: stages.State, kind: str, folder: Path, batch: int = 4) -> dict[str, np.ndarray]:
@@ -79,8 +89,8 @@ def answers(state: stages.State, kind: str, folder: Path, batch: int = 4) -> dic
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_tokens_are_those_of_transformers_own_generation(kind: str, tmp_path: Path) -> None:
-    found = answers(stored(kind, tmp_path / "model"), kind, tmp_path)["tokens"]
+def test_the_tokens_are_those_of_transformers_own_generation(kind: str, stored: Stored, tmp_path: Path) -> None:
+    found = answers(stored(kind), kind, tmp_path)["tokens"]
     assert found.shape == (ROWS, NEW) and found.dtype == np.int32
     lengths = (found != NOT_SCORED).sum(axis=1)
     assert len(set(lengths.tolist())) >= 3 and lengths.max() == NEW, "early, late and no end must all occur"
@@ -90,13 +100,40 @@ def test_the_tokens_are_those_of_transformers_own_generation(kind: str, tmp_path
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("runtime", EXPORTS)
-def test_every_runtime_says_the_same(kind: str, runtime: str, tmp_path: Path) -> None:
-    found = answers(stored(kind, tmp_path / "model", runtime), kind, tmp_path)["tokens"]
+def test_every_runtime_says_the_same(kind: str, runtime: str, stored: Stored, tmp_path: Path) -> None:
+    found = answers(stored(kind, runtime), kind, tmp_path)["tokens"]
     np.testing.assert_array_equal(found, generated(kind, sources(kind)))
 
 
-def test_the_size_of_a_batch_changes_nothing(tmp_path: Path) -> None:
-    state = stored("t5", tmp_path / "model")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("runtime", EXPORTS)
+def test_one_exported_graph_serves_every_length_on_both_sides(kind: str, runtime: str, stored: Stored) -> None:
+    forward, wanted = stored(kind, runtime)["forward"], forward_of(translator(kind))
+    for batch, sequence, decoder in ((1, 2, 1), (2, 16, 8), (5, 9, 13), (3, 16, 2), (1, 2, 1)):
+        inputs = {n: v.numpy() for n, v in _inputs(kind, batch, sequence, decoder).items()}
+        found, right = forward(inputs), wanted(inputs)
+        assert found.shape == right.shape == (batch, decoder, VOCABULARY)
+        assert np.abs(found - right).max() < 2e-5 * np.abs(right).max(), (batch, sequence, decoder)
+
+
+def _inputs(kind: str, batch: int, sequence: int, decoder: int) -> dict[str, torch.Tensor]:
+    """Made-up inputs, the last source text padded."""
+    found = example_inputs(spec(kind), batch=batch, sequence=sequence, decoder_sequence=decoder)
+    found["attention_mask"][-1, 1:] = 0
+    return found
+
+
+def test_an_export_leaves_the_model_as_it_was() -> None:
+    model: Any = translator("t5")
+    before = model.config._attn_implementation
+    with pytest.raises(ZeroDivisionError), _attention(model, "eager"):
+        assert model.config._attn_implementation == "eager" != before
+        raise ZeroDivisionError
+    assert model.config._attn_implementation == before
+
+
+def test_the_size_of_a_batch_changes_nothing(stored: Stored, tmp_path: Path) -> None:
+    state = stored("t5")
     usual, other = (answers(state, "t5", tmp_path, batch) for batch in (1, ROWS))
     np.testing.assert_array_equal(usual["tokens"], other["tokens"])
     assert quality().unsteadiness(usual, other) == ({"examples": ROWS, "flips": 0}, f"0 of {ROWS} texts differ")
