@@ -93,6 +93,10 @@ class TextGeneration(Quality):
         told = self._told(dense, compressed, test)
 
         def texts(row: int) -> dict[str, str]:
+            if not shown[row]:  # the data must not be passed on, and what was made of it neither
+                scores = {"dense": told.before[row], "compressed": told.after[row]}
+                title, length = PACKAGES[self.metric].title, len(told.references[row])
+                return {"label": f"{length} characters"} | {n: f"{title} {100 * s:.1f}" for n, s in scores.items()}
             given = {"label": told.references, "dense": told.dense, "compressed": told.compressed}
             return {name: fit({"text": each[row]})["text"] for name, each in given.items()}
 

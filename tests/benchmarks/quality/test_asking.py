@@ -50,5 +50,5 @@ def test_examples_whose_outputs_are_not_finite_are_counted(bad: float, examples:
 
 
 def test_an_answer_too_few_is_told(examples: Path) -> None:
-    with pytest.raises(PressbenchError, match="4 answers for 7 examples"):
+    with pytest.raises(PressbenchError, match="5 answers for 7 examples"):
         ask(lambda inputs: np.ones((max(1, len(inputs["input_ids"]) - 1), 2)), examples)

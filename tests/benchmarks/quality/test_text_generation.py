@@ -299,6 +299,13 @@ def test_texts_that_changed_are_told_with_the_reference(tokenizer: str) -> None:
     assert "</s>" not in str(example)
 
 
+def test_where_nothing_of_the_data_may_be_shown_no_text_is_told(tokenizer: str) -> None:
+    test, exact = references()
+    told = quality(tokenizer=tokenizer).examples_told(exact, damaged(exact, 0.3), test, (), [{}] * 240)["flipped"]
+    assert told["total"] > 40 and len(told["examples"]) == 40 and "word" not in str(told)
+    assert told["examples"][0]["dense"] == "chrF 100.0" and "characters" in told["examples"][0]["label"]
+
+
 def test_what_a_reference_cannot_spell_and_texts_without_end_are_counted(tokenizer: str) -> None:
     test, exact = references()
     assert test.labels is not None
