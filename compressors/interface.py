@@ -58,7 +58,7 @@ class Unsupported(PressbenchError):
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a model: its dtype ("int64", "float32") and its axes, names where the size may
-    vary ("batch", "sequence") and numbers where it may not."""
+    vary ("batch", "sequence", of a decoder behind an encoder "decoder_sequence") and numbers where it may not."""
 
     dtype: str
     axes: tuple[str | int, ...]

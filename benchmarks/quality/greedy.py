@@ -30,7 +30,7 @@ def greedy(forward: Forward, batch: Examples, new_tokens: int, end: int, forbidd
     rows, ended = len(said), np.zeros(len(said), dtype=bool)
     found = np.full((rows, new_tokens), NOT_SCORED, dtype=np.int32)
     for place in range(new_tokens):
-        logits = forward({**inputs, "decoder_input_ids": said})
+        logits = forward({**inputs, "decoder_input_ids": np.ascontiguousarray(said)})
         if logits.ndim != 3 or logits.shape[:2] != said.shape:
             raise PressbenchError(f"logits of shape {logits.shape} for decoder inputs of shape {said.shape}")
         last = logits[:, -1].copy()

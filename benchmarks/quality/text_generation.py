@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,6 +93,10 @@ class TextGeneration(Quality):
         told = self._told(dense, compressed, test)
 
         def texts(row: int) -> dict[str, str]:
+            if not shown[row]:  # the data must not be passed on, and what was made of it neither
+                scores = {"dense": told.before[row], "compressed": told.after[row]}
+                title, length = PACKAGES[self.metric].title, len(told.references[row])
+                return {"label": f"{length} characters"} | {n: f"{title} {100 * s:.1f}" for n, s in scores.items()}
             given = {"label": told.references, "dense": told.dense, "compressed": told.compressed}
             return {name: fit({"text": each[row]})["text"] for name, each in given.items()}
 
@@ -133,6 +138,8 @@ class TextGeneration(Quality):
     def _tokenizer(self) -> Any:
         import transformers  # takes seconds, which a listing need not wait for
 
+        if not Path(self.tokenizer).is_dir():  # what is no folder would be taken for a name on the hub
+            raise PressbenchError(f"{self.tokenizer}: no such folder: the texts' tokenizer should be there")
         try:
             return transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True)
         except (OSError, ValueError, ImportError) as error:

@@ -23,6 +23,10 @@ _DECOMPOSED = (("native_layer_norm", "layer_norm"), ("convolution", "conv2d"))
 """What OpenVINO makes of a program's nodes before it converts them -> their name in the program."""
 
 
+_EAGER = ("t5",)
+"""Architectures of which torch.onnx cannot take apart the fused attention ("Cannot view a tensor with shape …")."""
+
+
 class _Output(nn.Module):
     """Named inputs in, the scored tensor out: what exporters can trace."""
 
@@ -30,17 +34,21 @@ class _Output(nn.Module):
         super().__init__()
         self.model = model
         self.names, self.output = names, output
+        # A decoder behind an encoder makes a cache for one pass, which OpenVINO cannot convert.
+        self.more = {"use_cache": False} if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else {}
 
     def forward(self, *values: Tensor) -> Tensor:
-        found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True))), self.output)
+        found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True)), **self.more), self.output)
         return found
 
 
-def example_inputs(spec: ModelSpec, *, batch: int = 2, sequence: int = 16) -> dict[str, Tensor]:
+def example_inputs(
+    spec: ModelSpec, *, batch: int = 2, sequence: int = 16, decoder_sequence: int = 8
+) -> dict[str, Tensor]:
     """Inputs of the right dtype and shape, every named axis given a size: token ids within the
     vocabulary, masks of ones, images of noise."""
     generator = torch.Generator().manual_seed(0)
-    sizes = {"batch": batch, "sequence": sequence}
+    sizes = {"batch": batch, "sequence": sequence, "decoder_sequence": decoder_sequence}
     inputs: dict[str, Tensor] = {}
     for name, wanted in spec.inputs.items():
         shape = [sizes[a] if isinstance(a, str) else a for a in wanted.axes]
@@ -59,11 +67,25 @@ def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.Exported
     dims = {
         "batch": torch.export.Dim("batch", min=1, max=2**15),
         "sequence": torch.export.Dim("sequence", min=2, max=longest),
+        "decoder_sequence": torch.export.Dim("decoder_sequence", min=1, max=longest),  # a text begins with one token
     }
     shapes = tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values())
     wrapped = _Output(model, tuple(spec.inputs), spec.output).eval()
     with quiet():
         return torch.export.export(wrapped, tuple(example_inputs(spec).values()), dynamic_shapes=(shapes,))
+
+
+@contextlib.contextmanager
+def _attention(model: Any, implementation: str | None) -> Iterator[None]:
+    """Within it a transformers model computes attention in another way; as it is where None."""
+    before = model.config._attn_implementation if implementation else None
+    if implementation:
+        model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        if implementation:
+            model.set_attn_implementation(before)
 
 
 @contextlib.contextmanager
@@ -81,7 +103,8 @@ def quiet() -> Iterator[None]:
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
-    program = exported_program(model, spec)
+    with _attention(model, "eager" if spec.architecture in _EAGER else None):
+        program = exported_program(model, spec)
     with quiet():
         exported = torch.onnx.export(
             program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False

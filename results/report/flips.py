@@ -70,7 +70,12 @@ def _changed(record: CaseRecord) -> Flips | None:
     listed = []
     for example in map(mapping, sequence(told.get("examples"))):
         row, kind, *said = (example.get(name) for name in ("row", "kind", "label", "dense", "compressed"))
-        if type(row) is int and kind in counts and all(isinstance(text, str) for text in said):
+        if (
+            type(row) is int
+            and isinstance(kind, str)
+            and kind in counts
+            and all(isinstance(text, str) for text in said)
+        ):
             label, before, after = (clipped(str(text), TEXT) for text in said)
             text, image = _shown(example)
             listed.append(Flip(str(kind), row, label, before, after, text, image))

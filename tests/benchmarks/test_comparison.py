@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import comparison
 from benchmarks.comparison import Comparison, Reference, compare, compare_run, undecided
-from results.baseline import Accepted, Baseline, accepted_of, save
+from results.baseline import Accepted, Baseline, accepted_of, read, save
 from results.history import History
 from results.record import CaseRecord, Measure, RunHeader
 from results.store import Run
@@ -86,6 +86,55 @@ def test_other_documents_are_not_compared() -> None:
     found = compare(perplexity(nll, tokens=90), known(perplexity(nll)), TAU)
     assert outcome(found) == "new"
     assert found is not None and "other documents" in found.reason
+
+
+def words(right: np.ndarray, words: np.ndarray) -> CaseRecord:
+    return CaseRecord(
+        run="r", case=CASE, measure="accuracy", compressor="c", model="m", hardware="cpu", verdict="pass",
+        measures={"accuracy": Measure(value=right.sum() / words.sum())},
+        evidence={"right": right.tolist(), "words": words.tolist()},
+    )  # fmt: skip
+
+
+def texts(scores: np.ndarray, metric: str = "chrf", characters: int = 40) -> CaseRecord:
+    return CaseRecord(
+        run="r", case=CASE, measure="accuracy", compressor="c", model="m", hardware="cpu", verdict="pass",
+        measures={"score": Measure(value=float(scores.mean()))},
+        evidence={"metric": metric, metric: scores.tolist(), "characters": [characters] * len(scores)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "wanted"), [(0, "unchanged"), (1, "regression"), (-1, "improved")])
+def test_labels_of_words_are_compared_sentence_by_sentence(lost: int, wanted: str) -> None:
+    rng = np.random.default_rng(4)
+    counts = rng.integers(5, 30, 300)
+    right = counts - rng.integers(1, 4, 300)
+    found = compare(words(right - lost * (rng.random(300) < 0.8), counts), known(words(right, counts)), TAU)
+    assert outcome(found) == wanted
+    assert found is not None and found.before == pytest.approx(right.sum() / counts.sum())
+    assert "on the same examples: accuracy drop " in found.reason
+
+
+@pytest.mark.parametrize(("lost", "wanted"), [(0.0, "unchanged"), (0.03, "regression"), (-0.03, "improved")])
+def test_texts_are_compared_with_what_was_accepted_of_the_same_ones(lost: float, wanted: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.uniform(0.2, 0.8, 300)
+    anchor = known(texts(scores)).baseline
+    assert anchor is not None
+    stored = Reference(read(save(anchor, tmp_path)), History({}, ()))  # rounded there, which is no change
+    found = compare(texts(scores - lost * rng.uniform(0.5, 1.5, 300)), stored, TAU)
+    assert outcome(found) == wanted
+    assert found is not None and found.now == pytest.approx(scores.mean() - lost, abs=0.01)
+    assert "on the same examples: chrF drop " in found.reason
+    assert ("examples, 0 lower, 0 higher" in found.reason) == (lost == 0)
+
+
+def test_scores_of_other_texts_or_by_another_metric_are_not_compared() -> None:
+    scores = np.linspace(0.2, 0.8, 300)
+    for other in (texts(scores, "rougeL"), texts(scores, characters=41), texts(scores[:250]), perplexity(scores)):
+        assert outcome(compare(texts(scores), known(other), TAU)) == "new"
+    few = compare(texts(scores[:20]), known(texts(scores[:20] + 0.1)), TAU)
+    assert outcome(few) == "unchanged" and few is not None and few.reason.startswith("20 examples cannot carry")
 
 
 def test_a_slower_case_that_stays_slower_is_a_regression() -> None:

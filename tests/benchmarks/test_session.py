@@ -21,6 +21,7 @@ from benchmarks.measure.speed import Budget
 from benchmarks.measure.watch import Watch, Window
 from benchmarks.measure.worker import WorkerError
 from benchmarks.progress import Stages
+from benchmarks.quality.text_generation import TextGeneration
 from benchmarks.selection import parse_compressors
 from benchmarks.session import Session
 from benchmarks.settings import Settings
@@ -412,6 +413,30 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     monkeypatch.setattr("benchmarks.preparation.code_of", lambda step: [__file__])
     ask("other code", saved())
     assert len(evaluated.evaluated) == 7
+
+
+def test_texts_of_another_length_are_written_again(
+    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    for longest in (8, 8, 9):
+        task = SimpleNamespace(quality=TextGeneration("chrf", longest, 1, "nowhere"))
+        monkeypatch.setattr(type(model), "task", task)
+        session.prepared.answers(saved(), model, CPU, str(longest))
+    assert evaluated.evaluated == ["8", "9"]
+
+
+def test_what_scoring_needs_and_is_not_there_is_no_failure(
+    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    task = SimpleNamespace(name="texts", quality=TextGeneration("chrf", 8, 1, "nowhere"))
+    monkeypatch.setattr(type(model), "task", task)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    build = registry.variants()["int8-openvino"]
+    record = session.accuracy(Case("accuracy", "int8-openvino", build, model, CPU, None, Target()))
+    assert record.verdict == "unsupported" and evaluated.evaluated == []
+    assert record.reason == "scoring needs a package that is not installed: pip install sacrebleu"
 
 
 def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
