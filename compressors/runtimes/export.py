@@ -54,6 +54,8 @@ def example_inputs(
         shape = [sizes[a] if isinstance(a, str) else a for a in wanted.axes]
         if wanted.dtype == "float32":
             inputs[name] = torch.randn(shape, generator=generator)
+        elif name == "token_type_ids":
+            inputs[name] = torch.zeros(shape, dtype=torch.int64)
         elif name.endswith("mask"):
             inputs[name] = torch.ones(shape, dtype=torch.int64)
         else:

@@ -31,8 +31,7 @@ class TextToText(Kind):
     roles: ClassVar[tuple[str, ...]] = ("source", "target")
     bound: ClassVar[str] = "score_drop"
     distinct: ClassVar[tuple[str, ...]] = ("source",)
-    test_examples: ClassVar[int] = 128
-    fewest_tested: ClassVar[int] = 50
+    test_examples: ClassVar[int] = 200
     training_examples: ClassVar[int] = 256
     metric: ClassVar[Literal["chrf", "rougeL"]]
 

@@ -29,7 +29,6 @@ class TokenClasses(Kind):
     roles: ClassVar[tuple[str, ...]] = ("words", "tags")
     distinct: ClassVar[tuple[str, ...]] = ("words",)
     test_examples: ClassVar[int] = 500
-    fewest_tested: ClassVar[int] = 50
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         words, tags = columns["words"], columns["tags"]
