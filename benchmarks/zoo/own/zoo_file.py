@@ -48,8 +48,7 @@ def read_zoo(path: Path, said: str) -> ZooFile:
         where = f"{said}: [{name}]"
         if not isinstance(values, dict):
             raise PressbenchError(f"{said}: {name} must be a table, [NAME] with model and data")
-        if not NAME.fullmatch(name):
-            raise PressbenchError(f"{where}: a name is made of small letters, digits, underscores and hyphens")
+        check_name(where, name)
         stated = values.pop("targets", {})
         if not isinstance(stated, dict):
             raise PressbenchError(f"{where}: targets must be a table of compressors")
@@ -59,3 +58,9 @@ def read_zoo(path: Path, said: str) -> ZooFile:
     if not declared:
         raise PressbenchError(f"{said}: no models there; state one as [NAME] with model and data")
     return ZooFile(said, declared, targets)
+
+
+def check_name(where: str, name: str) -> None:
+    """Raises PressbenchError for a name that ids of cases cannot hold."""
+    if not NAME.fullmatch(name):
+        raise PressbenchError(f"{where}: a name is made of small letters, digits, underscores and hyphens")
