@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
 from benchmarks.judged import measure_of
-from benchmarks.lanes import Lanes
+from benchmarks.lanes import Lanes, no_generator
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.lane import Lane
@@ -177,6 +177,8 @@ class Session:
 
         def measure() -> dict[str, Any]:
             assert case.workload is not None
+            if reason := no_generator(case.compressor, case):
+                raise Unsupported(reason)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             settings = self.settings
             self.lanes.prepare(case)
