@@ -68,7 +68,8 @@ def has_cache(graph: Any) -> bool:
 
 def whole_texts(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The inputs of a pass over texts from their beginning, into an empty cache."""
-    return {**inputs, **continued(*inputs["input_ids"].shape, cached=0)}
+    batch, sequence = inputs["input_ids"].shape
+    return {**inputs, **continued(batch, sequence, 0)}
 
 
 def continued(batch: int, sequence: int, cached: int) -> dict[str, np.ndarray]:
@@ -89,7 +90,7 @@ class _Cached(nn.Module):
     ) -> tuple[Tensor, Pairs]:
         from transformers.cache_utils import Cache, DynamicLayer
 
-        layers = []
+        layers: list[Any] = []
         for keys, values in past:
             layers.append(DynamicLayer())
             layers[-1].lazy_initialization(keys, values)

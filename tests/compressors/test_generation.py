@@ -104,9 +104,7 @@ def test_a_graph_without_a_cache_says_why(monkeypatch: pytest.MonkeyPatch, tmp_p
     made = artifact.save(graph, tmp_path / "made", tiny.spec, runtime_name="openvino")
     inputs = {name: values.numpy() for name, values in tiny.examples.inputs.items()}
     assert made.load()(inputs).shape == (48, 16, 600)
-    with pytest.raises(
-        Unsupported, match="no prefill and no decode: RuntimeError: no such operator"
-    ):
+    with pytest.raises(Unsupported, match="no prefill and no decode: RuntimeError: no such operator"):
         made.generator()
     bert = conformance._made((OpenvinoFp32(),), "bert")
     with pytest.raises(Unsupported, match=r"no prefill and no decode$"):
