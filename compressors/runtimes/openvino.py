@@ -11,7 +11,7 @@ import numpy as np
 
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
-from compressors.runtimes.cached_graph import has_cache, require_cache, whole_texts
+from compressors.runtimes.cached_graph import has_cache, require_cache, stateless, whole_texts
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_token_only, weight_bytes
@@ -39,17 +39,16 @@ class OpenvinoRuntime(Runtime):
         return openvino.Core().read_model(str(directory / GRAPH))
 
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
-        return self.attach(str(directory / GRAPH), manifest["options"], device=device, threads=threads)
+        return self.attach(self.read(directory, manifest), manifest["options"], device=device, threads=threads)
 
     def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
-        compiled = _compiled(model, options, device, threads)
+        cached = has_cache(model)
+        compiled = _compiled(stateless(model) if cached else model, options, device, threads)
         request = compiled.create_infer_request()
         names = [port.get_any_name() for port in compiled.inputs]
-        cache = has_cache(compiled)
 
         def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-            if cache:
-                request.reset_state()
+            if cached:
                 inputs = whole_texts(inputs)
             request.infer([inputs[name] for name in names], share_inputs=True)
             return np.array(request.get_output_tensor(0).data, dtype=np.float32)
