@@ -185,8 +185,8 @@ def test_options_win_over_a_file_that_is_there(place: Path) -> None:
         ({"model": ["vit-digits"], "data": "reviews.csv"}, "--data: vit-digits is a built-in model with data"),
         ({"model": ["my model"], "data": "reviews.csv", "set": ["tokens"]}, "--set tokens: not KEY=VALUE"),
         ({"model": ["my model"], "data": "reviews.csv", "set": ["token=3"]}, "--model: unknown key 'token'; did you "),
-        ({"model": ["my model"], "data": "reviews.csv", "set": ["columns=a", "columns.text=b"]}, "--set columns.text=b: columns is"
-         " said twice"),
+        ({"model": ["my model"], "data": "reviews.csv", "set": ["columns=a", "columns.text=b"]},
+         "--set columns.text=b: columns is said twice"),
         ({"model": ["my model"], "data": "reviews.csv", "set": ["name=Ä"]}, "--set name=Ä: a name is made of small "),
     ],
 )  # fmt: skip
