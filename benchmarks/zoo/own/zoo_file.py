@@ -12,12 +12,12 @@ accuracy_drop = 0.01
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.toml_file import read_toml
 from benchmarks.zoo.own.declaration import Declared, declare
 from compressors.interface import PressbenchError
 
@@ -35,14 +35,7 @@ class ZooFile:
 
 def read_zoo(path: Path, said: str) -> ZooFile:
     """Read and check the file; models and data are not looked at yet. Raises PressbenchError: file and key."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PressbenchError(f"{said}: not found") from None
-    except OSError as error:
-        raise PressbenchError(f"{said}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PressbenchError(f"{said}: {error}") from None
+    data = read_toml(path, said)
     declared, targets = {}, {}
     for name, values in data.items():
         where = f"{said}: [{name}]"
