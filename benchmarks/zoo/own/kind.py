@@ -63,6 +63,7 @@ class Kind(abc.ABC):
     fewest_tested: ClassVar[int] = 10
     """Examples without which nothing can be said of quality."""
     evaluation_batch: ClassVar[int] = 16
+    flip_examples: ClassVar[int] = 64
     also: ClassVar[tuple[str, ...]] = ()
     """As in Model."""
 

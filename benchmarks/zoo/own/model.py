@@ -84,7 +84,7 @@ class OwnModel(Model):
     memory_workload: Workload | None  # type: ignore[misc]
     evaluation_batch: int  # type: ignore[misc]
     also: tuple[str, ...]  # type: ignore[misc]
-    flip_examples: int = 64  # type: ignore[misc]
+    flip_examples: int  # type: ignore[misc]
     said: str
     configuration: Mapping[str, Any]
     weights: Asset

@@ -33,6 +33,7 @@ class TextToText(Kind):
     distinct: ClassVar[tuple[str, ...]] = ("source",)
     test_examples: ClassVar[int] = 200
     training_examples: ClassVar[int] = 256
+    flip_examples: ClassVar[int] = 8
     metric: ClassVar[Literal["chrf", "rougeL"]]
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:

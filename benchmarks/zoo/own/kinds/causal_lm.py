@@ -37,6 +37,7 @@ class CausalLm(Kind):
     fewest_tested: ClassVar[int] = 50
     training_examples: ClassVar[int] = 256
     evaluation_batch: ClassVar[int] = 4
+    flip_examples: ClassVar[int] = 16
     also: ClassVar[tuple[str, ...]] = ("prune-layers-20", "weight-only-8bit", "weight-only-4bit-g64")
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
