@@ -102,10 +102,10 @@ def to_csv(run: Run, choice: Choice = ALL) -> str:
         line += [row.workload, json.dumps(row.first.parameters), row.control, row.pairs, row.examples]
         for measure in MEASURE_NAMES:
             record = row.records.get(measure)
-            line += [record.verdict, record.reason] if record else [None, None]
+            line += [row.verdict(measure), record.reason] if record else [None, None]
         for name in names:
             found = row.measure(name)
-            line += [found.value, found.low, found.high, found.bound, _word(found)]
+            line += [found.value, found.low, found.high, found.bound, _word(row, found)]
         line += [str(name in marks).lower() for name in MARKED]
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in line])
     return out.getvalue()
@@ -198,8 +198,8 @@ def _pipes(columns: Iterable[str]) -> str:
     return f"| {' | '.join(columns)} |"
 
 
-def _word(measure: Measure) -> str | None:
-    return None if measure is NO_MEASURE else measure.verdict
+def _word(row: Row, measure: Measure) -> str | None:
+    return None if measure is NO_MEASURE or not row.measured else measure.verdict
 
 
 def _object(row: Row, marks: frozenset[str], group: str) -> dict[str, Any]:
@@ -215,11 +215,11 @@ def _object(row: Row, marks: frozenset[str], group: str) -> dict[str, Any]:
         "examples": row.examples,
         "control": row.control,
         "group": group,
-        "verdicts": {measure: _verdict(row.records.get(measure)) for measure in MEASURE_NAMES},
+        "verdicts": {name: _verdict(row.records.get(name) if row.measured else None) for name in MEASURE_NAMES},
         "measures": {
             name: {
                 **{part: getattr(measure, part) for part in ("value", "low", "high", "bound")},
-                "verdict": _word(measure),
+                "verdict": _word(row, measure),
                 "reason": measure.reason,
                 "best": name in marks,
             }

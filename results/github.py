@@ -18,7 +18,7 @@ from results.cells import SYMBOLS, cells, circumstances, headline, references, t
 from results.choice import ALL, sections_of
 from results.record import MEASURE_NAMES, VERDICTS, CaseRecord
 from results.reproduction import command
-from results.rows import PROBLEMS, Row, Summary, summary
+from results.rows import PROBLEMS, PUBLISHED, Row, Summary, summary
 from results.store import Run
 from results.tally import latest
 from results.text import clipped, markdown, shown
@@ -225,7 +225,7 @@ def _cells(row: Row) -> list[str]:
     def bounded(number: str, measure: str) -> str:
         return _whole(f"{number} ({cell.bounds[measure]})" if cell.bounds[measure] else number)
 
-    role = "" if row.first.role in ("method", row.label) else f" ({row.first.role})"
+    role = "" if row.first.role in ("method", PUBLISHED, row.label) else f" ({row.first.role})"
     name = f"{clipped(row.label, _NAME)}{f', {clipped(row.workload, _NAME)}' if row.workload else ''}{role}"
     verdicts = (row.verdict(measure) for measure in MEASURE_NAMES)
     return [

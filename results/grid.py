@@ -12,6 +12,7 @@ from results.cells import MISSING, examples, numbers, title
 from results.choice import Choice, Section, check_hardware, on_hardware, sections
 from results.columns import COLUMNS, COMPRESSOR, ONE_MACHINE, SEVERAL_MACHINES, Column, columns
 from results.machines import Entry, Machine, entries, machines
+from results.published import declared_on, with_published
 from results.rows import Row, has_regressed
 from results.store import Run
 from results.strict_json import ResultsError
@@ -92,14 +93,14 @@ def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE
     if not found:
         raise ResultsError("no case was recorded: there is nothing to put into a table")
     chosen = columns(choice.columns or (usual if len(found) == 1 else SEVERAL_MACHINES))
-    kept = sections(entries(found), choice)
+    kept = sections(with_published(entries(found), list(map(declared_on, found))), choice)
     shown = [_without_repeats(section, chosen) for section in kept]
     chosen = _with_workload(shown, chosen if choice.columns else _measured(shown, chosen))
     heads = _heads(chosen, found)
     left_out = [m.name for m, cases in with_cases if not cases]
     notes = [note for machine in found for note in _named(machine, len(found) > 1)]
     notes += [f"nothing of the chosen hardware was recorded on {name}" for name in left_out]
-    left, of = sum(len(section.entries) for section in kept), len(entries(every))
+    left, of = sum(row.measured for section in kept for row in section.rows), len(entries(every))
     notes += [f"{left} of {of} rows are shown"] if left < of else []
     return Grid(
         heads=tuple(heads),
@@ -171,9 +172,9 @@ def _cell(c: Column, row: Row | None, marked: bool, spoken: bool) -> Cell:
         text=value,
         interval=interval,
         bound=bound,
-        verdict=record.verdict if record is not None and spoken else "",
+        verdict=(row.verdict(c.judged) or "") if spoken else "",
         best=marked,
-        data={**own, "verdict": record.verdict if record is not None else None, "best": marked},
+        data={**own, "verdict": row.verdict(c.judged), "best": marked},
     )
 
 
@@ -272,7 +273,7 @@ def _bounds(section: Section, own: Sequence[Column], found: Sequence[Machine]) -
 def _key(entry: Entry, part: str) -> dict[str, Any]:
     first = entry.row.first
     names = ("model", "task", "hardware", "compressor", "family", "effect", "role")
-    cases = [[r.case for r in row.records.values()] if row is not None else [] for row in entry.on]
+    cases = [[r.case for r in row.records.values() if r.case] if row is not None else [] for row in entry.on]
     return {
         **{name: getattr(first, name) for name in names},
         "workload": entry.row.workload,

@@ -3,7 +3,7 @@ texts come to a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from results.record import CaseRecord
@@ -22,12 +22,25 @@ class Quality:
 ACCURACY = Quality("accuracy", "accuracy_drop", True)
 PERPLEXITY = Quality("perplexity", "perplexity_rise", False)
 SCORE = Quality("score", "score_drop", True)
+_TASKS = {"causal-lm": PERPLEXITY, "translation": SCORE, "summarization": SCORE}
 _METRICS = {"chrf": "chrF", "rougeL": "ROUGE-L"}
 
 
 def quality_of(record: CaseRecord | None) -> Quality:
     """How this record tells it; accuracy where it holds neither."""
     return quality_in(record.measures if record is not None else ())
+
+
+def qualities(records: Iterable[CaseRecord]) -> list[Quality]:
+    """The ways in which these records tell it, each once; none where no record holds a number."""
+    every = (ACCURACY, PERPLEXITY, SCORE)
+    there = {name for record in records for name, found in record.measures.items() if found.value is not None}
+    return [told for told in every if told.value in there]
+
+
+def of_task(task: str) -> Quality:
+    """How a task of this kind is told."""
+    return _TASKS.get(task, ACCURACY)
 
 
 def quality_in(names: Container[str]) -> Quality:

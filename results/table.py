@@ -169,6 +169,8 @@ def _marking(marks: frozenset[str]) -> Best:
 
 
 def _identity(row: Row) -> list[Line]:
+    if not row.measured:
+        return [(row.label, ""), ("", "")]
     role = "" if row.first.role in ("method", row.label) else row.first.role
     return [(row.label, "bold"), (", ".join(part for part in (row.workload, role) if part), "dim")]
 
@@ -199,7 +201,8 @@ class _Layout:
 
     def measured(self, group: Section) -> tuple[list[list[str]], list[list[list[Line]]]]:
         """Headings and rows without the lines of cells that say nothing in any row, and without columns that have no
-        other. A number and its verdict beside it stay or go together, and so does what every row is called."""
+        other. A number and its verdict beside it stay or go together, and so does what every row is called. A row that
+        was not measured here has the lines that say something alone."""
         every = [
             self.cells(row, cells(row), _marking(marks))
             for row, marks in zip(group.rows, best_measures(group.rows), strict=True)
@@ -213,8 +216,9 @@ class _Layout:
             lines = range(max((len(row[place]) for row in every), default=0))
             kept = [n for n in lines if n == 0 or any(_says(line) for row in every for line in row[place][n : n + 1])]
             headings.append([line for n, line in enumerate(heading) if n in kept or n >= len(lines)])
-            for to, row in zip(drawn, every, strict=True):
-                to.append([row[place][n] for n in kept if n < len(row[place])])
+            for to, row, of in zip(drawn, every, group.rows, strict=True):
+                lines_of = [row[place][n] for n in kept if n < len(row[place])]
+                to.append(lines_of if of.measured else [line for line in lines_of if _says(line)] or lines_of[:1])
         return headings, drawn
 
 

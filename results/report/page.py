@@ -31,7 +31,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
 
     Raises ResultsError where the plotting library is not installed.
     """
-    groups, what = [section.rows for section in sections_of(run, ALL)], summary(run)
+    tables, what = [section.rows for section in sections_of(run, ALL)], summary(run)
+    groups = [[row for row in group if row.measured] for group in tables]
     found = [row for group in groups for row in group]
     every = sections(found, run.header, trends.history([*earlier, run], baseline))
     anchors = {id(row): section.anchor for section in every for row in section.rows}
@@ -41,7 +42,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
     script = in_element((_HERE / "page.js").read_text(encoding="utf-8"))
     fingerprint, key = fingerprint_of(run)
     context: dict[str, Any] = {
-        "run": run, "what": what, "groups": groups, "sections": every, "anchors": anchors, "of_record": of_record,
+        "run": run, "what": what, "groups": tables, "sections": every, "anchors": anchors, "of_record": of_record,
         "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
         "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
