@@ -26,20 +26,21 @@ from results.cells import (
     verdict,
 )
 from results.choice import ALL, Choice, Section, sections_of, summary_of
+from results.quality import words_of
 from results.record import MEASURE_NAMES, CaseRecord, Measure
-from results.rows import NO_MEASURE, Row
+from results.rows import NO_MEASURE, Row, judged
 from results.store import Run
 from results.strict_json import plain
 from results.text import csv_text, markdown
 
 _SHARED = ("model", "task", "hardware", "hardware_class", "compressor", "family", "effect", "role")
-_HEADINGS = (
+_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
     "compressor",
     "workload",
     "role",
-    "accuracy",
-    "accuracy drop, percentage points (+ is loss)",
-    "accuracy verdict",
+    "{value}",
+    "{value} {lost} (+ is loss)",
+    "{value} verdict",
     "speed-up over dense torch fp32",
     "pairs",
     "speed-up over best dense control",
@@ -58,7 +59,9 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
     for group in groups:
         drawn = [_columns(row, cells(row), marks) for row, marks in _marked([group])]
         kept = [place for place, heading in enumerate(_HEADINGS) if _says(drawn, place, heading)]
-        lines = [_pipes(_HEADINGS[place] for place in kept), _pipes("---" for _ in kept)]
+        words = words_of(judged(group.rows, "accuracy"))
+        headings = [heading.format(value=words.value, lost=words.lost("percentage points")) for heading in _HEADINGS]
+        lines = [_pipes(headings[place] for place in kept), _pipes("---" for _ in kept)]
         lines += [_pipes(columns[place] for place in kept) for columns in drawn]
         notes = (circumstances(run.header), references(group.rows))
         blocks += [
@@ -164,7 +167,7 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         number, space, interval = text.partition(" [")
         return f"**{number}**{space}{interval}" if name in marks else text
 
-    judged = {
+    verdicts = {
         measure: f"{verdict(row.verdict(measure))} ({bound})" if bound else verdict(row.verdict(measure))
         for measure, bound in cell.bounds.items()
     }
@@ -174,13 +177,13 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         row.first.role,
         shown("accuracy", cell.accuracy),
         shown("accuracy_drop", cell.drop),
-        judged["accuracy"],
+        verdicts["accuracy"],
         shown("speedup", cell.speedup),
         str(row.pairs) if row.pairs is not None else MISSING,
         shown("speedup_vs_control", cell.over_control),
-        judged["speed"],
+        verdicts["speed"],
         shown("size_ratio", cell.size),
-        judged["footprint"],
+        verdicts["footprint"],
         cell.memory,
         cell.compress,
     ]
@@ -188,8 +191,8 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
 
 def _says(drawn: Iterable[list[str]], place: int, heading: str) -> bool:
     """Whether the column has anything in it, or is the number of a verdict that has."""
-    judged = {"accuracy": "accuracy", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
-    verdicts = f"{judged.get(heading)} verdict"
+    numbers = {"{value}": "{value}", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
+    verdicts = f"{numbers.get(heading)} verdict"
     places = {place, _HEADINGS.index(verdicts) if verdicts in _HEADINGS else place}
     return heading in ("compressor", "role") or any(columns[at] != MISSING for columns in drawn for at in places)
 

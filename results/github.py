@@ -16,9 +16,10 @@ from pathlib import Path
 from results.annotations import Place, lines_for
 from results.cells import SYMBOLS, cells, circumstances, headline, references, title
 from results.choice import ALL, sections_of
+from results.quality import words_of
 from results.record import MEASURE_NAMES, VERDICTS, CaseRecord
 from results.reproduction import command
-from results.rows import PROBLEMS, PUBLISHED, Row, Summary, summary
+from results.rows import PROBLEMS, PUBLISHED, Row, Summary, judged, summary
 from results.store import Run
 from results.tally import latest
 from results.text import clipped, markdown, shown
@@ -33,15 +34,15 @@ _NAME, _REASON, _COMMAND = 200, 600, 1500
 """Characters of a name, of a reason and of a command that are shown."""
 _LONG_LIST = 12
 """Longer lists are folded."""
-_HEADINGS = (
+_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
     "compressor",
-    "accuracy",
-    "drop, points (+ is loss)",
+    "{value}",
+    "{lost} (+ is loss)",
     "speed-up over dense torch fp32",
     "over the best control",
     "size over dense",
     "memory",
-    "accuracy, speed, size",
+    "{value}, speed, size",
 )
 
 
@@ -107,7 +108,9 @@ def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (
     page.section("About the file", [f"- {_text(note)}" for note in what.notes])
     for group in (section.rows for section in sections_of(run, ALL)):
         page.add(f"### {_text(title(group))}", _text(references(group)))
-        page.table(_HEADINGS, [_cells(row) for row in group])
+        words = words_of(judged(group, "accuracy"))
+        headings = [heading.format(value=words.value, lost=words.lost()) for heading in _HEADINGS]
+        page.table(headings, [_cells(row) for row in group])
     if legend := _legend(what):
         page.add(_text(legend))
     return page.text()

@@ -9,7 +9,7 @@ from results.declared import Declared, Published, declared
 from results.machines import Entry, Machine
 from results.quality import Quality, of_task, qualities
 from results.record import CaseRecord, Measure
-from results.rows import PUBLISHED, Row
+from results.rows import PUBLISHED, Row, judged
 
 _LONGEST = 120
 """Characters of a method, and of a source, in the name of a row."""
@@ -42,13 +42,12 @@ def _entries(name: str, group: Sequence[Entry], models: Sequence[Mapping[str, De
 
 
 def _published(name: str, rows: Sequence[Row | None], there: Mapping[str, Declared]) -> Sequence[Published]:
-    judged = any(row is not None and "accuracy" in row.records for row in rows)
-    return there[name].published if judged and name in there else ()
+    return there[name].published if name in there and judged(rows, "accuracy") else ()
 
 
 def _row(one: Published, measured: Sequence[Row], model: Declared) -> Row:
     first = measured[0].first
-    records = [row.records["accuracy"] for row in measured if "accuracy" in row.records]
+    records = judged(measured, "accuracy")
     told: Quality = next(iter(qualities(records)), of_task(model.task))
     metrics = [metric for record in records if isinstance(metric := record.evidence.get("metric"), str)]
     record = CaseRecord(

@@ -26,6 +26,37 @@ _TASKS = {"causal-lm": PERPLEXITY, "translation": SCORE, "summarization": SCORE}
 _METRICS = {"chrf": "chrF", "rougeL": "ROUGE-L"}
 
 
+@dataclass(frozen=True)
+class Words:
+    """What the columns of a table are called. value: `accuracy`. loss, unit: `drop`, `points`."""
+
+    value: str
+    loss: str
+    unit: str
+
+    def lost(self, points: str = "points") -> str:
+        """`drop, points`. points: how points are called where there is little room."""
+        return f"{self.loss}, {self.unit.replace('points', points)}"
+
+
+MIXED = Words("quality", "loss", "points or %")
+
+
+def words_of(records: Iterable[CaseRecord]) -> Words:
+    """What is true of all of these records: neutral words where they tell quality in several ways, those of accuracy
+    where none holds a number."""
+    every = list(records)
+    found = qualities(every) or [ACCURACY]
+    if len(found) > 1:
+        return MIXED
+    if found == [PERPLEXITY]:
+        return Words("perplexity", "rise", "%")
+    if found == [ACCURACY]:
+        return Words("accuracy", "drop", "points")
+    metrics = {metric_of(record) for record in every if quality_of(record) is SCORE}
+    return Words(metrics.pop() if len(metrics) == 1 else "score", "drop", "points")
+
+
 def quality_of(record: CaseRecord | None) -> Quality:
     """How this record tells it; accuracy where it holds neither."""
     return quality_in(record.measures if record is not None else ())

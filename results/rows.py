@@ -106,6 +106,11 @@ class Summary:
     seconds: Mapping[str, float]
 
 
+def judged(found: Iterable[Row | None], measure: str) -> list[CaseRecord]:
+    """The records of one measure that these rows have."""
+    return [row.records[measure] for row in found if row is not None and measure in row.records]
+
+
 def rows(run: Run) -> list[Row]:
     """The rows of a run: see `rows_of`."""
     return rows_of(run.cases)

@@ -12,13 +12,14 @@ from markupsafe import Markup
 from results.baseline import Baseline, fingerprint_of
 from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
 from results.choice import ALL, sections_of
+from results.quality import words_of
 from results.report import layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
 from results.report.cases import Section, sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
-from results.rows import Row, summary
+from results.rows import Row, judged, summary
 from results.store import Run
 
 _HERE = Path(__file__).parent
@@ -46,12 +47,12 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
         "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
-        "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.UP,
+        "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.up(groups),
         "time": time, "earlier": len(earlier), "chart": charts.add,
         "fingerprint": fingerprint, "machine": flat(key),
         "noted": flat(mapping(run.header.machine.get("noted"))),
         "cells": cells, "date": date, "references": references, "title": title, "verdict": verdict,
-        "row_id": id,
+        "row_id": id, "words_of": lambda group: words_of(judged(group, "accuracy")),
         "style": style, "script": script, "library": library(),
         "policy": (
             f"default-src 'none'; script-src {digest(library())} {digest(script)}; style-src {digest(style)}; "
