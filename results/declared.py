@@ -8,11 +8,16 @@ there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from results.record import RunHeader
+
+_SHORT = 12
+"""Digits of a commit where there is little room."""
+_LISTED, _LONGEST = 12, 200
+"""How many of a list are named, and characters of each."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Declared:
-    """One model. task: the kind of its task, "" where it is not known. metric: of its scores, as records call it."""
+    """One model. task: the kind of its task, "" where it is not known. metric: of its scores, as records call it.
+    made_from: model and data on one line. facts: (what, text) of all that a person should know of it. notes: what was
+    left out, cut, or not as usual, a line each."""
 
     name: str
     task: str = ""
     metric: str = ""
+    made_from: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
 
@@ -68,12 +78,70 @@ def number(value: object) -> float | None:
 def _declared(name: str, found: Mapping[str, Any]) -> Declared:
     every = found.get("published")
     listed = every if isinstance(every, list | tuple) else ()
+    hub = mapping(found.get("hub"))
+    sources = [f"{what} {short}" for what in ("model", "data") if (short := _source(found, hub, what, _SHORT))]
+    told = [text(mapping(facts).get("note")) for facts in hub.values()]
     return Declared(
         name=name,
         task=text(found.get("task")),
         metric=text(mapping(found.get("settings")).get("metric")),
+        made_from=", ".join(sources),
+        facts=tuple((what, said) for what, said in _facts(found, hub) if said),
+        notes=tuple(note for note in (*texts(found.get("notes")), *told) if note),
         published=tuple(one for item in listed if (one := _published(mapping(item)))),
     )
+
+
+def _facts(found: Mapping[str, Any], hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "model", _source(found, hub, "model")
+    yield "architecture", text(found.get("architecture"))
+    yield "data", _source(found, hub, "data")
+    yield "files of the data", _files(mapping(hub.get("data")))
+    yield "data to test on", _source(found, hub, "test_data")
+    yield "files to test on", _files(mapping(hub.get("test_data")))
+    rows = [(where, number(count)) for where, count in mapping(found.get("rows")).items()]
+    yield "rows", _listed(f"{count:,.0f} in {where}" for where, count in rows if count is not None)
+    columns = mapping(found.get("columns")).items()
+    yield "columns", _listed(f"{role} is {column!r}" for role, column in columns if isinstance(column, str))
+    yield "labels", _listed(texts(found.get("labels")))
+    yield "split", "; ".join(part for part in (_counts(found), text(found.get("split"))) if part)
+    tokens = number(mapping(found.get("settings")).get("tokens"))
+    yield "tokens", f"{tokens:,.0f}" if tokens is not None else ""
+    yield "declared in", text(found.get("where"))
+
+
+def _source(found: Mapping[str, Any], hub: Mapping[str, Any], what: str, digits: int | None = None) -> str:
+    """`org/name at commit abc123…`, or the folder or file that was named. digits: how many of a commit are shown."""
+    facts = mapping(hub.get(what))
+    name, commit = text(facts.get("name")) or text(found.get(what)), text(facts.get("commit"))
+    if not name or not commit:
+        return _cut(name)
+    revision = text(facts.get("revision"))
+    asked = f" (revision {_cut(revision)})" if digits is None and revision not in ("", "main", commit) else ""
+    shown = _cut(commit) if digits is None or len(commit) <= digits else f"{commit[:digits]}…"
+    return f"{_cut(name)}{asked} at commit {shown}"
+
+
+def _files(facts: Mapping[str, Any]) -> str:
+    by_split = mapping(facts.get("files")).items()
+    return "; ".join(f"{split}: {_listed(of)}" for split, every in by_split if (of := texts(every)))
+
+
+def _counts(found: Mapping[str, Any]) -> str:
+    kinds = (("test_examples", "tested on"), ("training_examples", "to train and calibrate with"))
+    counted = [(number(found.get(key)), said) for key, said in kinds]
+    return ", ".join(f"{count:,.0f} {said}" for count, said in counted if count is not None)
+
+
+def _listed(every: Iterable[str]) -> str:
+    """The first few by name, and how many more."""
+    listed = list(every)
+    rest = len(listed) - _LISTED
+    return ", ".join([*map(_cut, listed[:_LISTED]), *([f"and {rest} more"] if rest > 0 else [])])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _published(found: Mapping[str, Any]) -> Published | None:

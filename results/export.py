@@ -18,6 +18,7 @@ from results.cells import (
     cells,
     circumstances,
     headline,
+    made_from,
     missing,
     problem,
     references,
@@ -26,6 +27,7 @@ from results.cells import (
     verdict,
 )
 from results.choice import ALL, Choice, Section, sections_of, summary_of
+from results.declared import mapping
 from results.quality import words_of
 from results.record import MEASURE_NAMES, CaseRecord, Measure
 from results.rows import NO_MEASURE, Row, judged
@@ -63,10 +65,10 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
         headings = [heading.format(value=words.value, lost=words.lost("percentage points")) for heading in _HEADINGS]
         lines = [_pipes(headings[place] for place in kept), _pipes("---" for _ in kept)]
         lines += [_pipes(columns[place] for place in kept) for columns in drawn]
-        notes = (circumstances(run.header), references(group.rows))
+        notes = (circumstances(run.header), references(group.rows), made_from(run.header, group.rows))
         blocks += [
             f"### {markdown(title(group.rows, group.part))}",
-            *map(markdown, notes),
+            *map(markdown, filter(None, notes)),
             "\n".join(lines),
         ]
     if not blocks:
@@ -119,6 +121,7 @@ def to_json(run: Run, choice: Choice = ALL) -> str:
 
     schema       1: the version of this layout
     run, started, ended, pressbench, machine, options     from the run; ended is null if interrupted
+    models       {name: what the run understood of it}, of declared models alone
     interrupted  true where the run has no end line
     executed, expected, counts {verdict: records}, seconds {stage: seconds}
     missing      ids of the cases that were expected and not executed
@@ -141,6 +144,7 @@ def to_json(run: Run, choice: Choice = ALL) -> str:
         "pressbench": header.pressbench,
         "machine": header.machine,
         "options": header.options,
+        "models": mapping(header.extra.get("models")),
         "interrupted": what.interrupted,
         "executed": what.executed,
         "expected": what.expected,

@@ -151,7 +151,7 @@ def _block(section: Section, chosen: Sequence[Column], found: Sequence[Machine])
                 line.append(_cell(c, row, index in marks, c.name in spoken))
     return Block(
         title=title(there, section.part),
-        notes=tuple(_counts(section, own, found)),
+        notes=(*_made_from(there, found), *_counts(section, own, found)),
         lines=tuple(tuple(line) for line in lines),
         keys=tuple(_key(entry, section.part) for entry in section.entries),
         bounds=tuple(_bounds(section, own, found)),
@@ -226,6 +226,16 @@ def _with_workload(shown: Sequence[Section], chosen: list[Column]) -> list[Colum
     return (
         chosen if named or not several or not any(c.of_workload for c in chosen) else [*columns(["workload"]), *chosen]
     )
+
+
+def _made_from(there: Sequence[Row], found: Sequence[Machine]) -> list[str]:
+    """What a declared model was made from, for each machine where they differ."""
+    said: dict[str, list[str]] = {}
+    for machine in found:
+        model = declared_on(machine).get(there[0].first.model)
+        if model is not None and model.made_from:
+            said.setdefault(model.made_from, []).append(machine.name)
+    return [text if len(of) == len(found) else f"{', '.join(of)}: {text}" for text, of in said.items()]
 
 
 def _counts(section: Section, own: Sequence[Column], found: Sequence[Machine]) -> list[str]:

@@ -24,6 +24,7 @@ from results.cells import (
     cells,
     circumstances,
     headline,
+    made_from,
     missing,
     problem,
     references,
@@ -84,7 +85,8 @@ def print_terminal(run: Run, console: Console, choice: Choice = ALL) -> None:
     groups = sections_of(run, choice)
     for group, table in zip(groups, _tables(pen, groups, console), strict=True):
         console.print(pen.text(title(group.rows, group.part), "bold"))
-        for note in (circumstances(run.header), references(group.rows)):
+        notes = (circumstances(run.header), references(group.rows), made_from(run.header, group.rows))
+        for note in filter(None, notes):
             console.print(pen.text(note, "dim"))
         console.print(table)
         console.print()

@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results.baseline import Baseline, fingerprint_of
-from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
+from results.cells import cells, circumstances, date, headline, made_from, missing, references, title, verdict
 from results.choice import ALL, sections_of
+from results.declared import declared
 from results.quality import words_of
 from results.report import layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
@@ -44,6 +45,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
     fingerprint, key = fingerprint_of(run)
     context: dict[str, Any] = {
         "run": run, "what": what, "groups": tables, "sections": every, "anchors": anchors, "of_record": of_record,
+        "models": [model for model in declared(run.header).values() if model.facts or model.notes],
         "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
         "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
@@ -51,7 +53,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "time": time, "earlier": len(earlier), "chart": charts.add,
         "fingerprint": fingerprint, "machine": flat(key),
         "noted": flat(mapping(run.header.machine.get("noted"))),
-        "cells": cells, "date": date, "references": references, "title": title, "verdict": verdict,
+        "cells": cells, "date": date, "references": references, "made_from": made_from,
+        "title": title, "verdict": verdict,
         "row_id": id, "words_of": lambda group: words_of(judged(group, "accuracy")),
         "style": style, "script": script, "library": library(),
         "policy": (
