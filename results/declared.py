@@ -16,8 +16,8 @@ from results.record import RunHeader
 
 _SHORT = 12
 """Digits of a commit where there is little room."""
-_LISTED, _LONGEST = 12, 200
-"""How many of a list are named, and characters of each."""
+_LISTED, _LONGEST, _NOTE = 12, 200, 1000
+"""How many of a list are named, and characters of each, and of a note."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def _declared(name: str, found: Mapping[str, Any]) -> Declared:
         metric=text(mapping(found.get("settings")).get("metric")),
         made_from=", ".join(sources),
         facts=tuple((what, said) for what, said in _facts(found, hub) if said),
-        notes=tuple(note for note in (*texts(found.get("notes")), *told) if note),
+        notes=tuple(_cut(note, _NOTE) for note in (*texts(found.get("notes")), *told) if note),
         published=tuple(one for item in listed if (one := _published(mapping(item)))),
     )
 
 
 def _facts(found: Mapping[str, Any], hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", _source(found, hub, "model")
-    yield "architecture", text(found.get("architecture"))
+    yield "architecture", _cut(text(found.get("architecture")))
     yield "data", _source(found, hub, "data")
     yield "files of the data", _files(mapping(hub.get("data")))
     yield "data to test on", _source(found, hub, "test_data")
@@ -102,12 +102,12 @@ def _facts(found: Mapping[str, Any], hub: Mapping[str, Any]) -> Iterator[tuple[s
     rows = [(where, number(count)) for where, count in mapping(found.get("rows")).items()]
     yield "rows", _listed(f"{count:,.0f} in {where}" for where, count in rows if count is not None)
     columns = mapping(found.get("columns")).items()
-    yield "columns", _listed(f"{role} is {column!r}" for role, column in columns if isinstance(column, str))
+    yield "columns", _listed(f"{_cut(role)} is {column!r}" for role, column in columns if isinstance(column, str))
     yield "labels", _listed(texts(found.get("labels")))
-    yield "split", "; ".join(part for part in (_counts(found), text(found.get("split"))) if part)
+    yield "split", "; ".join(part for part in (_counts(found), _cut(text(found.get("split")))) if part)
     tokens = number(mapping(found.get("settings")).get("tokens"))
     yield "tokens", f"{tokens:,.0f}" if tokens is not None else ""
-    yield "declared in", text(found.get("where"))
+    yield "declared in", _cut(text(found.get("where")))
 
 
 def _source(found: Mapping[str, Any], hub: Mapping[str, Any], what: str, digits: int | None = None) -> str:
@@ -124,7 +124,7 @@ def _source(found: Mapping[str, Any], hub: Mapping[str, Any], what: str, digits:
 
 def _files(facts: Mapping[str, Any]) -> str:
     by_split = mapping(facts.get("files")).items()
-    return "; ".join(f"{split}: {_listed(of)}" for split, every in by_split if (of := texts(every)))
+    return "; ".join(f"{_cut(split)}: {_listed(of)}" for split, every in by_split if (of := texts(every)))
 
 
 def _counts(found: Mapping[str, Any]) -> str:
@@ -140,8 +140,8 @@ def _listed(every: Iterable[str]) -> str:
     return ", ".join([*map(_cut, listed[:_LISTED]), *([f"and {rest} more"] if rest > 0 else [])])
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _cut(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _published(found: Mapping[str, Any]) -> Published | None:
