@@ -14,7 +14,6 @@ excused by one. A case that passes although its failure is declared is reported,
 from __future__ import annotations
 
 import datetime
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from typing import Annotated, Any
 import pydantic
 
 from benchmarks.cases import MEASURES
+from benchmarks.toml_file import read_toml
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
 from results.quality import quality_of
@@ -84,12 +84,9 @@ def load_expectations(path: Path, cases: Collection[tuple[str, str]]) -> Mapping
 
     Raises PressbenchError, one line with file and key, for anything unknown, missing or of the wrong kind.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PressbenchError(f"{path}: cannot be read: {error}") from None
+    data = read_toml(path, str(path))
     if unknown := set(data) - {"expected"}:
         raise PressbenchError(f"{path}: unknown key {sorted(unknown)[0]!r}: expected [[expected]] tables")
     entries = data.get("expected", [])

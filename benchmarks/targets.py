@@ -17,7 +17,6 @@ faster kernel is an error that names file and key.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Annotated
 import pydantic
 
 from benchmarks.hardware import is_class
+from benchmarks.toml_file import read_toml
 from compressors.interface import Compressor, PressbenchError
 from compressors.registry import nearest
 
@@ -81,14 +81,7 @@ class Stated:
 
 def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[str, Compressor]) -> Targets:
     """Read and check the file. models: the known names; compressors: every variant of every tier by id."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TargetsError(f"{path}: not found") from None
-    except OSError as error:
-        raise TargetsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TargetsError(f"{path}: {error}") from None
+    data = read_toml(path, str(path), TargetsError)
     if not data:  # as good as no file, which is refused too: every claim would pass unjudged
         raise TargetsError(
             f"{path}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no target"

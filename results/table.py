@@ -109,7 +109,11 @@ def _wide(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
         _identity(row),
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop"))],
         told("accuracy"),
-        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control"))],
+        [
+            (f"{cell.speedup} {cell.pairs}", best("speedup")),
+            (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
+        ],
         told("speed"),
         [(cell.size, best("size_ratio"))],
         told("footprint"),
@@ -122,7 +126,12 @@ def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]
     return [
         [*_identity(row), (cell.compress, "")],
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), accuracy],
-        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control")), speed],
+        [
+            (f"{cell.speedup} {cell.pairs}", best("speedup")),
+            (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
+            speed,
+        ],
         [(cell.size, best("size_ratio")), (cell.memory, ""), footprint],
     ]
 
@@ -134,6 +143,7 @@ def _narrow(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]
         [
             (cell.speedup, best("speedup")),
             (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
             _verdict(row, "speed", cell.pairs),
         ],
         [(cell.size, best("size_ratio")), (cell.memory, ""), _verdict(row, "footprint")],
@@ -153,6 +163,7 @@ def _stacked(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]
         told("speed", "speed"),
         (f"  {cell.speedup} {cell.pairs}", best("speedup")),
         (f"  over control {cell.over_control}", best("speedup_vs_control")),
+        *([(f"  floor {cell.floor}", "")] if cell.floor != MISSING else []),
         told("footprint", "footprint"),
         (f"  size {cell.size}", best("size_ratio")),
         (f"  peak memory {cell.memory}", ""),
@@ -228,7 +239,7 @@ class _Layout:
         return headings, drawn
 
 
-_ACCURACY, _SPEED = ("{value}", "{lost} (+ = loss)"), ("speed-up over dense", "over best control")
+_ACCURACY, _SPEED = ("{value}", "{lost} (+ = loss)"), ("speed-up over dense", "over best control", "floor")
 _THREE_LINES = (
     ("compressor", "workload", "time to compress"),
     (*_ACCURACY, "verdict"),

@@ -74,3 +74,10 @@ class LanguageModelling(Quality):
 
     def hub_task(self, inputs: tuple[str, ...]) -> str | None:
         return "text-generation"
+
+
+def next_tokens(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+    """The token after each position, NOT_SCORED after the last of a text: (texts, tokens) int64."""
+    labels = torch.full_like(input_ids, NOT_SCORED)
+    labels[:, :-1] = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, NOT_SCORED)
+    return labels

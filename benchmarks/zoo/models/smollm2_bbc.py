@@ -12,13 +12,14 @@ import transformers
 from torch import nn
 
 from benchmarks.cache import Cache
+from benchmarks.quality.language_modelling import next_tokens
 from benchmarks.zoo.assets import smollm2
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.bbc_text import TASK
 from benchmarks.zoo.wheel import WheelAsset
 from benchmarks.zoo.workload import Workload, decode, prefill
-from compressors.interface import NOT_SCORED, Examples, Hardware, InputSpec, Progress, skeleton
+from compressors.interface import Examples, Hardware, InputSpec, Progress, skeleton
 
 CONTEXT = 128
 
@@ -92,13 +93,6 @@ class Smollm2Bbc(Model):
         model.load_state_dict(published.state_dict())
         progress("reading the weights", 1, 1)
         return model
-
-
-def next_tokens(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
-    """The token after each position, NOT_SCORED after the last of a document: (documents, tokens) int64."""
-    labels = torch.full_like(input_ids, NOT_SCORED)
-    labels[:, :-1] = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, NOT_SCORED)
-    return labels
 
 
 MODEL = Smollm2Bbc()

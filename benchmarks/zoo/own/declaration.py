@@ -110,9 +110,9 @@ def declare(name: str, where: str, folder: Path, values: Mapping[str, Any]) -> D
         key = str(first["loc"][0]) if first["loc"] else "the table"
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise PressbenchError(f"{where}: unknown key {key!r}{nearest(key, Declaration.model_fields)}") from None
-        if first["type"] == "missing":
-            raise PressbenchError(f"{where}: {key} is missing") from None
         inner = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise PressbenchError(f"{where}: {inner} is missing") from None
         message = first["msg"].removeprefix("Value error, ")
         raise PressbenchError(f"{where}: {inner}: {message}, got {first['input']!r}") from None
     return Declared(name, where, folder, said)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmarks.cache import Cache
-from benchmarks.hub.errors import HubMistake
+from benchmarks.hub.errors import HubMistake, endpoint
 from benchmarks.hub.fetch import fetch, total_bytes
 from benchmarks.hub.model_files import model_patterns
-from benchmarks.hub.repository import HubFile, Repository, resolve
+from benchmarks.hub.repository import HubFile, Kind, Repository, resolve
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.files import READERS, SPLITS, read_file
 from benchmarks.zoo.own.table import Table
@@ -25,6 +26,25 @@ MOST_BYTES = 2 * 10**9
 """Of data that is fetched without being asked for by name."""
 POOLING = "1_Pooling/config.json"
 """How sentence-transformers says what becomes of the hidden states."""
+
+
+PATIENCE, IMPATIENCE = 20.0, 2.0
+"""Seconds for a look-up, and for each that follows one which waited in vain: with ten models to look up, a hub that
+does not answer must not be waited for ten times."""
+_silent: set[str] = set()
+
+
+def _resolve(kind: Kind, name: str, revision: str | None, cache: Cache) -> Repository:
+    where, started, failed = endpoint(), time.monotonic(), True
+    try:
+        found = resolve(kind, name, revision, cache, seconds=IMPATIENCE if where in _silent else PATIENCE)
+        failed = bool(found.note)
+        return found
+    finally:
+        if failed and time.monotonic() - started >= IMPATIENCE:
+            _silent.add(where)
+        elif not failed:
+            _silent.discard(where)
 
 
 def hub_name(text: str) -> tuple[str, str | None] | None:
@@ -58,7 +78,7 @@ class HubWeights:
 
 def hub_model(name: str, revision: str | None, said: Declaration, cache: Cache) -> tuple[Path, HubWeights]:
     """The folder of its small files, fetched, and its weights, to be fetched."""
-    repository = resolve("model", name, revision, cache)
+    repository = _resolve("model", name, revision, cache)
     pooling = (POOLING,) if any(file.path == POOLING for file in repository.files) else ()
     patterns = (*model_patterns(repository, allow_pickle=said.allow_pickle), *pooling)
     small = tuple(p for p in patterns if not p.endswith((".safetensors", ".bin")))
@@ -96,7 +116,7 @@ def hub_data(name: str, revision: str | None, said: Declaration, cache: Cache, *
 
     By the names of files and folders, as `datasets` finds splits: `sst2/train-00000-of-00001.parquet`. What methods
     train on is the first file of its split, as it is cut short anyway."""
-    repository = resolve("dataset", name, revision, cache)
+    repository = _resolve("dataset", name, revision, cache)
     every = {file.path: file for file in repository.files if PurePosixPath(file.path).suffix.lower() in READERS}
     every = {p: f for p, f in every.items() if not p.startswith(".") and PurePosixPath(p).name != "dataset_infos.json"}
     if not every:

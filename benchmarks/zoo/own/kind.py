@@ -63,6 +63,8 @@ class Kind(abc.ABC):
     fewest_tested: ClassVar[int] = 10
     """Examples without which nothing can be said of quality."""
     evaluation_batch: ClassVar[int] = 16
+    also: ClassVar[tuple[str, ...]] = ()
+    """As in Model."""
 
     @abc.abstractmethod
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:

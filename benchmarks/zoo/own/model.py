@@ -83,6 +83,7 @@ class OwnModel(Model):
     nightly_workloads: tuple[Workload, ...]  # type: ignore[misc]
     memory_workload: Workload | None  # type: ignore[misc]
     evaluation_batch: int  # type: ignore[misc]
+    also: tuple[str, ...]  # type: ignore[misc]
     flip_examples: int = 64  # type: ignore[misc]
     said: str
     configuration: Mapping[str, Any]

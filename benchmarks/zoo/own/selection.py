@@ -15,7 +15,7 @@ from benchmarks.zoo.own.declaration import Declared, declare
 from benchmarks.zoo.own.shipped import shipped
 from benchmarks.zoo.own.understanding import slug, understand
 from benchmarks.zoo.own.unreachable import UnreachableModel
-from benchmarks.zoo.own.zoo_file import read_zoo
+from benchmarks.zoo.own.zoo_file import check_name, read_zoo
 from compressors.interface import PressbenchError, Unsupported
 from compressors.registry import nearest
 
@@ -91,7 +91,10 @@ def _from_options(option: Callable[[str], Any], model: str, start: Path) -> Decl
     values |= {key: option(name) for key, name in (("task", "--task"), ("test_data", "--test-data")) if option(name)}
     for text in option("--set") or []:
         _put(values, text)
-    name = values.pop("name", None) or f"{slug(Path(model).name)}-{slug(Path(values['data']).stem)}"
+    name = values.pop("name", None)
+    if name is not None:
+        check_name(f"--set name={name}", str(name))
+    name = name or f"{slug(Path(model).name)}-{slug(Path(values['data']).stem)}"
     return declare(str(name), "--model", start, values)
 
 

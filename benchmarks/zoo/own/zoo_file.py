@@ -12,12 +12,12 @@ accuracy_drop = 0.01
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.toml_file import read_toml
 from benchmarks.zoo.own.declaration import Declared, declare
 from compressors.interface import PressbenchError
 
@@ -35,21 +35,13 @@ class ZooFile:
 
 def read_zoo(path: Path, said: str) -> ZooFile:
     """Read and check the file; models and data are not looked at yet. Raises PressbenchError: file and key."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PressbenchError(f"{said}: not found") from None
-    except OSError as error:
-        raise PressbenchError(f"{said}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PressbenchError(f"{said}: {error}") from None
+    data = read_toml(path, said)
     declared, targets = {}, {}
     for name, values in data.items():
         where = f"{said}: [{name}]"
         if not isinstance(values, dict):
             raise PressbenchError(f"{said}: {name} must be a table, [NAME] with model and data")
-        if not NAME.fullmatch(name):
-            raise PressbenchError(f"{where}: a name is made of small letters, digits, underscores and hyphens")
+        check_name(where, name)
         stated = values.pop("targets", {})
         if not isinstance(stated, dict):
             raise PressbenchError(f"{where}: targets must be a table of compressors")
@@ -59,3 +51,9 @@ def read_zoo(path: Path, said: str) -> ZooFile:
     if not declared:
         raise PressbenchError(f"{said}: no models there; state one as [NAME] with model and data")
     return ZooFile(said, declared, targets)
+
+
+def check_name(where: str, name: str) -> None:
+    """Raises PressbenchError for a name that ids of cases cannot hold."""
+    if not NAME.fullmatch(name):
+        raise PressbenchError(f"{where}: a name is made of small letters, digits, underscores and hyphens")

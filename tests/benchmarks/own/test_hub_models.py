@@ -4,6 +4,7 @@ loaded is tiny."""
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from benchmarks.preparation import Preparation
 from benchmarks.progress import Stages
 from benchmarks.settings import Settings
 from benchmarks.zoo.dense import Dense, prepare_dense
+from benchmarks.zoo.own import hub_sources
 from benchmarks.zoo.own.declaration import declare
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.selection import select_models
@@ -266,6 +268,23 @@ def test_a_hub_out_of_reach_leaves_cases_that_say_so(published: HubServer, tmp_p
     prepared = Preparation(Cache(tmp_path / "cache"), Settings(), Stages(None))
     with pytest.raises(Unsupported, match=r"^--model: hub: 127.0.0.1:\d+ is out of reach \(.*refused"):
         prepared.dense(model)
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_once(
+    published: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_sources, "PATIENCE", 4.0)
+    monkeypatch.setattr(hub_sources, "IMPATIENCE", 1.5)
+    published.fault = "silent"
+    seconds = []
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(Unsupported, match="no answer in"):
+            understand(own(tmp_path), Cache(tmp_path / "cache"))
+        seconds.append(time.monotonic() - started)
+    assert seconds[0] > 4 > seconds[1]
+    published.fault = None
+    assert understand(own(tmp_path), Cache(tmp_path / "cache"))
 
 
 def test_data_that_is_too_much_or_has_no_files(published: HubServer, tmp_path: Path) -> None:

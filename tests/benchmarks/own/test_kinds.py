@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from benchmarks.cache import Cache
+from benchmarks.cases import expand
 from benchmarks.hardware import select
 from benchmarks.measure import stages
 from benchmarks.zoo.dense import Dense, prepare_dense
@@ -23,6 +24,7 @@ from benchmarks.zoo.own.kind import kinds
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.understanding import understand
 from compressors.interface import NOT_SCORED, no_progress
+from compressors.registry import variants
 
 sys.path.append(str(Path(__file__).parents[2]))
 import tiny_models
@@ -127,6 +129,10 @@ def test_causal_lm(tmp_path: Path) -> None:
             loss = model(ids, labels=ids).loss.item() * (ids.shape[1] - 1)
         assert answers["nll"][number] == pytest.approx(loss, rel=1e-5)
     assert [w.name for w in found.model.workloads] == ["prefill-1x128", "decode-1x128-16"]
+    assert "weight-only-8bit" in {
+        case.compressor_id
+        for case in expand("speed", variants("quick"), [found.model], [select("cpu")], {}, "quick", variants("full"))
+    }
 
 
 def test_joined_texts_are_cut_into_windows(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.quality.language_modelling import LanguageModelling
+from benchmarks.quality.language_modelling import LanguageModelling, next_tokens
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint
@@ -16,7 +16,7 @@ from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table, missing
 from benchmarks.zoo.workload import Workload, decode, prefill
-from compressors.interface import NOT_SCORED, Examples
+from compressors.interface import Examples
 
 MOST = 512
 WINDOW = 2048
@@ -37,6 +37,7 @@ class CausalLm(Kind):
     fewest_tested: ClassVar[int] = 50
     training_examples: ClassVar[int] = 256
     evaluation_batch: ClassVar[int] = 4
+    also: ClassVar[tuple[str, ...]] = ("prune-layers-20", "weight-only-8bit", "weight-only-4bit-g64")
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         column = columns["text"]
@@ -100,13 +101,6 @@ class CausalLm(Kind):
 
     def memory_workload(self, settings: Mapping[str, Any]) -> Workload | None:
         return Workload(1, settings["tokens"])
-
-
-def next_tokens(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
-    """The token after each position, NOT_SCORED after the last of a text: (texts, tokens) int64."""
-    labels = torch.full_like(input_ids, NOT_SCORED)
-    labels[:, :-1] = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, NOT_SCORED)
-    return labels
 
 
 KIND = CausalLm()
