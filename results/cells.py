@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from results.declared import declared
 from results.quality import SCORE, metric_of, quality_of
 from results.record import CaseRecord, Measure, RunHeader
 from results.rows import Row, Summary, has_regressed
@@ -129,6 +130,12 @@ def circumstances(header: RunHeader) -> str:
         parts.append("1 thread" if threads == 1 else f"{threads} threads")
     parts += [date(header.started) if header.started else "date unknown", f"run {header.run}"]
     return f"machine: {', '.join(str(part) for part in parts if part)}"
+
+
+def made_from(header: RunHeader, group: Sequence[Row]) -> str:
+    """`model org/name at commit abc123…, data reviews.csv` of a declared model; empty where it was not declared."""
+    model = declared(header).get(group[0].first.model)
+    return model.made_from if model is not None else ""
 
 
 def references(group: Sequence[Row]) -> str:

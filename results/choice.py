@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from results.columns import COMPRESSOR, Column, column, nearest
+from results.declared import declared
 from results.machines import Entry, single
+from results.published import with_published
 from results.record import VERDICTS, CaseRecord
-from results.rows import Row, Summary, rows_of, summary
+from results.rows import PUBLISHED, Row, Summary, rows_of, summary
 from results.store import Run
 from results.strict_json import ResultsError
 from results.text import shown
@@ -62,7 +64,7 @@ def check_hardware(cases: Iterable[CaseRecord], patterns: Sequence[str]) -> None
 
 
 def sections(found: Sequence[Entry], choice: Choice) -> list[Section]:
-    """The chosen rows: dense and controls first, then the methods, sorted.
+    """The chosen rows: dense and controls first, then the methods, sorted, then what others published.
 
     Raises ResultsError for an unknown group or column, and for a pattern that matches no row.
     """
@@ -93,7 +95,7 @@ def _chosen(found: Sequence[Entry], patterns: Sequence[str]) -> list[Entry]:
 def _names(entry: Entry) -> list[str]:
     """The row's compressor, as it is called and as it is shown, then its cases."""
     cases = [r.case for row in (entry.row, *entry.on) if row is not None for r in row.records.values()]
-    return list(dict.fromkeys([entry.row.first.compressor, entry.row.label, *cases]))
+    return list(dict.fromkeys([entry.row.first.compressor, entry.row.label, *filter(None, cases)]))
 
 
 def _matches(names: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -105,11 +107,14 @@ def _parts(group: list[Entry], by_family: bool) -> list[tuple[str, list[Entry]]]
         return [("", group)]
     parts: dict[str, list[Entry]] = {}
     for entry in group:
-        first = entry.row.first
-        parts.setdefault((first.family or "no family") if first.role == "method" else "dense and controls", []).append(
-            entry
-        )
+        parts.setdefault(_part(entry.row.first), []).append(entry)
     return list(parts.items())
+
+
+def _part(first: CaseRecord) -> str:
+    if first.role == "method":
+        return first.family or "no family"
+    return PUBLISHED if first.role == PUBLISHED else "dense and controls"
 
 
 def _sorted(group: list[Entry], by: str | None) -> list[Entry]:
@@ -123,9 +128,10 @@ def _sorted(group: list[Entry], by: str | None) -> list[Entry]:
     known.sort(key=lambda pair: pair[0], reverse=reverse != (chosen.better == "higher"))
     ranked = {id(entry) for _, entry in known}
     return [
-        *(entry for entry in group if entry.row.first.role != "method"),
+        *(entry for entry in group if entry.row.first.role not in ("method", PUBLISHED)),
         *(entry for _, entry in known),
         *(entry for entry in methods if id(entry) not in ranked),
+        *(entry for entry in group if entry.row.first.role == PUBLISHED),
     ]
 
 
@@ -144,13 +150,14 @@ def _rank(entry: Entry, chosen: Column) -> tuple[float, str] | None:
 def sections_of(run: Run, choice: Choice) -> list[Section]:
     """The chosen rows of one run; see `sections`."""
     check_hardware(run.cases, choice.hardware)
-    return sections(single(rows_of(on_hardware(run.cases, choice.hardware))), choice)
+    found = single(rows_of(on_hardware(run.cases, choice.hardware)))
+    return sections(with_published(found, [declared(run.header)]), choice)
 
 
 def summary_of(run: Run, found: Sequence[Section]) -> Summary:
     """What stands under the run's table: where rows were left out, how many, and of the problems those shown."""
     what, every = summary(run), len(rows_of(run.cases))
-    shown_rows = [row for section in found for row in section.rows]
+    shown_rows = [row for section in found for row in section.rows if row.measured]
     if len(shown_rows) == every:
         return what
     there = {id(record) for row in shown_rows for record in row.records.values()}

@@ -161,7 +161,7 @@ COLUMNS: tuple[Column, ...] = (
     _word("family", "family", lambda row: row.first.family or None),
     _word("effect", "effect", lambda row: row.first.effect),
     _word("role", "role", lambda row: row.first.role),
-    _word("run", "run", lambda row: ", ".join(sorted({r.run for r in row.records.values()})), True),
+    _word("run", "run", lambda row: ", ".join(sorted({r.run for r in row.records.values()})) or None, True),
 )
 COMPRESSOR = _word("compressor", "compressor", lambda row: row.label)
 """The first column of every table; also a name to sort by."""

@@ -18,6 +18,7 @@ from results.cells import (
     cells,
     circumstances,
     headline,
+    made_from,
     missing,
     problem,
     references,
@@ -26,20 +27,22 @@ from results.cells import (
     verdict,
 )
 from results.choice import ALL, Choice, Section, sections_of, summary_of
+from results.declared import mapping
+from results.quality import words_of
 from results.record import MEASURE_NAMES, CaseRecord, Measure
-from results.rows import NO_MEASURE, Row
+from results.rows import NO_MEASURE, Row, judged
 from results.store import Run
 from results.strict_json import plain
 from results.text import csv_text, markdown
 
 _SHARED = ("model", "task", "hardware", "hardware_class", "compressor", "family", "effect", "role")
-_HEADINGS = (
+_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
     "compressor",
     "workload",
     "role",
-    "accuracy",
-    "accuracy drop, percentage points (+ is loss)",
-    "accuracy verdict",
+    "{value}",
+    "{value} {lost} (+ is loss)",
+    "{value} verdict",
     "speed-up over dense torch fp32",
     "pairs",
     "speed-up over best dense control",
@@ -59,12 +62,14 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
     for group in groups:
         drawn = [_columns(row, cells(row), marks) for row, marks in _marked([group])]
         kept = [place for place, heading in enumerate(_HEADINGS) if _says(drawn, place, heading)]
-        lines = [_pipes(_HEADINGS[place] for place in kept), _pipes("---" for _ in kept)]
+        words = words_of(judged(group.rows, "accuracy"))
+        headings = [heading.format(value=words.value, lost=words.lost("percentage points")) for heading in _HEADINGS]
+        lines = [_pipes(headings[place] for place in kept), _pipes("---" for _ in kept)]
         lines += [_pipes(columns[place] for place in kept) for columns in drawn]
-        notes = (circumstances(run.header), references(group.rows))
+        notes = (circumstances(run.header), references(group.rows), made_from(run.header, group.rows))
         blocks += [
             f"### {markdown(title(group.rows, group.part))}",
-            *map(markdown, notes),
+            *map(markdown, filter(None, notes)),
             "\n".join(lines),
         ]
     if not blocks:
@@ -103,10 +108,10 @@ def to_csv(run: Run, choice: Choice = ALL) -> str:
         line += [row.workload, json.dumps(row.first.parameters), row.control, row.pairs, row.examples]
         for measure in MEASURE_NAMES:
             record = row.records.get(measure)
-            line += [record.verdict, record.reason] if record else [None, None]
+            line += [row.verdict(measure), record.reason] if record else [None, None]
         for name in names:
             found = row.measure(name)
-            line += [found.value, found.low, found.high, found.bound, _word(found)]
+            line += [found.value, found.low, found.high, found.bound, _word(row, found)]
         line += [str(name in marks).lower() for name in MARKED]
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in line])
     return out.getvalue()
@@ -117,6 +122,7 @@ def to_json(run: Run, choice: Choice = ALL) -> str:
 
     schema       1: the version of this layout
     run, started, ended, pressbench, machine, options     from the run; ended is null if interrupted
+    models       {name: what the run understood of it}, of declared models alone
     interrupted  true where the run has no end line
     executed, expected, counts {verdict: records}, seconds {stage: seconds}
     missing      ids of the cases that were expected and not executed
@@ -139,6 +145,7 @@ def to_json(run: Run, choice: Choice = ALL) -> str:
         "pressbench": header.pressbench,
         "machine": header.machine,
         "options": header.options,
+        "models": mapping(header.extra.get("models")),
         "interrupted": what.interrupted,
         "executed": what.executed,
         "expected": what.expected,
@@ -165,7 +172,7 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         number, space, interval = text.partition(" [")
         return f"**{number}**{space}{interval}" if name in marks else text
 
-    judged = {
+    verdicts = {
         measure: f"{verdict(row.verdict(measure))} ({bound})" if bound else verdict(row.verdict(measure))
         for measure, bound in cell.bounds.items()
     }
@@ -175,14 +182,14 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         row.first.role,
         shown("accuracy", cell.accuracy),
         shown("accuracy_drop", cell.drop),
-        judged["accuracy"],
+        verdicts["accuracy"],
         shown("speedup", cell.speedup),
         str(row.pairs) if row.pairs is not None else MISSING,
         shown("speedup_vs_control", cell.over_control),
         cell.floor,
-        judged["speed"],
+        verdicts["speed"],
         shown("size_ratio", cell.size),
-        judged["footprint"],
+        verdicts["footprint"],
         cell.memory,
         cell.compress,
     ]
@@ -190,8 +197,8 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
 
 def _says(drawn: Iterable[list[str]], place: int, heading: str) -> bool:
     """Whether the column has anything in it, or is the number of a verdict that has."""
-    judged = {"accuracy": "accuracy", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
-    verdicts = f"{judged.get(heading)} verdict"
+    numbers = {"{value}": "{value}", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
+    verdicts = f"{numbers.get(heading)} verdict"
     places = {place, _HEADINGS.index(verdicts) if verdicts in _HEADINGS else place}
     return heading in ("compressor", "role") or any(columns[at] != MISSING for columns in drawn for at in places)
 
@@ -200,8 +207,8 @@ def _pipes(columns: Iterable[str]) -> str:
     return f"| {' | '.join(columns)} |"
 
 
-def _word(measure: Measure) -> str | None:
-    return None if measure is NO_MEASURE else measure.verdict
+def _word(row: Row, measure: Measure) -> str | None:
+    return None if measure is NO_MEASURE or not row.measured else measure.verdict
 
 
 def _object(row: Row, marks: frozenset[str], group: str) -> dict[str, Any]:
@@ -217,11 +224,11 @@ def _object(row: Row, marks: frozenset[str], group: str) -> dict[str, Any]:
         "examples": row.examples,
         "control": row.control,
         "group": group,
-        "verdicts": {measure: _verdict(row.records.get(measure)) for measure in MEASURE_NAMES},
+        "verdicts": {name: _verdict(row.records.get(name) if row.measured else None) for name in MEASURE_NAMES},
         "measures": {
             name: {
                 **{part: getattr(measure, part) for part in ("value", "low", "high", "bound")},
-                "verdict": _word(measure),
+                "verdict": _word(row, measure),
                 "reason": measure.reason,
                 "best": name in marks,
             }

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from results.annotations import Place, lines_for
-from results.cells import SYMBOLS, cells, circumstances, headline, references, title
+from results.cells import SYMBOLS, cells, circumstances, headline, made_from, references, title
 from results.choice import ALL, sections_of
+from results.declared import Declared, declared
+from results.quality import words_of
 from results.record import MEASURE_NAMES, VERDICTS, CaseRecord
 from results.reproduction import command
-from results.rows import PROBLEMS, Row, Summary, summary
+from results.rows import PROBLEMS, PUBLISHED, Row, Summary, judged, summary
 from results.store import Run
 from results.tally import latest
 from results.text import clipped, markdown, shown
@@ -29,19 +31,19 @@ ISSUE_BYTES = 60_000
 """GitHub's limit is 65,536 characters."""
 _RESERVE = 2000
 """Bytes kept for saying what was left out."""
-_NAME, _REASON, _COMMAND = 200, 600, 1500
-"""Characters of a name, of a reason and of a command that are shown."""
+_NAME, _REASON, _COMMAND, _MODEL = 200, 600, 1500, 1500
+"""Characters of a name, of a reason, of a command and of what is said of a model that are shown."""
 _LONG_LIST = 12
 """Longer lists are folded."""
-_HEADINGS = (
+_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
     "compressor",
-    "accuracy",
-    "drop, points (+ is loss)",
+    "{value}",
+    "{lost} (+ is loss)",
     "speed-up over dense torch fp32",
     "over the best control",
     "size over dense",
     "memory",
-    "accuracy, speed, size",
+    "{value}, speed, size",
 )
 
 
@@ -107,7 +109,12 @@ def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (
     page.section("About the file", [f"- {_text(note)}" for note in what.notes])
     for group in (section.rows for section in sections_of(run, ALL)):
         page.add(f"### {_text(title(group))}", _text(references(group)))
-        page.table(_HEADINGS, [_cells(row) for row in group])
+        if made := made_from(run.header, group):
+            page.add(_text(made))
+        words = words_of(judged(group, "accuracy"))
+        headings = [heading.format(value=words.value, lost=words.lost()) for heading in _HEADINGS]
+        page.table(headings, [_cells(row) for row in group])
+    page.section("Declared models", [_model(model) for model in declared(run.header).values() if model.facts])
     if legend := _legend(what):
         page.add(_text(legend))
     return page.text()
@@ -219,13 +226,19 @@ def _bullet(record: CaseRecord, run: Run | None = None, as_code: bool = False) -
     return f"{line}<br>to reproduce: {_code(again, _COMMAND)}" if len(again) <= _COMMAND else line
 
 
+def _model(model: Declared) -> str:
+    """An item of a list: what a declared model was made from."""
+    said = [*(f"{what}: {text}" for what, text in model.facts), *(f"note: {note}" for note in model.notes)]
+    return f"- {_code(model.name)}: {markdown(clipped('; '.join(said), _MODEL))}"
+
+
 def _cells(row: Row) -> list[str]:
     cell = cells(row)
 
     def bounded(number: str, measure: str) -> str:
         return _whole(f"{number} ({cell.bounds[measure]})" if cell.bounds[measure] else number)
 
-    role = "" if row.first.role in ("method", row.label) else f" ({row.first.role})"
+    role = "" if row.first.role in ("method", PUBLISHED, row.label) else f" ({row.first.role})"
     name = f"{clipped(row.label, _NAME)}{f', {clipped(row.workload, _NAME)}' if row.workload else ''}{role}"
     verdicts = (row.verdict(measure) for measure in MEASURE_NAMES)
     return [

@@ -12,7 +12,9 @@ from results.cells import MISSING, examples, numbers, title
 from results.choice import Choice, Section, check_hardware, on_hardware, sections
 from results.columns import COLUMNS, COMPRESSOR, ONE_MACHINE, SEVERAL_MACHINES, Column, columns
 from results.machines import Entry, Machine, entries, machines
-from results.rows import Row, has_regressed
+from results.published import declared_on, with_published
+from results.quality import ACCURACY, qualities
+from results.rows import Row, has_regressed, judged
 from results.store import Run
 from results.strict_json import ResultsError
 
@@ -91,15 +93,16 @@ def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE
     found = [Machine(m.name, m.runs, tuple(cases), m.notes) for m, cases in with_cases if cases]
     if not found:
         raise ResultsError("no case was recorded: there is nothing to put into a table")
-    chosen = columns(choice.columns or (usual if len(found) == 1 else SEVERAL_MACHINES))
-    kept = sections(entries(found), choice)
+    kept = sections(with_published(entries(found), list(map(declared_on, found))), choice)
+    there = [row for section in kept for entry in section.entries for row in entry.on]
+    chosen = columns(choice.columns or _fitting(usual if len(found) == 1 else SEVERAL_MACHINES, there))
     shown = [_without_repeats(section, chosen) for section in kept]
     chosen = _with_workload(shown, chosen if choice.columns else _measured(shown, chosen))
     heads = _heads(chosen, found)
     left_out = [m.name for m, cases in with_cases if not cases]
     notes = [note for machine in found for note in _named(machine, len(found) > 1)]
     notes += [f"nothing of the chosen hardware was recorded on {name}" for name in left_out]
-    left, of = sum(len(section.entries) for section in kept), len(entries(every))
+    left, of = sum(row.measured for section in kept for row in section.rows), len(entries(every))
     notes += [f"{left} of {of} rows are shown"] if left < of else []
     return Grid(
         heads=tuple(heads),
@@ -108,6 +111,13 @@ def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE
         notes=(*notes, *_legend(chosen)),
         about=_about(chosen, found),
     )
+
+
+def _fitting(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
+    """The names of columns, with those of accuracy replaced by those that tell the quality of `rows`."""
+    told = qualities(judged(rows, "accuracy")) or [ACCURACY]
+    instead = {"accuracy": [found.value for found in told], "drop": [found.loss for found in told]}
+    return [name for usual in names for name in instead.get(usual, [usual])]
 
 
 def _named(machine: Machine, several: bool) -> list[str]:
@@ -131,17 +141,17 @@ def _block(section: Section, chosen: Sequence[Column], found: Sequence[Machine])
     shared = [c for c in (COMPRESSOR, *chosen) if not c.by_machine]
     own = [c for c in chosen if c.by_machine]
     lines: list[list[Cell]] = [[_word(c, entry.row) for c in shared] for entry in section.entries]
-    spoken = _spoken(own)
+    there = [row for entry in section.entries for row in entry.on if row is not None]
+    spoken = _spoken(own, there)
     for place in range(len(found)):
         rows = [entry.on[place] for entry in section.entries]
         for c in own:
             marks = best(rows, c)
             for index, (line, row) in enumerate(zip(lines, rows, strict=True)):
                 line.append(_cell(c, row, index in marks, c.name in spoken))
-    there = [row for entry in section.entries for row in entry.on if row is not None]
     return Block(
         title=title(there, section.part),
-        notes=tuple(_counts(section, own, found)),
+        notes=(*_made_from(there, found), *_counts(section, own, found)),
         lines=tuple(tuple(line) for line in lines),
         keys=tuple(_key(entry, section.part) for entry in section.entries),
         bounds=tuple(_bounds(section, own, found)),
@@ -171,31 +181,33 @@ def _cell(c: Column, row: Row | None, marked: bool, spoken: bool) -> Cell:
         text=value,
         interval=interval,
         bound=bound,
-        verdict=record.verdict if record is not None and spoken else "",
+        verdict=(row.verdict(c.judged) or "") if spoken else "",
         best=marked,
-        data={**own, "verdict": record.verdict if record is not None else None, "best": marked},
+        data={**own, "verdict": row.verdict(c.judged), "best": marked},
     )
 
 
-def _spoken(own: Sequence[Column]) -> set[str]:
-    """The columns that show a verdict: the one that it is about, or the first of its record where that is not here."""
-    about = {"drop": "accuracy", "speedup": "speed", "size": "footprint"}
-    found: dict[str, str] = {}
+def _spoken(own: Sequence[Column], rows: Sequence[Row]) -> set[str]:
+    """The columns that show a verdict in `rows`, which tell quality in one way: the one that it is about, or the first
+    of its record where that is not here."""
+    told = next(iter(qualities(judged(rows, "accuracy"))), ACCURACY)
+    about = {told.loss: 2, told.value: 1, "speedup": 1, "size_ratio": 1}
+    found: dict[str, Column] = {}
     for c in own:
-        if c.judged and (c.judged not in found or c.name in about):
-            found[c.judged] = c.name
-    return set(found.values())
+        if c.judged and (c.judged not in found or about.get(c.measure, 0) > about.get(found[c.judged].measure, 0)):
+            found[c.judged] = c
+    return {c.name for c in found.values()}
 
 
 def _measured(shown: Sequence[Section], chosen: list[Column]) -> list[Column]:
     """The columns without those in which no row has a number; one that is to show a verdict stays where there is
     one. All of them where nothing would be left."""
-    rows = [row for section in shown for entry in section.entries for row in entry.on if row is not None]
-    spoken = _spoken(chosen)
+    tables = [[row for entry in section.entries for row in entry.on if row is not None] for section in shown]
+    rows = [row for table in tables for row in table]
 
     def is_there(c: Column) -> bool:
-        judged = c.name in spoken and any(row.verdict(c.judged) for row in rows)
-        return not c.measure or judged or any(row.measure(c.measure).value is not None for row in rows)
+        told = any(row.verdict(c.judged) for table in tables if c.name in _spoken(chosen, table) for row in table)
+        return not c.measure or told or any(row.measure(c.measure).value is not None for row in rows)
 
     return [c for c in chosen if is_there(c)] or chosen
 
@@ -216,14 +228,24 @@ def _with_workload(shown: Sequence[Section], chosen: list[Column]) -> list[Colum
     )
 
 
+def _made_from(there: Sequence[Row], found: Sequence[Machine]) -> list[str]:
+    """What a declared model was made from, for each machine where they differ."""
+    said: dict[str, list[str]] = {}
+    for machine in found:
+        model = declared_on(machine).get(there[0].first.model)
+        if model is not None and model.made_from:
+            said.setdefault(model.made_from, []).append(machine.name)
+    return [text if len(of) == len(found) else f"{', '.join(of)}: {text}" for text, of in said.items()]
+
+
 def _counts(section: Section, own: Sequence[Column], found: Sequence[Machine]) -> list[str]:
     """How many examples and pairs the numbers rest on, and at which workload, for each machine that differs."""
-    judged = {c.judged for c in own}
+    measured = {c.judged for c in own}
     said: dict[str, list[str]] = {}
     for place, machine in enumerate(found):
         rows = [row for entry in section.entries if (row := entry.on[place]) is not None]
-        parts = [examples(rows)] if "accuracy" in judged else []
-        if "speed" in judged:
+        parts = [examples(rows)] if "accuracy" in measured else []
+        if "speed" in measured:
             pairs = sorted({row.pairs for row in rows if row.pairs is not None})
             workloads = sorted({row.workload for row in rows if row.workload})
             at = f" at {workloads[0]}" if len(workloads) == 1 else ""
@@ -272,7 +294,7 @@ def _bounds(section: Section, own: Sequence[Column], found: Sequence[Machine]) -
 def _key(entry: Entry, part: str) -> dict[str, Any]:
     first = entry.row.first
     names = ("model", "task", "hardware", "compressor", "family", "effect", "role")
-    cases = [[r.case for r in row.records.values()] if row is not None else [] for row in entry.on]
+    cases = [[r.case for r in row.records.values() if r.case] if row is not None else [] for row in entry.on]
     return {
         **{name: getattr(first, name) for name in names},
         "workload": entry.row.workload,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from results.cells import MISSING
 from results.grid import Block, Cell, Grid, Head
+from results.rows import PUBLISHED
 from results.text import latex
 
 _HEADING_WIDTH = 14
+_NAME_WIDTH = 36
+"""Where the long names of rows that were not measured are broken."""
 _PAGE = 24
 """How many rows of several blocks a page holds with their notes."""
 _LONGEST = 40
@@ -96,16 +99,24 @@ def _heading(head: Head) -> str:
     lines = textwrap.wrap(head.title, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False)
     if len(lines) < 2:
         return latex(head.title)
-    side, inner = "r" if head.number else "l", " \\\\ ".join(map(latex, lines))
-    return f"\\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{inner}\\end{{tabular}}"
+    return _stack(lines, "r" if head.number else "l", "b")
+
+
+def _stack(lines: Sequence[str], side: str, at: str) -> str:
+    """Lines below each other; at: which of them stands on the line of the row, "t" or "b"."""
+    inner = " \\\\ ".join(map(latex, lines))
+    return f"\\begin{{tabular}}[{at}]{{@{{}}{side}@{{}}}}{inner}\\end{{tabular}}"
 
 
 def _rows(block: Block, small: str) -> Iterator[str]:
     roles = [key.get("role", "method") for key in block.keys] or ["method"] * len(block.lines)
     for place, line in enumerate(block.lines):
-        if place and roles[place] == "method" != roles[place - 1]:
+        if place and roles[place] in ("method", PUBLISHED) and roles[place] != roles[place - 1]:
             yield "\\addlinespace"
-        yield f"{' & '.join(_cell(cell, small) for cell in line)} \\\\"
+        cells = [_cell(cell, small) for cell in line]
+        if roles[place] == PUBLISHED:
+            cells[0] = _stack(textwrap.wrap(line[0].text, _NAME_WIDTH, break_on_hyphens=False), "l", "t")
+        yield f"{' & '.join(cells)} \\\\"
 
 
 def _cell(cell: Cell, small: str) -> str:

@@ -41,10 +41,11 @@ class Pen:
 
 
 def at_hyphens(name: str, width: int) -> list[str]:
-    """The name in lines of `width` at most, broken after hyphens; a part that is longer is left to be folded."""
+    """The name in lines of `width` at most, broken after hyphens and spaces; a part that is longer is left to be
+    folded."""
     lines = [""]
-    for part in re.findall(r"[^-]*-|[^-]+", name):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
+    for part in re.findall(r"[^- ]*[- ]|[^- ]+", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
-    return lines
+    return [line.rstrip() for line in lines]

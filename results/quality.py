@@ -3,7 +3,7 @@ texts come to a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from results.record import CaseRecord
@@ -22,12 +22,56 @@ class Quality:
 ACCURACY = Quality("accuracy", "accuracy_drop", True)
 PERPLEXITY = Quality("perplexity", "perplexity_rise", False)
 SCORE = Quality("score", "score_drop", True)
+_TASKS = {"causal-lm": PERPLEXITY, "translation": SCORE, "summarization": SCORE}
 _METRICS = {"chrf": "chrF", "rougeL": "ROUGE-L"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the columns of a table are called. value: `accuracy`. loss, unit: `drop`, `points`."""
+
+    value: str
+    loss: str
+    unit: str
+
+    def lost(self, points: str = "points") -> str:
+        """`drop, points`. points: how points are called where there is little room."""
+        return f"{self.loss}, {self.unit.replace('points', points)}"
+
+
+MIXED = Words("quality", "loss", "points or %")
+
+
+def words_of(records: Iterable[CaseRecord]) -> Words:
+    """What is true of all of these records: neutral words where they tell quality in several ways, those of accuracy
+    where none holds a number."""
+    every = list(records)
+    found = qualities(every) or [ACCURACY]
+    if len(found) > 1:
+        return MIXED
+    if found == [PERPLEXITY]:
+        return Words("perplexity", "rise", "%")
+    if found == [ACCURACY]:
+        return Words("accuracy", "drop", "points")
+    metrics = {metric_of(record) for record in every if quality_of(record) is SCORE}
+    return Words(metrics.pop() if len(metrics) == 1 else "score", "drop", "points")
 
 
 def quality_of(record: CaseRecord | None) -> Quality:
     """How this record tells it; accuracy where it holds neither."""
     return quality_in(record.measures if record is not None else ())
+
+
+def qualities(records: Iterable[CaseRecord]) -> list[Quality]:
+    """The ways in which these records tell it, each once; none where no record holds a number."""
+    every = (ACCURACY, PERPLEXITY, SCORE)
+    there = {name for record in records for name, found in record.measures.items() if found.value is not None}
+    return [told for told in every if told.value in there]
+
+
+def of_task(task: str) -> Quality:
+    """How a task of this kind is told."""
+    return _TASKS.get(task, ACCURACY)
 
 
 def quality_in(names: Container[str]) -> Quality:

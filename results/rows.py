@@ -12,6 +12,8 @@ from results.store import Run
 from results.tally import latest, tally
 
 PROBLEMS = tuple(verdict for verdict in VERDICTS if verdict not in ("pass", "measured"))
+PUBLISHED = "published"
+"""The role of a row that was not measured, see `results.published`. No record of a file has it."""
 NO_MEASURE = Measure(reason="not recorded")
 _MEASURE_OF = {name: measure for measure, names in MEASURE_NAMES.items() for name in names}
 
@@ -33,6 +35,11 @@ class Row:
         return next(iter(self.records.values()))
 
     @property
+    def measured(self) -> bool:
+        """Whether it was measured here, and is no number from the literature."""
+        return self.first.role != PUBLISHED
+
+    @property
     def group(self) -> tuple[str, str, str]:
         """(model, task, hardware): rows that stand in one table."""
         return self.first.model, self.first.task, self.first.hardware
@@ -48,9 +55,9 @@ class Row:
         return NO_MEASURE if record is None else record.measures.get(name, NO_MEASURE)
 
     def verdict(self, measure: str) -> str | None:
-        """The verdict of "accuracy", "speed" or "footprint"; None where there is no record."""
+        """The verdict of "accuracy", "speed" or "footprint"; None where there is no record of a measurement."""
         record = self.records.get(measure)
-        return None if record is None else record.verdict
+        return None if record is None or not self.measured else record.verdict
 
     @property
     def pairs(self) -> int | None:
@@ -97,6 +104,11 @@ class Summary:
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+
+
+def judged(found: Iterable[Row | None], measure: str) -> list[CaseRecord]:
+    """The records of one measure that these rows have."""
+    return [row.records[measure] for row in found if row is not None and measure in row.records]
 
 
 def rows(run: Run) -> list[Row]:

@@ -24,6 +24,7 @@ from results.cells import (
     cells,
     circumstances,
     headline,
+    made_from,
     missing,
     problem,
     references,
@@ -37,7 +38,8 @@ from results.export import to_csv, to_json, to_markdown
 from results.grid import grid
 from results.latex import grid_latex
 from results.pen import STYLES, Line, Pen, at_hyphens
-from results.rows import Row, rows
+from results.quality import Words, words_of
+from results.rows import Row, judged, rows
 from results.store import Run
 from results.strict_json import ResultsError
 from results.text import shown
@@ -83,7 +85,8 @@ def print_terminal(run: Run, console: Console, choice: Choice = ALL) -> None:
     groups = sections_of(run, choice)
     for group, table in zip(groups, _tables(pen, groups, console), strict=True):
         console.print(pen.text(title(group.rows, group.part), "bold"))
-        for note in (circumstances(run.header), references(group.rows)):
+        notes = (circumstances(run.header), references(group.rows), made_from(run.header, group.rows))
+        for note in filter(None, notes):
             console.print(pen.text(note, "dim"))
         console.print(table)
         console.print()
@@ -98,27 +101,27 @@ def _verdict(row: Row, measure: str, bound: str = "") -> Line:
     return f"{verdict(word)}  {bound}".rstrip(), STYLES[word] if word else "dim"
 
 
-def _wide(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
-    def judged(measure: str) -> list[Line]:
+def _wide(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
+    def told(measure: str) -> list[Line]:
         return [_verdict(row, measure), (cell.bounds[measure], "dim")]
 
     return [
         _identity(row),
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop"))],
-        judged("accuracy"),
+        told("accuracy"),
         [
             (f"{cell.speedup} {cell.pairs}", best("speedup")),
             (cell.over_control, best("speedup_vs_control")),
             (cell.floor, ""),
         ],
-        judged("speed"),
+        told("speed"),
         [(cell.size, best("size_ratio"))],
-        judged("footprint"),
+        told("footprint"),
         [(cell.memory, ""), (cell.compress, "")],
     ]
 
 
-def _medium(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
+def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
     accuracy, speed, footprint = (_verdict(row, measure, bound) for measure, bound in cell.bounds.items())
     return [
         [*_identity(row), (cell.compress, "")],
@@ -133,7 +136,7 @@ def _medium(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     ]
 
 
-def _narrow(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
+def _narrow(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
     return [
         [*_identity(row), (cell.compress, "")],
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), _verdict(row, "accuracy")],
@@ -147,21 +150,21 @@ def _narrow(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     ]
 
 
-def _stacked(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
-    def judged(measure: str) -> Line:
+def _stacked(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
+    def told(measure: str, name: str) -> Line:
         word, style = _verdict(row, measure, cell.bounds[measure])
-        return f"{measure}: {word}", style
+        return f"{name}: {word}", style
 
     lines = [
         *_identity(row),
-        judged("accuracy"),
+        told("accuracy", words.value),
         (f"  {cell.accuracy}", best("accuracy")),
-        (f"  drop {cell.drop}", best("accuracy_drop")),
-        judged("speed"),
+        (f"  {words.loss} {cell.drop}", best("accuracy_drop")),
+        told("speed", "speed"),
         (f"  {cell.speedup} {cell.pairs}", best("speedup")),
         (f"  over control {cell.over_control}", best("speedup_vs_control")),
         *([(f"  floor {cell.floor}", "")] if cell.floor != MISSING else []),
-        judged("footprint"),
+        told("footprint", "footprint"),
         (f"  size {cell.size}", best("size_ratio")),
         (f"  peak memory {cell.memory}", ""),
         (f"  compress {cell.compress}", ""),
@@ -180,15 +183,18 @@ def _marking(marks: frozenset[str]) -> Best:
 
 
 def _identity(row: Row) -> list[Line]:
+    if not row.measured:
+        return [(row.label, ""), ("", "")]
     role = "" if row.first.role in ("method", row.label) else row.first.role
     return [(row.label, "bold"), (", ".join(part for part in (row.workload, role) if part), "dim")]
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """longest_name: where a longer name in the first column is folded. together: columns of one record each."""
+    """headings: with `{value}` and `{lost}` for what the quality in the table is called. longest_name: where a longer
+    name in the first column is folded. together: columns of one record each."""
 
-    cells: Callable[[Row, Cells, Best], list[list[Line]]]
+    cells: Callable[[Row, Cells, Best, Words], list[list[Line]]]
     headings: Sequence[Sequence[str]]
     longest_name: int | None
     together: Sequence[Sequence[int]] = ()
@@ -210,9 +216,11 @@ class _Layout:
 
     def measured(self, group: Section) -> tuple[list[list[str]], list[list[list[Line]]]]:
         """Headings and rows without the lines of cells that say nothing in any row, and without columns that have no
-        other. A number and its verdict beside it stay or go together, and so does what every row is called."""
+        other. A number and its verdict beside it stay or go together, and so does what every row is called. A row that
+        was not measured here has the lines that say something alone."""
+        words = words_of(judged(group.rows, "accuracy"))
         every = [
-            self.cells(row, cells(row), _marking(marks))
+            self.cells(row, cells(row), _marking(marks), words)
             for row, marks in zip(group.rows, best_measures(group.rows), strict=True)
         ]
         headings: list[list[str]] = []
@@ -223,13 +231,15 @@ class _Layout:
                 continue
             lines = range(max((len(row[place]) for row in every), default=0))
             kept = [n for n in lines if n == 0 or any(_says(line) for row in every for line in row[place][n : n + 1])]
+            heading = [line.format(value=words.value, lost=words.lost("pts")) for line in heading]
             headings.append([line for n, line in enumerate(heading) if n in kept or n >= len(lines)])
-            for to, row in zip(drawn, every, strict=True):
-                to.append([row[place][n] for n in kept if n < len(row[place])])
+            for to, row, of in zip(drawn, every, group.rows, strict=True):
+                lines_of = [row[place][n] for n in kept if n < len(row[place])]
+                to.append(lines_of if of.measured else [line for line in lines_of if _says(line)] or lines_of[:1])
         return headings, drawn
 
 
-_ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control", "floor")
+_ACCURACY, _SPEED = ("{value}", "{lost} (+ = loss)"), ("speed-up over dense", "over best control", "floor")
 _THREE_LINES = (
     ("compressor", "workload", "time to compress"),
     (*_ACCURACY, "verdict"),
@@ -255,7 +265,7 @@ _LAYOUTS = (
     ),
     _Layout(_medium, _THREE_LINES, 22),
     _Layout(_narrow, _THREE_LINES, 16),
-    _Layout(_stacked, (("compressor", "(drop: percentage points, + = loss)"),), None),
+    _Layout(_stacked, (("compressor", "({lost}, + = loss)"),), None),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.cells import SYMBOLS, Cells, cells, memory, seconds
+from results.quality import words_of
 from results.record import MEASURE_NAMES, CaseRecord, RunHeader
 from results.report import pairs, trends
 from results.report.charts import Chart
@@ -101,8 +102,9 @@ def _section(anchor: str, rows: Sequence[Row], header: RunHeader, history: trend
 
 
 def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.History) -> Judged:
+    words = words_of([record])
     numbers = {
-        "accuracy": [("accuracy", cell.accuracy), ("drop, points (+ is a loss)", cell.drop)],
+        "accuracy": [(words.value, cell.accuracy), (f"{words.lost()} (+ is a loss)", cell.drop)],
         "speed": [("speed-up over dense", f"{cell.speedup} {cell.pairs}".strip()),
                   ("over the best control", cell.over_control)],
         "footprint": [("size over dense", cell.size), ("peak memory", cell.memory),

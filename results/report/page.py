@@ -10,15 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results.baseline import Baseline, fingerprint_of
-from results.cells import cells, circumstances, date, headline, missing, references, title, verdict
+from results.cells import cells, circumstances, date, headline, made_from, missing, references, title, verdict
 from results.choice import ALL, sections_of
+from results.declared import declared
+from results.quality import words_of
 from results.report import layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
 from results.report.cases import Section, sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
-from results.rows import Row, summary
+from results.rows import Row, judged, summary
 from results.store import Run
 
 _HERE = Path(__file__).parent
@@ -31,7 +33,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
 
     Raises ResultsError where the plotting library is not installed.
     """
-    groups, what = [section.rows for section in sections_of(run, ALL)], summary(run)
+    tables, what = [section.rows for section in sections_of(run, ALL)], summary(run)
+    groups = [[row for row in group if row.measured] for group in tables]
     found = [row for group in groups for row in group]
     every = sections(found, run.header, trends.history([*earlier, run], baseline))
     anchors = {id(row): section.anchor for section in every for row in section.rows}
@@ -41,16 +44,18 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
     script = in_element((_HERE / "page.js").read_text(encoding="utf-8"))
     fingerprint, key = fingerprint_of(run)
     context: dict[str, Any] = {
-        "run": run, "what": what, "groups": groups, "sections": every, "anchors": anchors, "of_record": of_record,
+        "run": run, "what": what, "groups": tables, "sections": every, "anchors": anchors, "of_record": of_record,
+        "models": [model for model in declared(run.header).values() if model.facts or model.notes],
         "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
         "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
-        "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.UP,
+        "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.up(groups),
         "time": time, "earlier": len(earlier), "chart": charts.add,
         "fingerprint": fingerprint, "machine": flat(key),
         "noted": flat(mapping(run.header.machine.get("noted"))),
-        "cells": cells, "date": date, "references": references, "title": title, "verdict": verdict,
-        "row_id": id,
+        "cells": cells, "date": date, "references": references, "made_from": made_from,
+        "title": title, "verdict": verdict,
+        "row_id": id, "words_of": lambda group: words_of(judged(group, "accuracy")),
         "style": style, "script": script, "library": library(),
         "policy": (
             f"default-src 'none'; script-src {digest(library())} {digest(script)}; style-src {digest(style)}; "

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from results.cells import cells, title, verdict
-from results.quality import quality_of
+from results.quality import ACCURACY, MIXED, qualities, quality_of, words_of
 from results.report.charts import INK, Chart, Columns, Spec, families, layer, number, spec, word
 from results.report.safe import number as finite
-from results.rows import Row
+from results.rows import Row, judged
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ UP = (
          "datum.value ? format(datum.value, '+~g') : '0'", 100),
     Axis("accuracy", "accuracy, %", "accuracy", True, "format(datum.value, '~g')", 100),
 )  # fmt: skip
-_HOVER = {
+_HOVER = {  # what is empty is called by how quality is told
     "name": "compressor",
     "family": "family",
-    "accuracy": "accuracy",
-    "drop": "drop, points",
+    "accuracy": "",
+    "drop": "",
     "speed": "speed-up over dense",
     "control": "over the best control",
     "size": "size over dense",
     "memory": "peak memory",
-    "verdicts": "accuracy, speed, size",
+    "verdicts": "",
 }
 
 
@@ -87,7 +87,18 @@ def plots(groups: Sequence[Sequence[Row]], anchors: Mapping[int, str]) -> list[P
 def specs(groups: Sequence[Sequence[Row]]) -> dict[str, Spec]:
     """Name -> specification, `pareto:speed:drop` for each pair of axes."""
     known = families([_family(row) for group in groups for row in group])
-    return {f"pareto:{x.name}:{y.name}": _spec(x, y, known) for x, y in itertools.product(ACROSS, UP)}
+    words = words_of(record for group in groups for record in judged(group, "accuracy"))
+    hover = _HOVER | {"accuracy": words.value, "drop": words.lost(), "verdicts": f"{words.value}, speed, size"}
+    return {f"pareto:{x.name}:{y.name}": _spec(x, y, known, hover) for x, y in itertools.product(ACROSS, up(groups))}
+
+
+def up(groups: Sequence[Sequence[Row]]) -> list[Axis]:
+    """The axes of quality that have something to show, called what it is called in all of these rows."""
+    records = [record for group in groups for record in judged(group, "accuracy")]
+    words, told = words_of(records), qualities(records) or [ACCURACY]
+    lost = f"{'lost' if words is MIXED else words.loss} against dense, {words.unit} (less is up)"
+    return [replace(axis, title=lost) if axis.name == "drop" else axis
+            for axis in UP if axis.name == "drop" or ACCURACY in told]  # fmt: skip
 
 
 def front(points: Sequence[Mapping[str, Any]], x: Axis, y: Axis) -> set[int]:
@@ -144,7 +155,7 @@ def _columns(points: Sequence[dict[str, Any]]) -> Columns:
     return columns
 
 
-def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec]) -> Spec:
+def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec], said: Mapping[str, str]) -> Spec:
     colours, shapes = known
     on_front = [{"filter": f"datum.front_{x.name}_{y.name}"}]
     drawn = [{"filter": f"isValid(datum.{x.name}) && isValid(datum.{y.name})"}]
@@ -155,14 +166,14 @@ def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec]) -> Spec:
         scale = {**kind, "reverse": not x.more_is_better, "padding": 16}
         return number(field, x.title, scale=scale, axis=axis)
 
-    def up(field: str) -> Spec:
+    def upwards(field: str) -> Spec:
         scale = {"reverse": not y.more_is_better, "zero": False, "nice": True}
         return number(field, y.title, scale=scale, axis={"labelExpr": y.ticks, "tickCount": 6})
 
     colour = word("family", scale=colours)
     hover = [
-        {"field": name if name in ("name", "family") else f"{name}_text", "type": "nominal", "title": said}
-        for name, said in _HOVER.items()
+        {"field": name if name in ("name", "family") else f"{name}_text", "type": "nominal", "title": title}
+        for name, title in said.items()
     ]
     thin: Spec = {"type": "rule", "opacity": 0.45, "strokeWidth": 1.3}
     return spec(
@@ -170,21 +181,21 @@ def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec]) -> Spec:
         layer(
             "points", {"type": "line", "interpolate": "step-before", "strokeDash": [5, 4], "opacity": 0.55,
                        "color": INK, "strokeWidth": 1.2}, [*drawn, *on_front],
-            x=across(x.name), y=up(y.name),
+            x=across(x.name), y=upwards(y.name),
             order={"field": x.name, "type": "quantitative", "sort": "ascending" if x.more_is_better else "descending"},
         ),
-        layer("points", thin, drawn, x=across(f"{x.name}_low"), x2={"field": f"{x.name}_high"}, y=up(y.name),
+        layer("points", thin, drawn, x=across(f"{x.name}_low"), x2={"field": f"{x.name}_high"}, y=upwards(y.name),
               color=colour),
-        layer("points", thin, drawn, x=across(x.name), y=up(f"{y.name}_low"), y2={"field": f"{y.name}_high"},
+        layer("points", thin, drawn, x=across(x.name), y=upwards(f"{y.name}_low"), y2={"field": f"{y.name}_high"},
               color=colour),
         layer(
             "points", {"type": "point", "filled": True, "size": 130, "opacity": 1, "stroke": INK, "strokeWidth": 0.8,
                        "cursor": "pointer"}, drawn,
-            x=across(x.name), y=up(y.name), color=colour, shape=word("family", scale=shapes), tooltip=hover,
+            x=across(x.name), y=upwards(y.name), color=colour, shape=word("family", scale=shapes), tooltip=hover,
         ),
         layer(
             "points", {"type": "text", "dy": -13, "align": "right", "limit": 150, "fontSize": 11},
-            [*drawn, *on_front], x=across(x.name), y=up(y.name),
+            [*drawn, *on_front], x=across(x.name), y=upwards(y.name),
             text={"field": "name", "type": "nominal"},
             opacity={"condition": {"test": "width < 420", "value": 0}, "value": 0.85},
         ),

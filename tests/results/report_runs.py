@@ -119,6 +119,7 @@ def hostile(folder: Path) -> Run:
         machine={"name": HOSTILE[0], "hash": HOSTILE[1], "gpu": HOSTILE[2], "key": {t: {t: [t]} for t in HOSTILE},
                  "noted": {t: t for t in HOSTILE}},
         expected=(*HOSTILE, "</script>"),
+        extra={"models": {text: _understood(text) for text in HOSTILE} | {"odd": {"hub": 3, "rows": ["x"]}}},
     )  # fmt: skip
     with RunWriter(folder, header) as writer:
         for i, text in enumerate(HOSTILE):
@@ -134,6 +135,18 @@ def hostile(folder: Path) -> Run:
             RunEnd(run="hostile", ended="", expected=9, executed=9, counts={}, seconds={HOSTILE[0]: 1, "x": 2})
         )
     return read_run(writer.path)
+
+
+def _understood(text: str) -> dict[str, Any]:
+    """What is said of a declared model, all of it hostile."""
+    facts = {"name": text, "revision": text, "commit": text, "note": text, "files": {text: [text, LONG]}}
+    return {
+        **dict.fromkeys(("where", "model", "architecture", "data", "task", "split"), text),
+        "columns": {text: text}, "labels": [text, 3], "rows": {text: 3, LONG: text}, "training_examples": text,
+        "test_examples": 10**400, "settings": {"tokens": text, "metric": text}, "notes": [text, None, LONG],
+        "hub": {"model": facts, "data": facts, "test_data": facts, text: facts, "none": text},
+        "published": [{"method": text, "value": 0.5, "source": text}, {"method": LONG, "value": 1e300, "source": LONG}],
+    }  # fmt: skip
 
 
 def _hostile(record: CaseRecord, text: str) -> CaseRecord:

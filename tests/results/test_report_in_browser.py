@@ -23,6 +23,13 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
     pytest.mark.usefixtures("no_waiting_for_the_disk"),
 ]
+MODELS = {
+    "minilm": {
+        "model": "org/minilm", "data": "reviews.csv", "task": "text-classification", "rows": {"reviews.csv": 8000},
+        "hub": {"model": {"name": "org/minilm", "commit": "27dcfa74d334bc871f3234de431e71c6eeba5dd6"}},
+        "published": [{"method": "half of the weights by magnitude", "value": 0.93, "source": "Doe and Roe 2023"}],
+    }
+}  # fmt: skip
 POINT = '[data-kind="pareto"] path[aria-roledescription="point"]'
 
 
@@ -66,7 +73,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("report")
     (folder / "runs").mkdir()
     runs = [store(folder / "runs", f"run{i}", usual()) for i in range(3)]
-    found = {"usual": folder / "usual.html", "hostile": folder / "hostile.html"}
+    found = {name: folder / f"{name}.html" for name in ("usual", "hostile", "declared")}
+    declared = store(folder / "runs", "run3", usual(), extra={"models": MODELS})
+    found["declared"].write_text(render(declared), encoding="utf-8")
     found["usual"].write_text(render(runs[-1], runs[:-1]), encoding="utf-8")
     found["hostile"].write_text(render(hostile(folder / "hostile")), encoding="utf-8")
     return found
@@ -133,6 +142,18 @@ def test_hover_says_what_a_point_is(visit: Any) -> None:
     page.locator(POINT).nth(2).hover()
     text = page.locator("#tip").inner_text()
     assert "int8" in text and "quantization" in text and "2.60×" in text and "pass" in text
+
+
+@pytest.mark.parametrize("width", [360, 1000, 1249, 1600])
+def test_published_numbers_are_in_the_table_and_in_no_plot(visit: Any, width: int) -> None:
+    declared = visit("declared", width)
+    page = declared.page
+    row = page.locator("table.results tr", has_text="published: Doe and Roe")
+    assert row.locator("td").first.inner_text() == "93.0 %" and row.locator("a").count() == 0
+    assert page.locator(POINT).count() == 5 and page.locator("#models").is_visible()
+    cut = "() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert page.evaluate(cut) == 0 and page.evaluate("document.documentElement.scrollWidth") <= width
+    assert declared.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
