@@ -113,8 +113,9 @@ def declare(name: str, where: str, folder: Path, values: Mapping[str, Any]) -> D
         if first["type"] == "missing":
             raise PressbenchError(f"{where}: {key} is missing") from None
         inner = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise PressbenchError(f"{where}: {inner}: {message}, got {first['input']!r}") from None
+        if first["type"] == "value_error":  # one of ours, which names the value
+            raise PressbenchError(f"{where}: {inner}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise PressbenchError(f"{where}: {inner}: {first['msg']}, got {first['input']!r}") from None
     return Declared(name, where, folder, said)
 
 
