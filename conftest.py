@@ -96,7 +96,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     from benchmarks.zoo.own.told import told
 
     found, width = unresolvable(cases), config.get_terminal_writer().fullwidth - 1
+    away = matrix(config).out_of_reach
     lines = [line for model in matrix(config).own for line in told(model, width)]
+    lines += [f"pressbench: all cases of {name} are unsupported: {why}" for name, why in away.items()]
     return lines + [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 
 
