@@ -85,11 +85,13 @@ def others(place: Place, own: Path, stored: Run) -> dict[str, Done]:
     def run(*options: str, results: str = "others") -> list[str]:
         return place.command("-p", "no:cacheprovider", *options, target=str(ROOT / "benchmarks"), results=results)
 
+    (own / "targets.toml").write_text("[my-model-reviews.quantize-weights-8bit]\nsize = 0.01\n")
+    one = ["--compressor", "quantize-weights-8bit", "-m", "footprint", "--targets", "targets.toml"]
     few = ["--compressor", "dense", "-m", "not speed"]
     chosen = shlex.split(quoted("command"))[2:]
     runs = {
         "options": run("--model", "./my-model", "--data", "reviews.csv", "--collect-only", "-q"),
-        "measured": run("--model", "my-model/", "--data", "reviews.csv", *few[:2], "-m", "footprint", results="one"),
+        "measured": run("--model", "my-model/", "--data", "reviews.csv", *one, results="one"),
         "file": run("--collect-only", "-q", *few),
         "hole": run("--model", "./my-model", "--data", "faulty/reviews.csv", *few),
         "key": run("--zoo", "faulty/zoo.toml", *few),
@@ -140,13 +142,17 @@ def test_the_header_holds_what_was_understood(stored: Run) -> None:
 # -- by options, and what goes wrong ---------------------------------------------------------------
 
 
-def test_a_model_named_by_options(others: dict[str, Done], place: Place) -> None:
+def test_a_model_named_by_options(others: dict[str, Done], place: Place, own: Path) -> None:
+    """Its targets stand in the targets file, and a failure names the test as this folder sees it."""
     told = others["options"]
     assert told.code == 0 and quoted("told by options") in told.out
     assert "benchmarks/test_speed.py::test_speed[int8-openvino-my-model-reviews-cpu]" in told.ids
     (path,) = list_runs(place.folder / "one")
     (found,) = read_run(path).cases
-    assert (found.model, found.verdict, others["measured"].code) == ("my-model-reviews", "measured", 0)
+    assert (found.model, found.verdict, others["measured"].code) == ("my-model-reviews", "fail", 1)
+    again = re.search(r'pytest "(\S+)::test_footprint\[(\S+)\]" (.*)', others["measured"].out)
+    assert again and (own / again[1]).resolve() == ROOT / "benchmarks" / "test_footprint.py"
+    assert "--model my-model/ " in again[3] and "--data reviews.csv" in again[3]
 
 
 def test_a_file_is_told_without_a_run(others: dict[str, Done], place: Place) -> None:
