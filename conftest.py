@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import os
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -94,8 +95,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     from benchmarks.matrix import unresolvable
     from benchmarks.zoo.own.told import told
 
-    found = unresolvable(cases)
-    lines = [line for model in matrix(config).own for line in told(model)]
+    found, width = unresolvable(cases), config.get_terminal_writer().fullwidth - 1
+    away = matrix(config).out_of_reach
+    lines = [line for model in matrix(config).own for line in told(model, width)]
+    lines += [f"pressbench: all cases of {name} are unsupported: {why}" for name, why in away.items()]
     return lines + [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 
 
@@ -188,13 +191,19 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         elif status == "expected":
             pytest.xfail(f"{record.reason}; {declared(record)}")
         if record.verdict not in ("pass", "measured"):
-            again = reproduction(request.node.nodeid, request.config.getoption, USUAL)
+            again = reproduction(_from_here(request.node), request.config.getoption, USUAL)
             request.node.stash[TRACEBACK] = failure.own_traceback(record)
             excuse = declared(record) if status else ""
             # Not an assert: pytest would print this file and the whole record before the reason.
             pytest.fail(failure.message(record, again, excuse), pytrace=False)
 
     return finish
+
+
+def _from_here(item: pytest.Item) -> str:
+    """The id of a test as it is named in the folder that pytest was started in."""
+    file = os.path.relpath(item.path, item.config.invocation_params.dir)
+    return "::".join([Path(file).as_posix(), *item.nodeid.split("::")[1:]])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,7 @@ from benchmarks.targets import Targets, load_targets, parse_targets
 from benchmarks.tiers import check_tier
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.selection import Selected, select_models
+from benchmarks.zoo.own.unreachable import UnreachableModel
 from compressors import registry
 from compressors.interface import Compressor, PressbenchError
 
@@ -62,6 +63,11 @@ class Matrix:
     def own(self) -> list[OwnModel]:
         """The models that a person declared."""
         return [model for model in self.models if isinstance(model, OwnModel)]
+
+    @property
+    def out_of_reach(self) -> dict[str, str]:
+        """The declared models that cannot be looked at -> why."""
+        return {model.name: model.assets[0].reason for model in self.models if isinstance(model, UnreachableModel)}
 
 
 def unresolvable(cases: Iterable[Case]) -> Mapping[str, int]:

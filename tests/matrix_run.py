@@ -62,13 +62,13 @@ class Place:
         machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
         return [target, *own, *map(str, places), *machine, *options]
 
-    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
-        """Python with the plugins installed, in a process group of its own, as a shell would start it. more: what its
-        environment has beside the usual."""
+    def start(self, *command: str, at: Path = ROOT, **more: str) -> subprocess.Popen[str]:
+        """Python with the plugins installed, in a process group of its own, as a shell would start it. at: the folder
+        that it is in. more: what its environment has beside the usual."""
         others = ("PYTEST_", "COV_", "FORCE_COLOR", "GITHUB_")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         environment |= {
-            "PYTHONPATH": str(self.site),
+            "PYTHONPATH": f"{self.site}{os.pathsep}{ROOT}",
             "COLUMNS": "120",
             "NO_COLOR": "1",
             "PLANTED": str(self.folder),
@@ -78,7 +78,7 @@ class Place:
         }
         return subprocess.Popen(
             [sys.executable, *command],
-            cwd=ROOT,
+            cwd=at,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -89,11 +89,13 @@ class Place:
         )
 
     def batch(
-        self, runs: Mapping[str, list[str]], room: Mapping[str, int] | None = None, **more: str
+        self, runs: Mapping[str, list[str]], room: Mapping[str, int] | None = None, *, at: Path = ROOT, **more: str
     ) -> dict[str, Done]:
         """Several short runs, one after another in one process, as most of each would be importing torch.
-        room: run -> bytes that its files may have."""
-        done = finish(self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {}), **more))
+        room: run -> bytes that its files may have. at, more: as in start."""
+        done = finish(
+            self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {}), at=at, **more)
+        )
         assert done.code == 0, done.out + done.err
         return {name: Done(**found) for name, found in json.loads(done.out).items()}
 

@@ -1,5 +1,5 @@
 """The Python and SQL of README.md and docs/ run as they stand; what quotes the example plugin is compared with it in
-test_example_plugin.py."""
+test_example_plugin.py, and the page on models of one's own runs in test_own_models.py."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ sys.path.append(str(Path(__file__).parent / "results"))
 from table_runs import nightly, write
 
 ROOT = Path(__file__).parents[1]
-QUOTED = ROOT / "docs" / "writing-a-compressor.md"
+QUOTED = {ROOT / "docs" / name for name in ("writing-a-compressor.md", "your-own-models.md")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPETS = {
     f"{page.name}-{number}": (language, text)
     for page in PAGES
-    if page != QUOTED
+    if page not in QUOTED
     for number, (language, text) in enumerate(
         re.findall(r"^```(python|sql)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     )

@@ -59,4 +59,4 @@ def find_columns(
                 f"(found by itself: {', '.join(USUAL[role][:4])}, …)"
             )
         found[role] = usual[0]
-    return found
+    return {role: found[role] for role in known if role in found}

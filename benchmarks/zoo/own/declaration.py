@@ -113,8 +113,11 @@ def declare(name: str, where: str, folder: Path, values: Mapping[str, Any]) -> D
         inner = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise PressbenchError(f"{where}: {inner} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise PressbenchError(f"{where}: {inner}: {message}, got {first['input']!r}") from None
+        if first["type"] == "value_error":  # one of ours, which names the value
+            raise PressbenchError(f"{where}: {inner}: {first['msg'].removeprefix('Value error, ')}") from None
+        if first["type"] == "string_type" and isinstance(first["input"], int | float):
+            raise PressbenchError(f'{where}: {inner}: must be text, in quotation marks, "{first["input"]}"') from None
+        raise PressbenchError(f"{where}: {inner}: {first['msg']}, got {first['input']!r}") from None
     return Declared(name, where, folder, said)
 
 

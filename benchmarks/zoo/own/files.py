@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ Splits = Mapping[str, Table]
 def read(path: Path, said: str, encoding: str) -> Splits:
     """What `path` holds. said: how the user named it. Raises DataError with the file and line."""
     if path.is_dir():
-        return _folder(path, said, encoding)
+        return _folder(path, said.rstrip("/") or said, encoding)
     return {"all": read_file(path, said, encoding)}
 
 
@@ -44,6 +45,8 @@ def _decoded(path: Path, said: str, encoding: str) -> str:
     except LookupError:
         raise DataError(f"{said}: no encoding is called {encoding!r}; try utf-8, latin-1 or cp1252") from None
     except UnicodeDecodeError as error:
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"{said}: not {encoding}; save the file as UTF-8 or say encoding=utf-16") from None
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{said}: line {line} is not {encoding} (byte 0x{raw[error.start]:02x}); "

@@ -50,7 +50,7 @@ def match(table: Table, column: str, model: Checkpoint, declared: Sequence[str],
         if len(declared) != size:
             raise DataError(f"labels: {len(declared)} names for {size} outputs of {said}")
         found = Labels(tuple(declared), "in the order given", _by_name(declared, given))
-        return _all_known(found, table, seen, values, f"none of {', '.join(declared)}")
+        return _all_known(found, table, seen, values, f"labels says {_few(declared)}")
     if len(seen) > size:
         some = ", ".join(quoted(_named(values[key], given)) for key in list(seen)[:6])
         raise DataError(f"{table.where}: {len(seen)} labels in column {column!r} ({some}), {said} has {size}")
@@ -76,7 +76,8 @@ def match(table: Table, column: str, model: Checkpoint, declared: Sequence[str],
             f"{table.where}: its labels are {', '.join(list(seen)[:8])}, and {model.said} does not name its outputs; "
             f"say which is which: labels = {','.join(sorted(seen)[:size])} if that is the order of the head"
         )
-    return _all_known(Labels(model.labels, "", by_name), table, seen, values, f"the model has {_few(model.labels)}")
+    instead = f"the model has {_few(model.labels)}; say which is which: labels = the data's, in the order of the head"
+    return _all_known(Labels(model.labels, "", by_name), table, seen, values, instead)
 
 
 def _all_known(found: Labels, table: Table, seen: dict[str, int], values: dict[str, Any], instead: str) -> Labels:
@@ -88,7 +89,7 @@ def _all_known(found: Labels, table: Table, seen: dict[str, int], values: dict[s
 
 
 def _others(unknown: list[str]) -> str:
-    return f" (and {len(unknown) - 1} more labels)" if len(unknown) > 1 else ""
+    return f" (and {count} more label{'s' if count > 1 else ''})" if (count := len(unknown) - 1) else ""
 
 
 def _by_name(names: Sequence[str], given: Sequence[str]) -> dict[str, int]:

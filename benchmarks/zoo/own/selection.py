@@ -12,6 +12,7 @@ from benchmarks import zoo
 from benchmarks.cache import Cache, default_root
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.own.declaration import Declared, declare
+from benchmarks.zoo.own.hub_sources import hub_name
 from benchmarks.zoo.own.shipped import shipped
 from benchmarks.zoo.own.understanding import slug, understand
 from benchmarks.zoo.own.unreachable import UnreachableModel
@@ -43,11 +44,13 @@ def select_models(option: Callable[[str], Any], start: Path) -> Selected:
     given = [name for name in ALONE if option(f"--{name}")]
     if given and not option("--data"):
         raise PressbenchError(f"--{given[0]}: goes with --model and --data, a model and data of your own")
+    path = option("--zoo")
     if given:
+        if path is not None:
+            raise PressbenchError("--data: a model and data are named by options or in the file of --zoo, not in both")
         if len(names) != 1:
             raise PressbenchError("--data: goes with one --model, the folder or the hub name of a model of your own")
         return Selected((_usable(_from_options(option, names[0], start), cache, pickle),), {}, "")
-    path = option("--zoo")
     if path is None and (start / ZOO).is_file():
         path = ZOO
     file = read_zoo(start / path, path) if path is not None else None
@@ -78,24 +81,44 @@ def _usable(declared: Declared, cache: Cache, allow_pickle: bool) -> Model:
 def _built_in(name: str, others: Iterable[str], start: Path) -> Model:
     known = zoo.known_models()
     if name not in known:
-        if (start / name).exists():
+        if (start / Path(name).expanduser()).exists():
             raise PressbenchError(f"--model {name}: a model of your own needs data, --data FILE")
+        if (found := hub_name(name)) is None:
+            raise PressbenchError(f"--model {name}: no such folder in {start}")
+        if "/" in found[0]:
+            raise PressbenchError(f"--model {name}: a model of the hub needs data, --data FILE")
         raise PressbenchError(f"unknown model {name!r}{nearest(name, [*known, *others])}")
     return known[name]
 
 
 def _from_options(option: Callable[[str], Any], model: str, start: Path) -> Declared:
-    if model in zoo.known_models():
-        raise PressbenchError(f"--data: {model} is a built-in model with data of its own; leave --data out")
+    hub = shipped().declared
+    ours = {*zoo.known_models(), *hub}
+    if model in ours and not (start / model).exists():
+        other = f", or name its model: {hub[model].said.model}" if model in hub else ""
+        raise PressbenchError(f"--data: {model} comes with pressbench, with data of its own; leave --data out{other}")
     values: dict[str, Any] = {"model": model, "data": option("--data")}
     values |= {key: option(name) for key, name in (("task", "--task"), ("test_data", "--test-data")) if option(name)}
     for text in option("--set") or []:
         _put(values, text)
-    name = values.pop("name", None)
-    if name is not None:
-        check_name(f"--set name={name}", str(name))
-    name = name or f"{slug(Path(model).name)}-{slug(Path(values['data']).stem)}"
-    return declare(str(name), "--model", start, values)
+    given = values.pop("name", None)
+    parts = Path(model.partition("@")[0]).name, Path(values["data"].partition("@")[0]).stem
+    name = given or "-".join(map(slug, parts))
+    check_name(f"--set name={name}", name)
+    if name in ours:
+        if given:
+            raise PressbenchError(f"--set name={name}: a model that comes with pressbench has that name; take another")
+        name = f"own-{name}"
+    return declare(name, "--model", start, values)
+
+
+def _list(value: str) -> list[str]:
+    """`a, b`, or as JSON where a part has a comma in it."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    return [str(one) for one in found] if isinstance(found, list) else [part.strip() for part in value.split(",")]
 
 
 def _put(values: dict[str, Any], text: str) -> None:
@@ -105,8 +128,10 @@ def _put(values: dict[str, Any], text: str) -> None:
         raise PressbenchError(f"--set {text}: not KEY=VALUE")
     parsed: Any = value
     outer, dot, inner = key.strip().partition(".")
+    if outer == "columns" and not inner:
+        raise PressbenchError(f"--set {text}: not columns.ROLE=NAME, as columns.text=review")
     if outer in ("labels", "workloads", "nightly_workloads", "files"):
-        parsed = [part.strip() for part in value.split(",")]
+        parsed = _list(value)
     elif not inner and outer not in ("join", "prefix", "name"):
         try:
             parsed = json.loads(value)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.zoo.own.model import OwnModel
 
+FEWEST = 60
+"""Characters of a line that is broken at all."""
 
-def told(model: OwnModel) -> list[str]:
-    """A few lines for a person."""
+
+def told(model: OwnModel, width: int | None = None) -> list[str]:
+    """A few lines for a person; with a width, what is longer goes on in the next one, below its own beginning."""
     found = model.understood
     read = ", ".join(f"{count:,} rows in {where}" for where, count in found["rows"].items())
     columns = ", ".join(f"{role} is {column!r}" for role, column in found["columns"].items())
@@ -24,7 +28,12 @@ def told(model: OwnModel) -> list[str]:
         new = found["settings"].get("new_tokens")
         lines.append(f"  size   {found['settings']['tokens']} tokens" + (f", answers of {new}" if new else ""))
     notes = [*found["notes"], *(facts["note"] for facts in found.get("hub", {}).values() if "note" in facts)]
-    return lines + [f"  note   {note}" for note in notes]
+    lines += [f"  note   {note}" for note in notes]
+    return lines if width is None else [part for line in lines for part in _broken(line, max(FEWEST, width))]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=" " * 9, break_long_words=False, break_on_hyphens=False)
 
 
 def _commit(found: Mapping[str, Any], key: str) -> str:

@@ -20,6 +20,7 @@ import datasets
 import numpy as np
 
 from benchmarks.cache import Cache, content_hash, hash_files, versions
+from benchmarks.hub.errors import HubMistake, HubOutOfReach
 from benchmarks.hub.repository import Repository
 from benchmarks.zoo.model import Asset
 from benchmarks.zoo.own import checkpoint, files
@@ -82,8 +83,20 @@ def _model(declared: Declared, cache: Cache) -> tuple[Checkpoint, Asset]:
         return checkpoint.look(path, said.model, allow_pickle=said.allow_pickle), LocalWeights(said.model, path)
     if (name := hub_name(said.model)) is None:
         raise PressbenchError(f"model: {said.model}: no such folder in {declared.folder}")
-    folder, weights = hub_model(*name, said, cache)
+    with _no_folder_either("model", declared, said.model):
+        folder, weights = hub_model(*name, said, cache)
     return checkpoint.look_at_config(folder, said.model), weights
+
+
+@contextlib.contextmanager
+def _no_folder_either(key: str, declared: Declared, text: str) -> Iterator[None]:
+    """A name without an organisation is a path with a mistake in it as likely as the name of something on the hub."""
+    try:
+        yield
+    except (HubMistake, HubOutOfReach) as error:
+        if "/" in text:
+            raise
+        raise PressbenchError(f"{key}: {text}: no such file or folder in {declared.folder}; and {error}") from None
 
 
 def _small_hashes(folder: Path) -> dict[str, str]:
@@ -108,7 +121,8 @@ def _source(declared: Declared, key: str, text: str, cache: Cache) -> Source:
     if path is None:
         if (name := hub_name(text)) is None:
             raise DataError(f"{key}: {text}: no such file or folder in {declared.folder}")
-        found = hub_data(*name, declared.said, cache, test_only=key == "test_data")
+        with _no_folder_either(key, declared, text):
+            found = hub_data(*name, declared.said, cache, test_only=key == "test_data")
         facts = {**_facts(found.repository), "files": dict(found.splits)}
         return Source(found.identity, found.read, facts)
     every = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
@@ -232,7 +246,7 @@ def _split(rows: dict[str, list[Row]], said: Declaration, kind: Kind) -> tuple[d
     chosen = set(test)
     rest = [every[i] for i in _sample(every, len(every)) if i not in chosen]
     by_class = ", of each class its share" if "label" in every[0] else ""
-    return {"train": rest, "test": [every[i] for i in test]}, f"{count:,} of {len(every):,} rows for testing{by_class}"
+    return {"train": rest, "test": [every[i] for i in test]}, f"drawn from {len(every):,} rows{by_class}"
 
 
 def _sample(rows: Sequence[Row], count: int) -> list[int]:
@@ -300,4 +314,4 @@ def workloads_of(
 
 def slug(text: str) -> str:
     """A name that ids can hold."""
-    return re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-") or "own"
+    return re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-_") or "own"

@@ -111,6 +111,7 @@ def test_numbers_beyond_the_head(tmp_path: Path, refusal: Callable[..., str]) ->
 
 def test_more_names_than_outputs(tmp_path: Path, refusal: Callable[..., str]) -> None:
     put(tmp_path, named())
+    assert refusal(labels=[1, 5]) == 'labels.0: must be text, in quotation marks, "1"'
     assert refusal(labels=["a", "b", "c"]) == "labels: 3 names for 2 outputs of the head of named"
 
 
