@@ -15,7 +15,7 @@ from planted_methods import PLUGINS
 from benchmarks.zoo import find_model
 
 MISTAKES = {
-    "model": (["--model", "vit-digit"], "unknown model 'vit-digit'; did you mean vit-digits?"),
+    "model": (["--model", "vit-digit"], "unknown model 'vit-digit'; did you mean vit-digits"),
     "compressor": (["--compressor", "int8-opnvino"], "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
     "parameter": (["--compressor", "int8-openvino:sample=3"], "compressor 'int8-openvino' has no parameter 'sample'"),
     "value": (

@@ -108,7 +108,7 @@ class HubData:
         rows = [row for table in tables for row in table.rows]
         places = [f"row {i + 1} of {PurePosixPath(p).name}" for p, t in zip(paths, tables, strict=True)
                   for i in range(len(t.rows))]  # fmt: skip
-        return replace(tables[0], where=self.repository.name, rows=rows, places=places)
+        return replace(tables[0], where=f"{self.repository.name} {split_of(paths[0])}", rows=rows, places=places)
 
 
 def hub_data(name: str, revision: str | None, said: Declaration, cache: Cache, *, test_only: bool = False) -> HubData:

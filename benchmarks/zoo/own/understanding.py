@@ -54,6 +54,9 @@ def _understand(declared: Declared, cache: Cache) -> OwnModel:
     said = declared.said
     model, weights = _model(declared, cache)
     kind = find_kind(said.task, model)
+    for number, one in enumerate(said.published):
+        if kind.bound != "perplexity_rise" and not 0 <= one.value <= 1:
+            raise PressbenchError(f"published.{number}.value: {one.value:g} is no share of 1; 93.2 % is 0.932")
     sources = {
         name: _source(declared, name, text, cache)
         for name, text in (("data", said.data), ("test_data", said.test_data))

@@ -191,6 +191,12 @@ def test_too_few_rows_to_split(tmp_path: Path, refusal: Callable[..., str]) -> N
     assert refusal() == "reviews.csv: 12 rows are too few to test on and to calibrate with: needs 20"
 
 
+def test_a_published_share_in_percent(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    put(tmp_path, named())
+    one = {"method": "BERT", "value": 93.2, "source": "a paper"}
+    assert refusal(published=[one]) == "published.0.value: 93.2 is no share of 1; 93.2 % is 0.932"
+
+
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
