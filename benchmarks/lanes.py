@@ -10,7 +10,8 @@ from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import Preparation, cpus_of
 from compressors import registry
 from compressors.artifact import Artifact
-from compressors.interface import PressbenchError
+from compressors.interface import Compressor, PressbenchError
+from compressors.runtimes.base import runtime_classes
 
 Key = tuple[str, str, str]
 
@@ -46,7 +47,7 @@ class Lanes:
         machine locked."""
         if _key(case) not in self._controls:
             for control in registry.variants().values():
-                if role(control) == "control":
+                if role(control) == "control" and not no_generator(control, case):
                     with contextlib.suppress(PressbenchError, WorkerError):
                         self._prepared.artifact(control, case.model, case.hardware)
 
@@ -56,7 +57,7 @@ class Lanes:
         if key not in self._controls:
             lanes = []
             for name, control in registry.variants().items():
-                if role(control) == "control":
+                if role(control) == "control" and not no_generator(control, case):
                     with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
                         artifact = self._prepared.artifact(control, case.model, case.hardware)
                         lanes.append(self.open(name, artifact, case))
@@ -81,6 +82,16 @@ class Lanes:
         for lane in (self._dense.pop(key, None), self._controls.pop(key, None)):
             if lane:
                 lane.close()
+
+
+def no_generator(compressor: Compressor, case: Case) -> str | None:
+    """Why what `compressor` makes cannot run the case's workload, known without making it: a workload that generates,
+    and a runtime that keeps no cache. None where it may."""
+    name = compressor.steps[-1].makes if compressor.steps else "torch"
+    runtime = runtime_classes().get(name)
+    if case.workload is None or not case.workload.generates or runtime is None or runtime.generates:
+        return None
+    return f"{name} keeps no key-value cache here: no prefill and no decode"
 
 
 def _key(case: Case) -> Key:

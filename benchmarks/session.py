@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bandwidth_floor import floor_of
 from benchmarks.cache import Cache
 from benchmarks.cases import Case, role
 from benchmarks.judged import measure_of
-from benchmarks.lanes import Lanes
+from benchmarks.lanes import Lanes, no_generator
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.lane import Lane
@@ -179,6 +180,8 @@ class Session:
 
         def measure() -> dict[str, Any]:
             assert case.workload is not None
+            if reason := no_generator(case.compressor, case):
+                raise Unsupported(reason)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
             settings = self.settings
             self.lanes.prepare(case)
@@ -200,7 +203,15 @@ class Session:
                     self.lanes.drop(case)
                     raise
                 tokens = _same_tokens(reference, lane) if case.workload.generates else {}
-            measures = _rates(case.workload, pairs.compressed) | {"speedup": measure_of(judged, case.speed_target)}
+                bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
+            measures, floor = _rates(case.workload, pairs.compressed), None
+            if bytes_read is not None:
+                floor = floor_of(bytes_read, standing, watched.conditions.probes if watched.conditions else ())
+                measures["bytes_per_token"] = Measure(value=bytes_read)
+            if floor is not None:
+                share = floor.share(statistics.median(pairs.compressed) / case.workload.new_tokens)
+                measures["bandwidth_floor_share"] = Measure(value=share)
+            measures |= {"speedup": measure_of(judged, case.speed_target)}
             reason = judged.reason
             if watched.spoilt:
                 reason = f"{watched.spoilt}; {reason}"
@@ -222,6 +233,7 @@ class Session:
                     **watched.evidence(),
                     "control": best.name if best else None,
                     **({"greedy": tokens} if tokens else {}),
+                    **({"floor": floor.evidence()} if floor else {}),
                     "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
                     "orders": pairs.orders,
                     "dense_seconds": pairs.dense,

@@ -187,6 +187,8 @@ class Compressor(abc.ABC):
     takes: ClassVar[str] = "torch"
     """The runtime whose model `compress` is given: an nn.Module for torch, an onnx.ModelProto for
     onnxruntime, an openvino.Model for openvino. For another than torch, `steps` begins with the export."""
+    makes: ClassVar[str] = "torch"
+    """The runtime of the model that `compress` returns: what the suite knows of the result before there is one."""
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
     """The parameter sets that the suite runs: id suffix -> parameters. The default is one variant,
     with the default parameters, whose id is the name."""

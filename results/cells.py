@@ -38,6 +38,7 @@ class Cells:
     speedup: str
     pairs: str
     over_control: str
+    floor: str
     size: str
     memory: str
     compress: str
@@ -65,6 +66,7 @@ def cells(row: Row) -> Cells:
         speedup=_estimate(speedup, 2, "×"),
         pairs=f"n={row.pairs}" if row.pairs is not None else "",
         over_control=_estimate(row.measure("speedup_vs_control"), 2, "×"),
+        floor=number("bandwidth_floor_share", row.measure("bandwidth_floor_share")),
         size=_estimate(size, 3, "×"),
         memory=memory(row.measure("peak_memory_bytes").value),
         compress=seconds(row.measure("compress_seconds").value),
@@ -248,6 +250,10 @@ def number(name: str, measure: Measure) -> str:
         return _estimate(measure, 1, "" if name == "score" else " points", 100, signed=name != "score")
     if name == "tokens_per_second":
         return MISSING if measure.value is None else f"{_three_digits(measure.value)} tokens/s"
+    if name == "bandwidth_floor_share":
+        return _estimate(measure, 0, " %", 100)
+    if name == "bytes_per_token":
+        return memory(measure.value)
     if name == "perplexity":
         return _estimate(measure, 2, " ppl")
     if name == "perplexity_rise":

@@ -28,6 +28,8 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "tokens_per_second",
         "seconds_to_first_token",
         "seconds_per_token",
+        "bytes_per_token",
+        "bandwidth_floor_share",
     ),
     "footprint": (
         "size_ratio",

@@ -106,7 +106,11 @@ def _wide(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
         _identity(row),
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop"))],
         judged("accuracy"),
-        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control"))],
+        [
+            (f"{cell.speedup} {cell.pairs}", best("speedup")),
+            (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
+        ],
         judged("speed"),
         [(cell.size, best("size_ratio"))],
         judged("footprint"),
@@ -119,7 +123,12 @@ def _medium(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
     return [
         [*_identity(row), (cell.compress, "")],
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), accuracy],
-        [(f"{cell.speedup} {cell.pairs}", best("speedup")), (cell.over_control, best("speedup_vs_control")), speed],
+        [
+            (f"{cell.speedup} {cell.pairs}", best("speedup")),
+            (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
+            speed,
+        ],
         [(cell.size, best("size_ratio")), (cell.memory, ""), footprint],
     ]
 
@@ -131,6 +140,7 @@ def _narrow(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
         [
             (cell.speedup, best("speedup")),
             (cell.over_control, best("speedup_vs_control")),
+            (cell.floor, ""),
             _verdict(row, "speed", cell.pairs),
         ],
         [(cell.size, best("size_ratio")), (cell.memory, ""), _verdict(row, "footprint")],
@@ -150,6 +160,7 @@ def _stacked(row: Row, cell: Cells, best: Best) -> list[list[Line]]:
         judged("speed"),
         (f"  {cell.speedup} {cell.pairs}", best("speedup")),
         (f"  over control {cell.over_control}", best("speedup_vs_control")),
+        *([(f"  floor {cell.floor}", "")] if cell.floor != MISSING else []),
         judged("footprint"),
         (f"  size {cell.size}", best("size_ratio")),
         (f"  peak memory {cell.memory}", ""),
@@ -218,7 +229,7 @@ class _Layout:
         return headings, drawn
 
 
-_ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control")
+_ACCURACY, _SPEED = ("accuracy", "drop, pts (+ = loss)"), ("speed-up over dense", "over best control", "floor")
 _THREE_LINES = (
     ("compressor", "workload", "time to compress"),
     (*_ACCURACY, "verdict"),

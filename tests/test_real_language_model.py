@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -20,6 +21,7 @@ from benchmarks.zoo.dense import write_examples
 from compressors import artifact
 from compressors.interface import Context, Hardware, Unsupported, no_progress
 from compressors.quantization.kernels import WeightOnly
+from compressors.runtimes.controls import OpenvinoFp32
 
 sys.path.append(str(Path(__file__).parent))
 from real_assets import cache_with
@@ -69,3 +71,21 @@ def test_the_published_grid_is_found_in_the_weights(published: nn.Module) -> Non
     context = Context(MODEL.spec(), CPU, dense=lambda: published)
     with pytest.raises(Unsupported, match="106 of 134 million weights lie on a 4-bit grid in groups of 32 already"):
         method.compress(published, context)
+
+
+def test_openvino_writes_the_words_of_torch(published: nn.Module, cache: Cache, tmp_path: Path) -> None:
+    """48 greedy tokens after a real text, in fp32, and the same again after the cache was put back."""
+    spec = MODEL.spec()
+    dense = artifact.save(published, tmp_path / "dense", spec)
+    made = OpenvinoFp32().compress(dense.model(), Context(spec, CPU, dense=dense.model))
+    graph = artifact.save(made.model, tmp_path / "graph", spec, runtime_name=made.runtime, options=made.options)
+    documents = MODEL.task.load(cache)["test"].select(range(1))
+    prompt = MODEL.encode(documents, cache).inputs["input_ids"].numpy()
+    wanted, found = dense.generator(threads=1), graph.generator(threads=1)
+    first = wanted.prefill(prompt)
+    assert np.array_equal(found.prefill(prompt), first)
+    tokens = wanted.decode(first, 48)
+    assert np.array_equal(found.decode(first, 48), tokens)
+    assert np.array_equal(found.decode(first, 48), tokens)
+    assert len(set(tokens[0].tolist())) > 20
+    assert graph.disk_bytes < 1.01 * dense.disk_bytes

@@ -58,6 +58,10 @@ class Lane:
         """What one call gives: outputs, or tokens."""
         return np.asarray(self.worker.call(stages.call_once, timeout=self.timeout))
 
+    def bytes_read(self) -> int:
+        """Bytes that a decode step has to read, see `compressors.runtimes.generation.Generator`."""
+        return int(self.worker.call(stages.bytes_read, timeout=self.timeout))
+
     def close(self) -> None:
         """End the worker."""
         self.worker.close()

@@ -132,6 +132,7 @@ def set_workload(state: State, examples: Path, workload: Workload) -> None:
             state["call"] = lambda: generator.prefill(prompts)
         else:
             first = generator.prefill(prompts)
+            state["before"] = generator.rewind
             state["call"] = lambda: generator.decode(first, workload.new_tokens)
         return
     index = np.arange(workload.batch) % len(data)
@@ -155,14 +156,11 @@ def _prompts(data: Examples, batch: int, tokens: int) -> np.ndarray:
 def calls_per_slot(state: State) -> int:
     """How many calls make a slot last long enough: from the fastest of three after a warm-up of two, or 1
     where the second call alone was far longer than a slot need be."""
-    call = state["call"]
     gc.collect()
     gc.freeze()  # or a later collection walks all that the imports made: 250 ms within one slot of every process
     times = []
     for _ in range(5):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
+        times.append(_timed(state, 1))
         if len(times) == 2 and times[1] > 4 * SLOT_SECONDS:
             return 1
     return max(1, int(np.ceil(SLOT_SECONDS / min(times[2:]))))
@@ -170,12 +168,30 @@ def calls_per_slot(state: State) -> int:
 
 def slot(state: State, calls: int) -> float:
     """One untimed call, which restores this worker's own caches, then `calls` timed ones: mean seconds a call."""
-    call = state["call"]
-    call()
-    started = time.perf_counter()
+    state["call"]()
+    return _timed(state, calls) / calls
+
+
+def _timed(state: State, calls: int) -> float:
+    """Seconds of so many calls, without what is to be done before each of them."""
+    call, before = state["call"], state.get("before")
+    if before is None:
+        started = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return time.perf_counter() - started
+    seconds = 0.0
     for _ in range(calls):
+        before()
+        started = time.perf_counter()
         call()
-    return (time.perf_counter() - started) / calls
+        seconds += time.perf_counter() - started
+    return seconds
+
+
+def bytes_read(state: State) -> int:
+    """Bytes that the loaded generator has to read for the first token after the prompts."""
+    return int(state["generator"].bytes_read())
 
 
 def call_once(state: State) -> np.ndarray:

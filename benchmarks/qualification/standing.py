@@ -18,13 +18,15 @@ VALID = timedelta(days=1)
 @dataclass(frozen=True)
 class Standing:
     """tau and where it came from, in words that records carry. qualification: the stored one's id, None
-    without. reference: medians of the probes, empty where the machine has none: nothing is out of range."""
+    without. reference: medians of the probes, empty where the machine has none: nothing is out of range.
+    bandwidth_gb_s: the most that was reached."""
 
     tau: float = 0.0
     source: str = "none: the machine is not qualified"
     qualified: bool = False
     qualification: str | None = None
     reference: Mapping[str, float] = field(default_factory=dict)
+    bandwidth_gb_s: float | None = None
 
 
 def standing(
@@ -38,11 +40,12 @@ def standing(
     fit = tuple(q for q in history.qualifications if q.id == own or not contended(q))
     latest = dataclasses.replace(history, qualifications=fit).latest(within=VALID, now=now)
     reference = medians([r.probes for r in stored_rounds(history)]) if latest else {}
+    bandwidth = latest.ceilings.get("bandwidth_gb_s") if latest else None
     identity = latest.id if latest else None
     qualified = latest is not None and latest.qualified
     if given is not None:
-        return Standing(given, "option --tau", qualified, identity, reference)
+        return Standing(given, "option --tau", qualified, identity, reference, bandwidth)
     if latest is None:
         return Standing()
     kind = "quick qualification" if latest.quick else "qualification"
-    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference)
+    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, bandwidth)

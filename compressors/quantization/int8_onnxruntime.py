@@ -32,6 +32,7 @@ class Int8OnnxRuntime(Compressor):
     }
 
     takes: ClassVar[str] = "onnxruntime"
+    makes: ClassVar[str] = "onnxruntime"
 
     per_channel: bool = True
     reduce_range: bool = False

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+import numpy as np
+
+from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.runtimes.cached_graph import has_cache, whole_texts
 from compressors.runtimes.controls import OpenvinoFp32
 from compressors.runtimes.export import quiet
 
@@ -28,6 +31,7 @@ class Int8Openvino(Compressor):
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino", "nncf": "nncf"}
 
     takes: ClassVar[str] = "openvino"
+    makes: ClassVar[str] = "openvino"
 
     samples: int = 128
     float_precision: str = "auto"
@@ -51,7 +55,12 @@ class Int8Openvino(Compressor):
         import nncf
 
         calibration = context.require_calibration()[: self.samples]
-        data = nncf.Dataset(list(calibration.batches(1)), lambda e: {n: v.numpy() for n, v in e.inputs.items()})
+
+        def arrays(example: Examples) -> dict[str, np.ndarray]:
+            given = {name: values.numpy() for name, values in example.inputs.items()}
+            return whole_texts(given) if has_cache(model) else given
+
+        data = nncf.Dataset(list(calibration.batches(1)), arrays)
         with quiet():
             quantized = nncf.quantize(
                 model,

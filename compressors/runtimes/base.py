@@ -52,6 +52,8 @@ class Runtime(abc.ABC):
 
     name: ClassVar[str]
     requires: ClassVar[Mapping[str, str]] = {}
+    generates: ClassVar[bool] = False
+    """Whether it has `generator`, for models that can be had with one."""
 
     @abc.abstractmethod
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:

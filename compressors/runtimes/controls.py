@@ -75,6 +75,7 @@ class OnnxRuntimeFp32(Compressor):
         "onnx": "onnx",
         "onnxscript": "onnxscript",
     }
+    makes: ClassVar[str] = "onnxruntime"
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return _cpu_reason(hardware)
@@ -91,6 +92,7 @@ class OpenvinoFp32(Compressor):
     family: ClassVar[str] = FAMILY
     effect: ClassVar[Effect] = "kernel"
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+    makes: ClassVar[str] = "openvino"
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return _cpu_reason(hardware)
@@ -108,6 +110,7 @@ class OpenvinoBf16(Compressor):
     effect: ClassVar[Effect] = "kernel"
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
     takes: ClassVar[str] = "openvino"
+    makes: ClassVar[str] = "openvino"
 
     @property
     def steps(self) -> tuple[Compressor, ...]:

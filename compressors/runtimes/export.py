@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -116,10 +116,25 @@ def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
 
 
 def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
-    """An openvino.Model in fp32, its inputs named as in the spec."""
+    """An openvino.Model in fp32, its inputs named as in the spec. That of a causal language model keeps a key-value
+    cache (see `compressors.runtimes.cached_graph`) where its architecture can be exported with one."""
+    from compressors.runtimes import cached_graph
+
+    if not cached_graph.is_causal(model, spec):
+        return named(exported_program(model, spec), spec.inputs)
+    try:
+        return cached_graph.exported(model, spec)
+    except Exception as error:  # exporters raise what they like; without a cache the graph is still of use
+        found = named(exported_program(model, spec), spec.inputs)
+        cached_graph.without_cache(found, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        return found
+
+
+def named(program: torch.export.ExportedProgram, inputs: Iterable[str]) -> Any:
+    """The program as an openvino.Model: its inputs called `inputs`, its first output `logits`, and its operators after
+    the modules that they compute for."""
     import openvino
 
-    program = exported_program(model, spec)
     paths = _paths(program)
     with quiet():
         converted = openvino.convert_model(program)
@@ -131,7 +146,7 @@ def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
             node = written + node.removeprefix(made) if node.startswith(made) else node
         if path := paths.get(node):
             operator.set_friendly_name(f"{path}/{name}")
-    for port, name in zip(converted.inputs, spec.inputs, strict=True):
+    for port, name in zip(converted.inputs, inputs, strict=True):
         port.get_tensor().set_names({name})
     converted.outputs[0].get_tensor().set_names({"logits"})
     converted.validate_nodes_and_infer_types()

@@ -21,7 +21,16 @@ class Generator(Protocol):
 
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """The `count` tokens that follow the prompts of the last `prefill` and `first`, the token after them:
-        (batch,) -> (batch, count). Leaves the cache as `prefill` left it, so that it can be asked again."""
+        (batch,) -> (batch, count). It may be asked again: what an earlier one cached is dropped, see `rewind`."""
+        ...
+
+    def rewind(self) -> None:
+        """Put the cache back to what the last `prefill` left. `decode` does so itself; who times it asks before."""
+        ...
+
+    def bytes_read(self) -> int:
+        """Bytes that the first token after the last `prefill` makes it read: the weights once, tables of which it
+        reads single rows left out, and the keys and values of the prompts."""
         ...
 
 
@@ -37,24 +46,54 @@ class TorchGenerator:
         self._device = device
         self._empty = transformers.DynamicCache
         self._cache: Any = None
+        self._added = 0
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """See Generator."""
         with torch.inference_mode():
-            self._cache = self._empty(config=self._model.config)
+            self._cache, self._added = self._empty(config=self._model.config), 0
             return self._next(torch.from_numpy(ids).to(self._device)).cpu().numpy()
 
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""
+        self.rewind()
+        self._added = count
         with torch.inference_mode():
             token, found = torch.from_numpy(first).to(self._device), []
             for _ in range(count):
                 token = self._next(token[:, None])
                 found.append(token)
-            self._cache.crop(-count)  # negative: so many at the end
             return torch.stack(found, 1).cpu().numpy()
+
+    def rewind(self) -> None:
+        """See Generator."""
+        self._cache.crop(-self._added)  # negative: so many at the end
+        self._added = 0
+
+    def bytes_read(self) -> int:
+        """See Generator."""
+        self.rewind()
+        cached = [values for layer in self._cache.layers for values in (layer.keys, layer.values)]
+        return read_bytes(self._model) + sum(values.nbytes for values in cached)
 
     def _next(self, ids: Tensor) -> Tensor:
         # Only the last position's logits: a vocabulary for each token of a prompt is work that nobody asks for.
         found = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         return found.logits[:, -1].argmax(-1)
+
+
+def read_bytes(model: nn.Module) -> int:
+    """Bytes of the parameters and buffers that a pass reads as a whole, shared ones once: not an embedding, unless an
+    output layer shares its weights."""
+    table: Any = model.get_input_embeddings()  # type: ignore[operator]
+    sizes: dict[int, int] = {}
+
+    def add(module: nn.Module) -> None:
+        if module is not table and not isinstance(module, nn.Embedding):
+            for values in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                sizes[values.data_ptr()] = values.nbytes
+            for child in module.children():
+                add(child)
+
+    add(model)
+    return sum(sizes.values())

@@ -143,6 +143,7 @@ class TorchRuntime(Runtime):
     """torch, eager. On CUDA the model and the inputs are moved to the device and the call waits for it."""
 
     name: ClassVar[str] = "torch"
+    generates: ClassVar[bool] = True
 
     def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:
         manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)

@@ -28,7 +28,8 @@ from benchmarks.settings import Settings
 from benchmarks.targets import Target
 from benchmarks.verdicts import FEWEST
 from benchmarks.zoo import find_model
-from compressors import registry
+from benchmarks.zoo.workload import decode
+from compressors import conformance, registry
 from compressors.interface import Examples, Hardware, PressbenchError, Unsupported
 from results.qualification import Qualification, QualificationStore
 from results.record import CaseRecord
@@ -57,6 +58,12 @@ class FakeLane:
         if self.closed or (self.dies_at and self.slots >= self.dies_at):
             raise WorkerError("died", f"{self.name}: the process was ended by SIGSEGV")
         return 1.0
+
+    def bytes_read(self) -> int:
+        return 540_000_000
+
+    def outcome(self) -> np.ndarray:
+        return np.zeros((1, 16), np.int64)
 
     def close(self) -> None:
         self.closed = True
@@ -109,6 +116,57 @@ def test_the_dense_model_is_loaded_once_for_all_cases(session: Session, lanes: l
         for lane in lanes:
             lane.dies_at = None
     assert [lane.name for lane in lanes].count("dense") == 1
+
+
+def decoding(session: Session, compressor: str) -> CaseRecord:
+    model = find_model("smollm2-bbc")
+    build = registry.variants()[compressor]
+    return session.speed(Case("speed", compressor, build, model, CPU, decode(1, 128, 16), Target()))
+
+
+@pytest.mark.parametrize("qualified", [True, False])
+def test_a_decode_is_held_against_the_bandwidth_of_the_machine(
+    session: Session, lanes: list[FakeLane], tmp_path: Path, qualified: bool
+) -> None:
+    """135 million fp32 weights at 20 GB/s are 27 ms a token; 16 tokens took a second, 62.5 ms each."""
+    if qualified:
+        with_settings(session, qualifications=tmp_path / "qualifications")
+        fingerprint = session.prepared.fingerprint(CPU)["hash"]
+        stored = planted(fingerprint, ceilings={"bandwidth_gb_s": 40.0})
+        QualificationStore(tmp_path / "qualifications").append(stored)
+    record = decoding(session, "int8-openvino")
+    assert record.measures["seconds_per_token"].value == 1 / 16
+    assert record.measures["bytes_per_token"].value == 540_000_000
+    share = record.measures["bandwidth_floor_share"].value
+    assert share == pytest.approx((0.5 if qualified else 1) * 0.027 / (1 / 16))
+    source = f"qualification {stored.id}" if qualified else "probes around this case"
+    assert record.evidence["floor"]["source"] == source
+    assert "bandwidth_floor_share" not in speed(session, "int8-openvino").measures
+
+
+def test_what_cannot_generate_is_neither_made_nor_loaded(
+    session: Session, lanes: list[FakeLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    artifact = session.prepared.artifact
+    monkeypatch.setattr(
+        session.prepared, "artifact", lambda method, *rest: made.append(method.name) or artifact(method, *rest)
+    )
+    record = decoding(session, "int8-onnxruntime")
+    assert (record.verdict, made) == ("unsupported", [])
+    assert record.reason == "onnxruntime keeps no key-value cache here: no prefill and no decode"
+    assert decoding(session, "int8-openvino").verdict == "measured"
+    assert {"openvino-fp32", "openvino-bf16", "torch-bf16"} <= set(made)
+    assert "onnxruntime-fp32" not in {*made, *(lane.name for lane in lanes)}
+    made.clear()
+    speed(session, "int8-openvino")  # a forward pass, which it can
+    assert "onnxruntime-fp32" in made
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "int8-openvino", "torch-bf16"])
+def test_the_runtime_that_is_known_before_is_that_of_the_artifact(name: str) -> None:
+    compressor = registry.variants()[name]
+    assert conformance._made(compressor.steps, "bert").manifest["runtime"] == compressor.steps[-1].makes
 
 
 # -- conditions ------------------------------------------------------------------------------------

@@ -65,6 +65,14 @@ def test_it_agrees_with_torch_at_every_size(
         assert distance(found, expected(kind, inputs)) < TOLERANCE, (batch, sequence)
 
 
+def test_a_graph_with_a_cache_scores_whole_texts_like_torch() -> None:
+    forward = conformance._made((EXPORTS["openvino"],), "llama").load(threads=1)
+    for batch, sequence in [(1, 2), (1, 16), (2, 16), (5, 9), (8, 32), (1, 1), (33, 4)]:
+        inputs = inputs_of("llama", batch, sequence, seed=batch)
+        found = forward({name: values.numpy() for name, values in inputs.items()})
+        assert distance(found, expected("llama", inputs)) < TOLERANCE, (batch, sequence)
+
+
 @runtimes
 def test_what_lies_under_the_padding_changes_nothing(
     exported: Mapping[tuple[str, str], Artifact], runtime: str

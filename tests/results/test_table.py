@@ -255,3 +255,17 @@ def test_a_verdict_without_a_number_keeps_its_column(tmp_path: Path, format: str
     table = (terminal(run, width) if format == "terminal" else render(run, format)).partition("executed 2")[0]
     assert "! error" in table and "speed-up over dense" in table
     assert "best" not in table and "size" not in table
+
+
+def test_the_share_of_the_floor_stands_where_decoding_was_timed(tmp_path: Path) -> None:
+    measures = {
+        "speedup": Measure(value=2.0),
+        "bytes_per_token": Measure(value=2**29),
+        "bandwidth_floor_share": Measure(value=0.1404),
+    }
+    run = write(tmp_path, [case("torch-bf16", "speed", workload="decode-1x128-16", measures=measures)])
+    for width in (40, 80, 100, 130):
+        assert re.search(r"\bfloor\b", terminal(run, width)) and "14 %" in terminal(run, width)
+    assert "share of the bandwidth floor" in render(run, "markdown") and "| 14 % |" in render(run, "markdown")
+    other = write(tmp_path / "other", three("int8", (0.9, 0.001, 0, 0.002), (2.6, 2.5, 2.7, 1.3), 0.2))
+    assert "floor" not in terminal(other, 130) + render(other, "markdown")
