@@ -84,9 +84,7 @@ def _free_axes(spec: ModelSpec, shortest: int) -> tuple[tuple[dict[int, Any], ..
         "sequence": torch.export.Dim("sequence", min=shortest, max=longest),
         "decoder_sequence": torch.export.Dim("decoder_sequence", min=1, max=longest),  # a text begins with one token
     }
-    return (
-        tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values()),
-    )
+    return (tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values()),)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from compressors.build import build
 from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
 from compressors.quantization.grid import on_grid
 from compressors.quantization.packed import PackedLinear, PackedWeight, unpack
-
 from compressors.quantization.weights import QuantizeWeights, quantize_linear
 
 BITS = range(2, 9)

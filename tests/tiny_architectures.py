@@ -1,4 +1,4 @@
-"""Tiny models of many architectures, as people have them: the configuration that save_pretrained writes, made-up data."""
+"""Tiny models of many architectures with the configuration that save_pretrained writes, and made-up data."""
 
 from __future__ import annotations
 
