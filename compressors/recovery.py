@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Context, Examples
-from compressors.training import Loss, scored_positions, soft_targets, train
+from compressors.training import Loss, real_positions, scored_positions, soft_targets, train
 
 
 def check_recovery(epochs: float, learning_rate: float) -> None:
@@ -35,11 +35,15 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
         with torch.no_grad():
             target = teacher(**batch.inputs, output_hidden_states=True)
         answer = model(**batch.inputs, output_hidden_states=True)
-        found, wanted = answer.hidden_states[1:], target.hidden_states[1:]  # the first is the embedding's
-        if len(found) != len(wanted):
-            found, wanted = found[-1:], wanted[-1:]
-        mask = batch.inputs.get("attention_mask")
-        errors = [_relative_error(f.float(), w.float(), mask) for f, w in zip(found, wanted, strict=True)]
+        errors = []
+        for field in ("hidden_states", "encoder_hidden_states", "decoder_hidden_states"):
+            if not (answer.get(field)):
+                continue
+            found, wanted = answer[field][1:], target[field][1:]  # the first is the embedding's
+            if len(found) != len(wanted):
+                found, wanted = found[-1:], wanted[-1:]
+            real = real_positions(batch, decoder=field.startswith("decoder"))
+            errors += [_relative_error(f.float(), w.float(), real) for f, w in zip(found, wanted, strict=True)]
         loss = torch.stack(errors).mean()
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
@@ -49,10 +53,10 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
     return loss
 
 
-def _relative_error(found: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
-    """found, wanted: (batch, positions, width). mask: (batch, positions), 1 for what is real."""
-    if mask is not None:
-        found, wanted = found[mask.bool()], wanted[mask.bool()]
+def _relative_error(found: Tensor, wanted: Tensor, real: Tensor | None) -> Tensor:
+    """found, wanted: (batch, positions, width). real: (batch, positions) bool."""
+    if real is not None and real.shape == found.shape[:-1]:
+        found, wanted = found[real], wanted[real]
     return (found - wanted).square().mean() / wanted.var()
 
 

@@ -4,12 +4,13 @@ The blocks are found by what they are (linear layers and their usual names), not
 architectures, so that a new model needs no edit here. Covers encoders and decoders whose attention
 reshapes with a free number of heads (BERT, RoBERTa, ELECTRA, DistilBERT, ViT, Llama and their like in
 transformers 5). Does not cover fused query-key-value projections, experts, or grouped-query attention
-for head pruning; of an encoder-decoder it sees the encoder only.
+for head pruning, nor the heads of an encoder-decoder.
 """
 
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +24,9 @@ from compressors.interface import ModelSpec, PressbenchError, skeleton
 QUERY = ("query", "q_proj", "q_lin")
 KEY = ("key", "k_proj", "k_lin")
 VALUE = ("value", "v_proj", "v_lin")
-OUTPUT = ("attention.output.dense", "o_proj", "out_proj", "out_lin")
+OUTPUT = ("attention.output.dense", "attention.dense", "o_proj", "out_proj", "out_lin")
+HEAD_BIAS = ("relative_attention_bias", "relative_position_bias")
+"""What holds a number for each head and distance, outside of the four projections."""
 
 
 class UnknownStructure(PressbenchError):
@@ -57,7 +60,7 @@ class Block:
 
 def get(model: nn.Module, name: str) -> Any:
     """The submodule (or attribute) called `name`, dots included."""
-    return reduce(getattr, name.split("."), model)
+    return reduce(lambda at, part: getattr(at, "_modules", {}).get(part) or getattr(at, part), name.split("."), model)
 
 
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -68,18 +71,54 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def layer_list(model: nn.Module) -> str:
     """The name of the list that holds the Transformer layers: the outermost ModuleList of one class
-    with at least four linear layers in each."""
+    with at least four linear layers in each. Of an encoder with a decoder, the encoder's."""
     for name, module in model.named_modules():
-        alike = isinstance(module, nn.ModuleList) and len({type(m) for m in module}) == 1
-        if alike and sum(isinstance(m, nn.Linear) for m in module[0].modules()) >= 4:
+        if _is_stack(module):
             return name
     raise UnknownStructure(f"{type(model).__name__} has no list of Transformer layers")
 
 
+def layer_lists(model: nn.Module) -> list[str]:
+    """The same, and behind it that of the decoder of an encoder-decoder."""
+    first = layer_list(model)
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return [first]
+    others = (n for n, m in model.named_modules() if _is_stack(m) and not (n + ".").startswith(first + "."))
+    return [first, *list(others)[:1]]
+
+
+def _is_stack(module: nn.Module) -> bool:
+    alike = isinstance(module, nn.ModuleList) and len({type(m) for m in module}) == 1
+    return alike and sum(is_linear(m) for m in module[0].modules()) >= 4
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it multiplies by a matrix: an nn.Linear, or GPT-2's Conv1D, which holds the transposed one."""
+    return isinstance(module, nn.Linear) or _is_transposed(module)
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    cls = type(module)  # by name: what reads no model need not wait for transformers
+    return (cls.__module__, cls.__name__) == ("transformers.pytorch_utils", "Conv1D")
+
+
+def as_linears(model: nn.Module) -> nn.Module:
+    """The model with an nn.Linear in the place of every Conv1D, in place; the same numbers, transposed."""
+    for name, module in list(model.named_modules()):
+        if _is_transposed(module):
+            replace(model, name, _linear(module.weight.T, module.bias))
+    return model
+
+
+def block_linears(model: nn.Module) -> list[str]:
+    """The names of all linear layers in the Transformer layers, whatever they are for."""
+    stacks = layer_lists(model)
+    return [f"{s}.{n}" for s in stacks for n, m in get(model, s).named_modules() if type(m) is nn.Linear]
+
+
 def blocks(model: nn.Module) -> list[Block]:
     """Every Transformer layer of the model. Raises UnknownStructure where a part is not found."""
-    stack = layer_list(model)
-    return [_block(model, f"{stack}.{i}") for i in range(len(get(model, stack)))]
+    return [_block(model, f"{stack}.{i}") for stack in layer_lists(model) for i in range(len(get(model, stack)))]
 
 
 def _block(model: nn.Module, name: str) -> Block:
@@ -147,6 +186,8 @@ def prune_heads(model: nn.Module, block: Block, heads: Sequence[int]) -> None:
     widths = {get(model, n).out_features for n in (block.query, block.key, block.value)}
     if len(widths) != 1:
         raise UnknownStructure(f"{block.attention}: grouped-query attention, its heads cannot be pruned one by one")
+    if any(bias in name for name, _ in model.named_parameters() for bias in HEAD_BIAS):
+        raise UnknownStructure(f"{block.attention}: a position bias for each head, they cannot be pruned one by one")
     for name in (block.query, block.key, block.value):
         replace(model, name, keep_rows(get(model, name), rows))
     replace(model, block.output, keep_columns(get(model, block.output), rows))
@@ -165,18 +206,44 @@ def prune_neurons(model: nn.Module, block: Block, neurons: Tensor) -> None:
     replace(model, block.contract, keep_columns(get(model, block.contract), neurons))
 
 
-def keep_layers(model: nn.Module, layers: Sequence[int]) -> None:
-    """Keep only these Transformer layers, in this order."""
-    name = layer_list(model)
-    stack = get(model, name)
-    replace(model, name, nn.ModuleList([stack[i] for i in layers]))
-    for position, layer in enumerate(get(model, name)):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):  # the key-value cache is indexed by it
-                module.layer_idx = position
+def keep_layers(model: nn.Module, layers: Sequence[int], decoder: Sequence[int] | None = None) -> None:
+    """Keep only these Transformer layers, in this order; of an encoder-decoder `layers` are the encoder's."""
+    stacks = layer_lists(model)
+    for name, kept in zip(stacks, (layers, decoder), strict=False):
+        if kept is None:
+            continue
+        stack = get(model, name)
+        replace(model, name, nn.ModuleList([stack[i] for i in kept]))
+        for position, layer in enumerate(get(model, name)):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):  # the key-value cache is indexed by it
+                    module.layer_idx = position
     config: Any = model.config
+    if len(stacks) > 1:
+        return  # their numbers of layers have many names, and are read when a model is made only
+    kinds = getattr(config, "layer_types", None)  # such as full and sliding attention, by position
     if hasattr(config, "num_hidden_layers"):
         config.num_hidden_layers = len(layers)
+    if kinds is not None and len(kinds) > max(layers):
+        config.layer_types = [kinds[i] for i in layers]
+
+
+def check_removable(model: nn.Module) -> None:
+    """Raises UnknownStructure where the layers are stages, each of which takes what only the one before it makes."""
+    for name in layer_lists(model):
+        shapes: dict[str, set[torch.Size]] = {}
+        for layer in get(model, name):
+            for part, values in layer.state_dict().items():
+                shapes.setdefault(part, set()).add(values.shape)
+        if any(len(found) > 1 for found in shapes.values()):
+            raise UnknownStructure(f"the layers of {type(model).__name__} are stages of different widths: none can go")
+
+
+def needed_layers(model: nn.Module, stack: str) -> set[int]:
+    """The layers that hold something for all of them, as T5's first does its position bias."""
+    parts = [frozenset(layer.state_dict()) for layer in get(model, stack)]
+    usual = Counter(parts).most_common(1)[0][0]
+    return {number for number, found in enumerate(parts) if found - usual}
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -197,7 +264,12 @@ def word_embedding(model: nn.Module) -> str | None:
         return None
     if not isinstance(table, nn.Embedding):
         return None
-    return next(name for name, module in model.named_modules() if module is table)
+    return names_of(model, table)[0]
+
+
+def names_of(model: nn.Module, wanted: nn.Module) -> list[str]:
+    """Every name of a module in the model: an encoder and a decoder may share one."""
+    return [name for name, module in model.named_modules(remove_duplicate=False) if module is wanted]
 
 
 def head_count(model: nn.Module, block: Block) -> int:

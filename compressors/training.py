@@ -46,6 +46,15 @@ def scored_positions(batch: Examples) -> Any:
     return ... if batch.labels is None or batch.labels.dim() == 1 else batch.labels != NOT_SCORED
 
 
+def real_positions(batch: Examples, *, decoder: bool) -> Tensor | None:
+    """Where a text is and no padding, (examples, positions) bool: of what the encoder reads, or of what a `decoder`
+    behind it does. None where nothing tells."""
+    if not decoder or "decoder_input_ids" not in batch.inputs:
+        mask = batch.inputs.get("attention_mask")
+        return None if mask is None else mask.bool()
+    return batch.labels != NOT_SCORED if batch.labels is not None and batch.labels.dim() == 2 else None
+
+
 def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Hinton et al. 2015: KL(teacher ‖ student) of the softened distributions, times T² so that its
     gradient keeps its size as T changes. logits, teacher: (examples, classes), or of the positions that are scored
@@ -125,7 +134,7 @@ def train(
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(model: nn.Module, examples: Examples, hardware: Hardware, *, batch_size: int = 32) -> Tensor:
     """The model's answers on all examples: (examples, classes), float32, in bf16 autocast as in training."""
     with autocast(hardware):

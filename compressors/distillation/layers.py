@@ -7,7 +7,8 @@ since a cut student has its teacher's width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from compressors.interface import (
     ModelSpec,
     PressbenchError,
 )
-from compressors.training import Loss, autocast, distillation, train
+from compressors.training import Loss, autocast, distillation, real_positions, train
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,17 @@ class DistilLayers(Compressor):
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
-            have = len(surgery.get(skeleton, surgery.layer_list(skeleton)))
+            surgery.check_removable(skeleton)
+            have = max(_depths(skeleton))
             if have <= self.layers:
-                raise surgery.UnknownStructure(
-                    f"the model has {have} layers, a student of {self.layers} would not be smaller"
-                )
+                told = f"{have} layer{'s' * (have > 1)}"
+                raise surgery.UnknownStructure(f"the model has {told}, a student of {self.layers} would not be smaller")
 
         return surgery.structure_reason(model, check)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         training = context.require_training()
-        chosen = spread(len(surgery.get(model, surgery.layer_list(model))), self.layers)
+        chosen = [spread(have, min(have, self.layers)) for have in _depths(model)]
         loss: Loss = _passed
         if training.labels is not None:
             teacher = context.dense().eval() if training.dense_logits is None else None
@@ -73,10 +74,10 @@ class DistilLayers(Compressor):
         if self.hidden:
             # The teacher runs once over the data, not once an epoch.
             states = _last_hidden(context.dense(), training, context)
-            inputs = {**training.inputs, _TEACHER: states}
+            inputs = {**training.inputs, **{f"{_TEACHER} {i}": found for i, found in enumerate(states)}}
             training = Examples(inputs, training.labels, training.dense_logits)
             loss = _with_hidden(loss, self.hidden)
-        surgery.keep_layers(model, chosen)
+        surgery.keep_layers(model, *chosen)
         train(
             model,
             training,
@@ -88,10 +89,10 @@ class DistilLayers(Compressor):
             progress=context.progress,
             what="distilling",
         )
-        return Compressed(model, {"layers": chosen})
+        return Compressed(model, dict(zip(("layers", "decoder_layers"), chosen, strict=False)))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
-        surgery.keep_layers(model, structure["layers"])
+        surgery.keep_layers(model, structure["layers"], structure.get("decoder_layers"))
         return model
 
 
@@ -108,17 +109,41 @@ def spread(teacher: int, student: int) -> list[int]:
     return [round(i * (teacher - 1) / (student - 1)) for i in range(student)]
 
 
-@torch.inference_mode()
-def _last_hidden(teacher: nn.Module, examples: Examples, context: Context) -> Tensor:
-    """(examples, tokens, width), bf16: half the memory, and far finer than the student's error."""
-    kept = []
+def _depths(model: nn.Module) -> list[int]:
+    """How many layers there are; of an encoder-decoder in each of the two."""
+    return [len(surgery.get(model, stack)) for stack in surgery.layer_lists(model)]
+
+
+@contextlib.contextmanager
+def _last_layers(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Within it, a pass through the model puts here what its last layer says, of an encoder-decoder both. Not what
+    `output_hidden_states` gives: that has the norm behind the layers applied."""
+    found: list[Tensor] = []
+    handles = [
+        surgery.get(model, stack)[-1].register_forward_hook(
+            lambda _m, _i, out: found.append(out[0] if isinstance(out, tuple) else out)
+        )
+        for stack in surgery.layer_lists(model)
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()  # not inference_mode: BEiT keeps a table of its first pass, and training needs it too
+def _last_hidden(teacher: nn.Module, examples: Examples, context: Context) -> list[Tensor]:
+    """(examples, tokens, width) of each stack of layers, bf16: half the memory, and far finer than the student's
+    error."""
+    kept: list[list[Tensor]] = []
     batches = list(examples.batches(32))
     for number, batch in enumerate(batches):
-        with autocast(context.hardware):
-            output = teacher(**batch.inputs, output_hidden_states=True)
-        kept.append(output.hidden_states[-1].to(torch.bfloat16))
+        with autocast(context.hardware), _last_layers(teacher) as found:
+            teacher(**batch.inputs)
+        kept.append([states.to(torch.bfloat16) for states in found])
         context.progress("asking the teacher", number + 1, len(batches))
-    return torch.cat(kept).clone()
+    return [torch.cat(states) for states in zip(*kept, strict=True)]
 
 
 def _passed(model: nn.Module, batch: Examples) -> Tensor:
@@ -129,20 +154,16 @@ def _passed(model: nn.Module, batch: Examples) -> Tensor:
 
 def _with_hidden(loss: Loss, weight: float) -> Loss:
     def combined(model: nn.Module, batch: Examples) -> Tensor:
-        inputs = dict(batch.inputs)
-        teacher = inputs.pop(_TEACHER)
-        captured: list[Tensor] = []
-        stack = surgery.get(model, surgery.layer_list(model))
-        hook = stack[-1].register_forward_hook(
-            lambda _m, _i, out: captured.append(out[0] if isinstance(out, tuple) else out)
-        )
-        try:
-            value = loss(model, Examples(inputs, batch.labels, batch.dense_logits))
-        finally:
-            hook.remove()
-        error = (captured[0].float() - teacher.float()) ** 2
-        if (mask := inputs.get("attention_mask")) is not None:
-            error = error[mask.bool()]  # what padding holds means nothing
-        return value + weight * error.mean()
+        inputs = {name: values for name, values in batch.inputs.items() if not name.startswith(_TEACHER)}
+        plain = Examples(inputs, batch.labels, batch.dense_logits)
+        with _last_layers(model) as captured:
+            value = loss(model, plain)
+        for number, found in enumerate(captured):
+            error = (found.float() - batch.inputs[f"{_TEACHER} {number}"].float()) ** 2
+            real = real_positions(plain, decoder=number > 0)
+            if real is not None and real.shape == error.shape[:-1]:
+                error = error[real]  # what padding holds means nothing
+            value = value + weight * error.mean()
+        return value
 
     return combined

@@ -54,6 +54,12 @@ class LowRankLinear(nn.Module):
         self.first = nn.Linear(layer.in_features, rank, bias=False, **where)
         self.second = nn.Linear(rank, layer.out_features, bias=layer.bias is not None, **where)
 
+    @property
+    def weight(self) -> Tensor:
+        """Of the type and on the device that its weights are of, which T5 asks of a layer at every pass; not their
+        product, which would cost as much as the pass."""
+        return self.second.weight
+
     @classmethod
     def of(cls, layer: nn.Linear, rank: int, moment: Tensor | None = None) -> LowRankLinear:
         """The best stand-in for `layer`, see `factorise`. The bias goes to the second."""
@@ -92,8 +98,9 @@ def second_moments(model: nn.Module, names: Sequence[str], context: Context) -> 
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             values = args[0]
             if id(values) not in seen:
-                padded = kept is not None and kept.shape == values.shape[:-1]
-                rows = (values[kept] if padded else values.flatten(0, -2)).float()
+                rows = values.flatten(0, -2).float()
+                if kept is not None and len(rows) == kept.numel():  # a decoder has other positions
+                    rows = rows[kept.flatten()]
                 seen[id(values)] = (values, rows.T @ rows)
             product = seen[id(values)][1]
             sums[name] = sums[name] + product if name in sums else product
@@ -149,8 +156,8 @@ class LowRankSvd(Compressor):
         return surgery.structure_reason(model, self._ranks)
 
     def _ranks(self, model: nn.Module) -> dict[str, int]:
-        names = [name for block in surgery.blocks(model) for name in block.linears]
-        ranks = {name: rank_for(surgery.get(model, name), self.rank_ratio) for name in names}
+        surgery.as_linears(model)
+        ranks = {name: rank_for(surgery.get(model, name), self.rank_ratio) for name in surgery.block_linears(model)}
         chosen = {name: rank for name, rank in ranks.items() if rank}
         if not chosen:
             reason = f"rank_ratio {self.rank_ratio} makes no layer of {type(model).__name__} smaller"
@@ -170,6 +177,7 @@ class LowRankSvd(Compressor):
         return Compressed(model, {"ranks": ranks})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        surgery.as_linears(model)
         for name, rank in structure["ranks"].items():
             surgery.replace(model, name, LowRankLinear(surgery.get(model, name), rank))
         return model

@@ -17,15 +17,18 @@ from torch.nn import functional as F
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.recovery import check_recovery, recover
-from compressors.training import autocast
+from compressors.training import autocast, real_positions
 
 
 @torch.no_grad()
-def block_influence(model: nn.Module, context: Context, batch_size: int = 16) -> Tensor:
+def block_influence(model: nn.Module, context: Context, batch_size: int = 16, stack: str | None = None) -> Tensor:
     """One minus the cosine of each layer's input and output, mean over the calibration data's positions, padding left
-    out: (layers,) float32, 0 for a layer that only scales."""
+    out: (layers,) float32, 0 for a layer that only scales. stack: the name of the list of layers, where there are
+    two."""
     calibration = context.require_calibration()
-    layers = list(surgery.get(model, surgery.layer_list(model)))
+    stack = stack or surgery.layer_list(model)
+    decoder = stack != surgery.layer_list(model)
+    layers = list(surgery.get(model, stack))
     sums, count = torch.zeros(len(layers)), 0
     kept: Tensor | None = None
 
@@ -43,8 +46,7 @@ def block_influence(model: nn.Module, context: Context, batch_size: int = 16) ->
     batches = list(calibration.batches(batch_size))
     try:
         for done, batch in enumerate(batches):
-            mask = batch.inputs.get("attention_mask")
-            kept = None if mask is None else mask.bool()
+            kept = real_positions(batch, decoder=decoder)
             count += len(batch) if kept is None else int(kept.sum())
             with autocast(context.hardware):
                 model(**batch.inputs)
@@ -81,23 +83,31 @@ class PruneLayers(Compressor):
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
-            have = len(surgery.get(skeleton, surgery.layer_list(skeleton)))
-            if self._kept(have) == have:
-                raise surgery.UnknownStructure(f"{self.removed:g} of its {have} layers is none: nothing would go")
+            surgery.check_removable(skeleton)
+            chosen = [self._choose(skeleton, stack) for stack in surgery.layer_lists(skeleton)]
+            have = [len(surgery.get(skeleton, stack)) for stack in surgery.layer_lists(skeleton)]
+            if [len(kept) for kept in chosen] == have:
+                told = " and ".join(f"{count} layer{'s' * (count > 1)}" for count in have)
+                raise surgery.UnknownStructure(f"{self.removed:g} of its {told} is none: nothing would go")
 
         return surgery.structure_reason(model, check)
 
-    def _kept(self, layers: int) -> int:
-        return max(1, layers - round(self.removed * layers))
+    def _choose(self, model: nn.Module, stack: str, influence: Tensor | None = None) -> list[int]:
+        """The layers that stay, those of most influence and those that the others need."""
+        layers, needed = len(surgery.get(model, stack)), surgery.needed_layers(model, stack)
+        influence = torch.zeros(layers) if influence is None else influence.clone()
+        influence[list(needed)] = torch.inf
+        count = max(1, len(needed), layers - round(self.removed * layers))
+        return [int(i) for i in influence.sort(descending=True, stable=True).indices[:count].sort().values]
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        influence = block_influence(model, context)
-        count = self._kept(len(influence))
-        chosen = influence.sort(descending=True, stable=True).indices[:count].sort().values.tolist()
-        surgery.keep_layers(model, chosen)
+        stacks = surgery.layer_lists(model)
+        influence = [block_influence(model, context, stack=stack) for stack in stacks]
+        chosen = [self._choose(model, stack, found) for stack, found in zip(stacks, influence, strict=True)]
+        surgery.keep_layers(model, *chosen)
         recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
-        return Compressed(model, {"layers": chosen})
+        return Compressed(model, dict(zip(("layers", "decoder_layers"), chosen, strict=False)))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
-        surgery.keep_layers(model, structure["layers"])
+        surgery.keep_layers(model, structure["layers"], structure.get("decoder_layers"))
         return model

@@ -41,6 +41,7 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
         raise Unsupported("the calibration data has no labels: first-order importance needs a loss")
     blocks = surgery.blocks(model)
     scores: dict[str, Tensor] = {}
+    rows = 0
 
     def watch(name: str, parts: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         scores[name] = torch.zeros(parts)
@@ -49,7 +50,8 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
             activation = args[0]  # (batch, positions, width)
 
             def collect(gradient: Tensor) -> None:
-                change = (gradient.float() * activation.detach().float()).sum(1)  # (batch, width)
+                change = gradient.float() * activation.detach().float()
+                change = change.reshape(rows, -1, change.shape[-1]).sum(1)  # (batch, width); OPT flattens positions
                 scores[name] += change.unflatten(1, (parts, -1)).sum(2).abs().sum(0).cpu()
 
             activation.register_hook(collect)
@@ -63,6 +65,7 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
         handles.append(contract.register_forward_pre_hook(watch(block.contract, contract.in_features)))
     try:
         for done, batch in enumerate(calibration.batches(batch_size)):
+            rows = len(batch)
             with autocast(context.hardware):
                 loss = supervised(model, batch) * len(batch)
             loss.backward()
@@ -82,7 +85,8 @@ def best(scores: Tensor, removed: float) -> Tensor:
 
 def cut(model: nn.Module, block: Block, heads: Tensor, neurons: Tensor) -> None:
     """Keep only these heads and neurons of a block; equals multiplying the others' outputs by zero."""
-    surgery.prune_heads(model, block, heads.tolist())
+    if len(heads) < surgery.head_count(model, block):
+        surgery.prune_heads(model, block, heads.tolist())
     surgery.prune_neurons(model, block, neurons)
 
 
@@ -120,7 +124,9 @@ class PruneStructured(Compressor):
         check_recovery(self.recovery_epochs, self.learning_rate)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return surgery.structure_reason(model, _check_prunable)
+        if model.output != "logits":
+            return "its answers are hidden states: first-order importance needs labels and a loss"
+        return surgery.structure_reason(model, self._check_prunable)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         structure: dict[str, list[int]] = {"heads": [], "neurons": []}
@@ -138,7 +144,7 @@ class PruneStructured(Compressor):
             cut(model, block, torch.arange(heads), torch.arange(neurons))
         return model
 
-
-def _check_prunable(model: nn.Module) -> None:
-    for block in surgery.blocks(model):
-        cut(model, block, torch.arange(1), torch.arange(1))
+    def _check_prunable(self, model: nn.Module) -> None:
+        for block in surgery.blocks(model):
+            heads = 1 if self.heads_removed else surgery.head_count(model, block)
+            cut(model, block, torch.arange(heads), torch.arange(1))

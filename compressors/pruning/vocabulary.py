@@ -54,8 +54,12 @@ class PruneVocabulary(Compressor):
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: Any) -> None:
-            if "input_ids" not in model.inputs or surgery.word_embedding(skeleton) is None:
+            name = surgery.word_embedding(skeleton)
+            if "input_ids" not in model.inputs or name is None:
                 raise surgery.UnknownStructure("the model has no vocabulary")
+            table = surgery.get(skeleton, name)
+            if type(table) is not nn.Embedding:
+                raise surgery.UnknownStructure(f"its embedding is a {type(table).__name__}, more than a table of rows")
             head = skeleton.get_output_embeddings()
             if head is not None:
                 raise surgery.UnknownStructure("the model also predicts tokens, its output needs the whole vocabulary")
@@ -72,15 +76,21 @@ class PruneVocabulary(Compressor):
         with torch.no_grad():
             pruned.weight.copy_(table[kept])
             pruned.rows.copy_(nearest_rows(table, kept).to(torch.int32))
-        surgery.replace(model, name, pruned)
+        _replace(model, name, pruned)
         return Compressed(model, {"tokens": len(table), "kept": len(kept)})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         name = surgery.word_embedding(model)
         assert name is not None
         width = surgery.get(model, name).weight.shape[1]
-        surgery.replace(model, name, PrunedEmbedding(structure["tokens"], structure["kept"], width))
+        _replace(model, name, PrunedEmbedding(structure["tokens"], structure["kept"], width))
         return model
+
+
+def _replace(model: nn.Module, name: str, pruned: PrunedEmbedding) -> None:
+    """Under every name that the embedding has: an encoder and a decoder share it."""
+    for every in surgery.names_of(model, surgery.get(model, name)):
+        surgery.replace(model, every, pruned)
 
 
 def nearest_rows(table: Tensor, kept: Tensor) -> Tensor:

@@ -153,6 +153,11 @@ class Int4Linear(KernelLinear):
         self.codes = pack(codes.clamp(0, 15).to(torch.uint8).flatten(1), 4)
         self.grid = torch.stack([step.T, offset.T], dim=-1).contiguous()
 
+    @property
+    def weight(self) -> Tensor:
+        """Of the type that it computes in, which T5 asks of a layer at every pass; not the decoded weights."""
+        return self.grid
+
     def _lay_out(self) -> None:
         super()._lay_out()
         codes = unpack(self.codes, 4, self.in_features).int()
@@ -207,7 +212,7 @@ class WeightOnly(Compressor):
             return f"its kernels run on the CPU, not on {hardware.device}"
 
         def check(skeleton: nn.Module) -> None:
-            surgery.layer_list(skeleton)
+            surgery.layer_list(surgery.as_linears(skeleton))
             if not self._covered(skeleton):
                 raise surgery.UnknownStructure(f"no linear layer has a shape that the {self.bits}-bit product takes")
 
@@ -226,7 +231,7 @@ class WeightOnly(Compressor):
         }
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        layers = self._covered(model)
+        layers = self._covered(surgery.as_linears(model))
         if any(not bool(layer.weight.isfinite().all()) for layer in layers.values()):
             raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
         if self.bits == 4:
@@ -253,6 +258,7 @@ class WeightOnly(Compressor):
         return Int8Linear(*shape) if self.bits == 8 else Int4Linear(*shape, self.group_size)
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        surgery.as_linears(model)
         for name in structure["layers"]:
             surgery.replace(model, name, self._empty(surgery.get(model, name)))
         return model

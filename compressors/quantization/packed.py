@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -200,32 +200,50 @@ def _bytes(count: int, bits: int) -> int:
     return -(-count * bits // 8)
 
 
-class PackedLinear(nn.Module):
+class _Packed(nn.Module):
+    """A layer whose weight is packed. `weight` is the decoded matrix, for models that look past their layers:
+    DeBERTa normalises the rows of a table, T5 asks for a type."""
+
+    def __init__(self, packed: PackedWeight) -> None:
+        super().__init__()
+        self._modules["weight"] = packed  # past the property, which has the name that is on disk
+
+    @property
+    def packed(self) -> PackedWeight:
+        """Its weight as stored."""
+        return cast(PackedWeight, self._modules["weight"])
+
+    @property
+    def weight(self) -> Tensor:
+        """Its weight, float32: (rows, columns)."""
+        return self.packed.dequantize()
+
+
+class PackedLinear(_Packed):
     """In the place of an nn.Linear: (…, in) -> (…, out), in the type of its input."""
 
     def __init__(self, weight: PackedWeight, bias: nn.Parameter | None) -> None:
-        super().__init__()
-        self.weight, self.bias = weight, bias
+        super().__init__(weight)
+        self.bias = bias
         self.out_features, self.in_features = weight.rows, weight.columns
 
     def forward(self, values: Tensor) -> Tensor:
         """values: (…, in_features)."""
-        return F.linear(values, self.weight.dequantize().to(values.dtype), self.bias)
+        return F.linear(values, self.weight.to(values.dtype), self.bias)
 
 
-class PackedEmbedding(nn.Module):
+class PackedEmbedding(_Packed):
     """In the place of an nn.Embedding: (…) int64 -> (…, width) float32. Decodes the rows it needs only."""
 
     def __init__(self, weight: PackedWeight) -> None:
-        super().__init__()
-        self.weight = weight
+        super().__init__(weight)
         self.num_embeddings, self.embedding_dim = weight.rows, weight.columns
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: any shape, int64, below num_embeddings."""
-        if ids.numel() >= self.weight.rows:  # a small table, a row of it wanted many times
-            return F.embedding(ids, self.weight.dequantize())
-        return self.weight.dequantize(ids.flatten()).view(*ids.shape, -1)
+        if ids.numel() >= self.packed.rows:  # a small table, a row of it wanted many times
+            return F.embedding(ids, self.weight)
+        return self.packed.dequantize(ids.flatten()).view(*ids.shape, -1)
 
 
 def packable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Embedding]]:
@@ -250,7 +268,7 @@ def pack_layers(model: nn.Module, names: list[str], quantize: Callable[[str, Ten
             weight = quantize(name, layer.weight.detach())
             structure["layers"][name] = asdict(weight.layout)
         else:
-            weight = surgery.get(model, owner).weight
+            weight = surgery.get(model, owner).packed
             structure["shared"][name] = owner
         surgery.replace(model, name, _packed(layer, weight))
     return structure
@@ -262,7 +280,7 @@ def repack_layers(model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         layer = surgery.get(model, name)
         surgery.replace(model, name, _packed(layer, PackedWeight(Layout(**layout), *layer.weight.shape)))
     for name, owner in structure["shared"].items():
-        surgery.replace(model, name, _packed(surgery.get(model, name), surgery.get(model, owner).weight))
+        surgery.replace(model, name, _packed(surgery.get(model, name), surgery.get(model, owner).packed))
     return model
 
 

@@ -113,7 +113,7 @@ class QuantizeWeights(Compressor):
         return surgery.structure_reason(model, surgery.layer_list)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        layers = dict(packable(model))
+        layers = dict(packable(surgery.as_linears(model)))
         names = [
             name
             for name, layer in layers.items()
@@ -145,4 +145,4 @@ class QuantizeWeights(Compressor):
         return quantize_linear(weight, **self._grid(weight))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
-        return repack_layers(model, structure)
+        return repack_layers(surgery.as_linears(model), structure)

@@ -7,8 +7,10 @@ batch size and length.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,15 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.interface import ModelSpec
+from compressors.interface import ModelSpec, PressbenchError, Unsupported
 from compressors.runtimes.layers import WRAPPER
 
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _DECOMPOSED = (("native_layer_norm", "layer_norm"), ("convolution", "conv2d"))
 """What OpenVINO makes of a program's nodes before it converts them -> their name in the program."""
-
-
-_EAGER = ("t5",)
-"""Architectures of which torch.onnx cannot take apart the fused attention ("Cannot view a tensor with shape …")."""
 
 
 class _Output(nn.Module):
@@ -34,8 +33,8 @@ class _Output(nn.Module):
         super().__init__()
         self.model = model
         self.names, self.output = names, output
-        # A decoder behind an encoder makes a cache for one pass, which OpenVINO cannot convert.
-        self.more = {"use_cache": False} if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else {}
+        # A cache for one pass is of no use: OpenVINO cannot convert it, torch.export not one of a sliding window.
+        self.more = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
     def forward(self, *values: Tensor) -> Tensor:
         found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True)), **self.more), self.output)
@@ -46,7 +45,7 @@ def example_inputs(
     spec: ModelSpec, *, batch: int = 2, sequence: int = 16, decoder_sequence: int = 8
 ) -> dict[str, Tensor]:
     """Inputs of the right dtype and shape, every named axis given a size: token ids within the
-    vocabulary, masks of ones, images of noise."""
+    vocabulary, each text ended once, masks of ones, images of noise."""
     generator = torch.Generator().manual_seed(0)
     sizes = {"batch": batch, "sequence": sequence, "decoder_sequence": decoder_sequence}
     inputs: dict[str, Tensor] = {}
@@ -59,22 +58,51 @@ def example_inputs(
         elif name.endswith("mask"):
             inputs[name] = torch.ones(shape, dtype=torch.int64)
         else:
-            inputs[name] = torch.randint(0, int(spec.config["vocab_size"]), shape, generator=generator)
+            ids = torch.randint(0, int(spec.config["vocab_size"]), shape, generator=generator)
+            if isinstance(end := spec.config.get("eos_token_id"), int):  # BART's classifiers look for it
+                ids[ids == end] = 0 if end else 1
+                ids[..., -1] = end
+            inputs[name] = ids
     return inputs
 
 
 def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.ExportedProgram:
     """The graph of `model` by torch.export, with the spec's named axes dynamic."""
+    wrapped = _Output(model, tuple(spec.inputs), spec.output).eval()
+    with _exporter("torch.export cannot trace", model, spec), quiet():
+        inputs = tuple(example_inputs(spec).values())
+        try:
+            return torch.export.export(wrapped, inputs, dynamic_shapes=_free_axes(spec, shortest=2))
+        except torch._dynamo.exc.UserError:  # BART's classifiers want a token between those that begin and end a text
+            return torch.export.export(wrapped, inputs, dynamic_shapes=_free_axes(spec, shortest=3))
+
+
+def _free_axes(spec: ModelSpec, shortest: int) -> tuple[tuple[dict[int, Any], ...]]:
     longest = int(spec.config.get("max_position_embeddings", 2**15))
     dims = {
         "batch": torch.export.Dim("batch", min=1, max=2**15),
-        "sequence": torch.export.Dim("sequence", min=2, max=longest),
+        "sequence": torch.export.Dim("sequence", min=shortest, max=longest),
         "decoder_sequence": torch.export.Dim("decoder_sequence", min=1, max=longest),  # a text begins with one token
     }
-    shapes = tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values())
-    wrapped = _Output(model, tuple(spec.inputs), spec.output).eval()
-    with quiet():
-        return torch.export.export(wrapped, tuple(example_inputs(spec).values()), dynamic_shapes=(shapes,))
+    return (tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values()),)
+
+
+@contextlib.contextmanager
+def _exporter(cannot: str, model: nn.Module, spec: ModelSpec) -> Iterator[None]:
+    """What an exporter raises within it means that it does not take this architecture: Unsupported, with the
+    exporter's own words. A model that does not even run is no fault of an exporter, and its own error is raised."""
+    try:
+        yield
+    except (PressbenchError, MemoryError, OSError):
+        raise
+    except Exception as error:  # exporters raise what they like
+        with torch.inference_mode():
+            _Output(model, tuple(spec.inputs), spec.output)(*example_inputs(spec).values())
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        words = next((line for line in _COLOUR.sub("", str(first)).splitlines() if line.strip()), type(first).__name__)
+        raise Unsupported(f"{cannot} {type(model).__name__}: {words.strip()[:300]}") from error
 
 
 @contextlib.contextmanager
@@ -105,14 +133,23 @@ def quiet() -> Iterator[None]:
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
-    with _attention(model, "eager" if spec.architecture in _EAGER else None):
-        program = exported_program(model, spec)
-    with quiet():
-        exported = torch.onnx.export(
-            program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False
-        )
-    assert exported is not None
-    return exported.model_proto
+    # torch.onnx cannot take some fused attentions apart (T5's, BEiT's, Swin's: "Cannot view a tensor with shape …").
+    for implementation in (None, "eager"):
+        with _attention(model, implementation):
+            program = exported_program(model, spec)
+        try:
+            with _exporter("torch.onnx cannot convert", model, spec), quiet():
+                exported = torch.onnx.export(
+                    program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False
+                )
+        except Unsupported as error:
+            reason = error
+            if not hasattr(model, "set_attn_implementation"):
+                break
+            continue
+        assert exported is not None
+        return exported.model_proto
+    raise reason
 
 
 def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
@@ -120,12 +157,17 @@ def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
     cache (see `compressors.runtimes.cached_graph`) where its architecture can be exported with one."""
     from compressors.runtimes import cached_graph
 
+    def plain() -> Any:
+        program = exported_program(model, spec)
+        with _exporter("OpenVINO cannot convert", model, spec):
+            return named(program, spec.inputs)
+
     if not cached_graph.is_causal(model, spec):
-        return named(exported_program(model, spec), spec.inputs)
+        return plain()
     try:
         return cached_graph.exported(model, spec)
     except Exception as error:  # exporters raise what they like; without a cache the graph is still of use
-        found = named(exported_program(model, spec), spec.inputs)
+        found = plain()
         cached_graph.without_cache(found, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
         return found
 

@@ -52,7 +52,9 @@ class TorchGenerator:
         """See Generator."""
         with torch.inference_mode():
             self._cache, self._added = self._empty(config=self._model.config), 0
-            return self._next(torch.from_numpy(ids).to(self._device)).cpu().numpy()
+            first = self._next(torch.from_numpy(ids).to(self._device)).cpu().numpy()
+            self._cache.activate_past_recording()  # or what slides out of a window could not be put back
+            return first
 
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""

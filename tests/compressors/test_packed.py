@@ -152,7 +152,7 @@ def test_layers_with_one_weight_share_the_packed_one() -> None:
     structure = pack_layers(model, [name for name, _ in packable(model)], quantize)
     assert calls == ["table"]
     assert structure["shared"] == {"head": "table"}
-    assert model["head"].weight is model["table"].weight
+    assert model["head"].packed is model["table"].packed
 
 
 def test_subclasses_are_not_replaced() -> None:

@@ -12,7 +12,7 @@ from compressors import artifact, conformance
 from compressors.build import build
 from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
 from compressors.quantization.grid import on_grid
-from compressors.quantization.packed import PackedLinear, unpack
+from compressors.quantization.packed import PackedLinear, PackedWeight, unpack
 from compressors.quantization.weights import QuantizeWeights, quantize_linear
 
 BITS = range(2, 9)
@@ -113,7 +113,7 @@ def test_bytes_on_disk_are_the_bits_and_the_scales(
     compressor = QuantizeWeights(bits=bits, group_size=size)
     made = build([compressor], tiny.dense, tiny.context(compressor), tmp_path)
     state = made.model().state_dict()
-    packed = [m.weight for m in made.model().modules() if hasattr(m, "weight") and isinstance(m.weight, nn.Module)]
+    packed = [m for m in made.model().modules() if isinstance(m, PackedWeight)]
     weights = sum(p.rows * p.columns for p in packed)
     scales = sum(p.rows * -(-p.columns // size) for p in packed)
     rest = sum(t.numel() * t.element_size() for n, t in state.items() if not n.endswith((".codes", ".scale")))
@@ -184,7 +184,7 @@ def test_a_tied_output_is_stored_once(tmp_path: Path) -> None:
     compressor = QuantizeWeights(bits=4, group_size=32)
     made = build([compressor], dense, Context(spec, conformance.HARDWARE, dense.model), tmp_path / "made")
     model = made.model()
-    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert model.lm_head.packed is model.model.embed_tokens.packed
     assert made.inventory().parameters == dense.inventory().parameters
     ids = torch.randint(0, 200, (2, 8))
     with torch.inference_mode():

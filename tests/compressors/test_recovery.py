@@ -15,7 +15,7 @@ def test_padding_is_not_compared() -> None:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     found = wanted.clone()
     found[0, 3:] += 100
-    assert float(_relative_error(found, wanted, mask)) == 0
+    assert float(_relative_error(found, wanted, mask.bool())) == 0
     assert float(_relative_error(found, wanted, None)) > 1
 
 

@@ -190,7 +190,7 @@ def cut_a_head(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("config", "check", "reason"),
     [
-        (GPT2, find, "GPT2ForSequenceClassification has no list of Transformer layers"),
+        (GPT2, find, "transformer.h.0 of GPT2ForSequenceClassification: 0 layers named like 'query', 1 needed"),
         (FUSED, find, "model.layers.0 of Phi3ForSequenceClassification: 0 layers named like 'query', 1 needed"),
         (MOE, find, "model.layers.0 of MixtralForSequenceClassification: no feed-forward part of the usual form"),
         (

@@ -1,0 +1,234 @@
+"""Every method meets every architecture: it works, or says in one line why it cannot; no error, no silent nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_architectures import ARCHITECTURES, Subject, examples_of, make
+from torch import Tensor, nn
+
+from compressors import registry, surgery
+from compressors.artifact import Artifact
+from compressors.conformance import HARDWARE, witness
+from compressors.distillation.layers import _last_hidden, _passed, _with_hidden
+from compressors.interface import Context, Examples, InputSpec, ModelSpec, Unsupported
+from compressors.runtimes import export
+
+METHODS = (
+    "torch-bf16",
+    "distil-layers",
+    "low-rank-svd",
+    "prune-layers-50",
+    "prune-magnitude-50",
+    "prune-structured",
+    "prune-vocabulary",
+    "quantize-weights-8bit",
+    "quantize-weights-4bit-g64",
+    "weight-only-8bit",
+    "weight-only-4bit-g64",
+)
+"""One for each way through the code. Exports take half a minute each: a few of them are tried below."""
+
+NO_QUERY = {"prune-structured": "0 layers named like 'query'"}
+GROUPED = {"prune-structured": "grouped-query attention"}
+PREDICTS = {"prune-vocabulary": "also predicts tokens"}
+IMAGES = {"prune-vocabulary": "no vocabulary"}
+STAGES = {
+    **IMAGES,
+    **dict.fromkeys(("distil-layers", "prune-layers-50"), "are stages of different widths: none can go"),
+    "prune-structured": "layers named like 'query'",
+}
+CROSS = {"prune-structured": "2 layers named like 'query'"}
+UNSUPPORTED: dict[str, dict[str, str]] = {
+    "bert-pairs": {},
+    "bert-odd": dict.fromkeys(("weight-only-8bit", "weight-only-4bit-g64"), "no linear layer has a shape"),
+    "distilbert": {},
+    "albert": {"distil-layers": "the model has 1 layer", "prune-layers-50": "of its 1 layer is none"},
+    "mpnet": NO_QUERY,
+    "deberta": NO_QUERY,
+    "modernbert": NO_QUERY,
+    "bert-words": {},
+    "beit": {**IMAGES, "prune-structured": "a position bias for each head"},
+    "swin": STAGES,
+    "convnext": STAGES,
+    "gpt2": {**NO_QUERY, **PREDICTS},
+    "opt": PREDICTS,
+    "gemma3": {**GROUPED, "prune-vocabulary": "Gemma3TextScaledWordEmbedding"},
+    "neox": {**NO_QUERY, **PREDICTS},
+    "bart-classifier": {**CROSS, "prune-vocabulary": "BartScaledWordEmbedding"},
+    "mpnet-embedder": {"prune-structured": "its answers are hidden states"},
+    "t5": {**NO_QUERY, **PREDICTS},
+    "marian": {**CROSS, **PREDICTS},
+}
+"""Architecture -> method -> what its reason says; the methods that are not there must work."""
+
+
+@pytest.fixture(scope="module", params=list(UNSUPPORTED))
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    torch.set_num_threads(HARDWARE.threads)
+    yield make(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def answers(made: Artifact, examples: Examples) -> np.ndarray:
+    """Of the artifact loaded from disk."""
+    return made.load(threads=1)({name: np.ascontiguousarray(v.numpy()) for name, v in examples.inputs.items()})
+
+
+def expected(subject: Subject, examples: Examples) -> np.ndarray:
+    """The same of transformers used by itself."""
+    with torch.no_grad():
+        return np.asarray(getattr(subject.model(**examples.inputs), subject.spec.output).float().numpy())
+
+
+def tried(subject: Subject, label: str) -> str | None:
+    """Its reason; None where it works: reloads, answers in shape and finitely at another length, changed something."""
+    compressor = registry.variants("full")[label]
+    if reason := registry.unsupported_reason(compressor, subject.spec, HARDWARE):
+        return reason
+    try:
+        made = subject.artifact(compressor.steps)
+    except Unsupported as error:
+        return str(error)
+    other = examples_of(subject.spec, 3, 11, 5)
+    found = answers(made, other)
+    assert found.shape == expected(subject, other).shape, label
+    assert np.isfinite(found).all(), label
+    if compressor.family != "control":
+        seen, fault = witness(subject.dense, made, compressor.effect)
+        assert fault is None, (label, fault)
+        assert seen, label
+    return None
+
+
+@pytest.mark.parametrize("label", METHODS)
+def test_a_method_works_or_says_why_not(subject: Subject, label: str) -> None:
+    reason, wanted = tried(subject, label), UNSUPPORTED[subject.name].get(label)
+    if wanted is None:
+        assert reason is None
+    else:
+        assert reason is not None
+        assert wanted in reason
+        assert "\n" not in reason
+
+
+def test_the_dense_artifact_answers_as_transformers_does(subject: Subject) -> None:
+    for examples in (subject.examples[:5], examples_of(subject.spec, 2, 10, 1)):
+        assert answers(subject.dense, examples) == pytest.approx(expected(subject, examples), abs=1e-4)
+
+
+# -- what was wrong ------------------------------------------------------------------------------
+
+
+def context(subject: Subject) -> Context:
+    return Context(subject.spec, HARDWARE, subject.dense.model, training=subject.examples)
+
+
+@pytest.mark.parametrize("name", ["llama", "vit", "t5"])
+def test_a_student_like_its_teacher_has_nothing_to_learn(name: str, tmp_path: Path) -> None:
+    """Both sides before the norm behind the layers, and of an encoder-decoder both."""
+    made = make(name, tmp_path)
+    states = _last_hidden(made.dense.model(), made.examples, context(made))
+    assert len(states) == (2 if name == "t5" else 1)
+    inputs = {**made.examples.inputs, **{f"teacher hidden state {i}": found for i, found in enumerate(states)}}
+    with torch.no_grad():
+        loss = _with_hidden(_passed, 1.0)(made.dense.model(), Examples(inputs, made.examples.labels))
+    scale = torch.stack([found.float().square().mean() for found in states]).sum()
+    assert float(loss) < 1e-2 * float(scale)  # the teacher was asked in bf16
+
+
+def test_the_kinds_of_attention_stay_with_their_layers(tmp_path: Path) -> None:
+    model = make("gemma3", tmp_path).dense.model()
+    model.config.layer_types = ["sliding_attention", "full_attention", "sliding_attention"]
+    surgery.keep_layers(model, [1, 2])
+    assert model.config.layer_types == ["full_attention", "sliding_attention"]
+    assert model.config.num_hidden_layers == 2
+
+
+def test_the_layer_with_the_position_bias_stays(tmp_path: Path) -> None:
+    made = make("t5", tmp_path)
+    model = made.dense.model()
+    assert [surgery.needed_layers(model, stack) for stack in surgery.layer_lists(model)] == [{0}, {0}]
+    for step in made.artifact(registry.variants("full")["prune-layers-50"].steps).recipe:
+        assert step["structure"]["layers"][0] == step["structure"]["decoder_layers"][0] == 0
+
+
+def test_gpt2_with_linear_layers_says_the_same(tmp_path: Path) -> None:
+    made = make("gpt2", tmp_path)
+    model = surgery.as_linears(made.dense.model())
+    assert not any(type(m).__name__ == "Conv1D" for m in model.modules())
+    with torch.no_grad():
+        found = model(**made.examples.inputs).logits.numpy()
+    assert found == pytest.approx(expected(made, made.examples), abs=1e-4)
+
+
+def test_fewer_heads_of_shared_layers_are_the_others_times_zero(tmp_path: Path) -> None:
+    made = make("albert", tmp_path)
+    masked, cut = made.dense.model(), made.dense.model()
+    (block,) = surgery.blocks(masked)
+    with torch.no_grad():
+        surgery.get(masked, block.output).weight[:, :16] = 0
+        surgery.prune_heads(cut, block, [1, 2, 3])
+        found, wanted = (m(**made.examples.inputs).logits for m in (cut, masked))
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_decoding_goes_on_from_a_window_that_was_left(tmp_path: Path) -> None:
+    made = make("mistral", tmp_path)  # its window is 8
+    generator = made.dense.generator(threads=1)
+    prompt = torch.randint(5, 300, (2, 12), generator=torch.Generator().manual_seed(0)).numpy()
+    first = generator.prefill(prompt)
+    said = generator.decode(first, 4)
+    assert (generator.decode(first, 4) == said).all()
+    whole = np.concatenate([prompt, first[:, None], said], axis=1)
+    inputs = {"input_ids": torch.from_numpy(whole), "attention_mask": torch.ones(whole.shape, dtype=torch.int64)}
+    with torch.no_grad():
+        likeliest = made.model(**inputs).logits.argmax(-1).numpy()
+    assert (likeliest[:, 11:-1] == whole[:, 12:]).all()
+
+
+@pytest.mark.parametrize(("name", "label"), [("beit", "onnxruntime-fp32"), ("mistral", "openvino-fp32")])
+def test_exports_that_once_failed(name: str, label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES[name][1], "num_hidden_layers", 1)
+    made = make(name, tmp_path)
+    assert tried(made, label) is None
+    whole = examples_of(made.spec, 3, 11)
+    found, wanted = answers(made.artifact(registry.variants("full")[label].steps), whole), expected(made, whole)
+    real = whole.inputs["attention_mask"].bool().numpy() if name == "mistral" else ...
+    assert found[real] == pytest.approx(wanted[real], abs=2e-3)
+
+
+class _Answer(dict[str, Tensor]):
+    @property
+    def logits(self) -> Tensor:
+        return self["logits"]
+
+
+class _Follows(nn.Module):
+    def __init__(self, broken: bool) -> None:
+        super().__init__()
+        self.broken = broken
+
+    def forward(self, input_ids: Tensor) -> _Answer:
+        if self.broken:
+            raise ValueError("this model is broken")
+        if int(input_ids.sum()) > 0:
+            return _Answer(logits=input_ids.float())
+        return _Answer(logits=-input_ids.float())
+
+
+ODD = ModelSpec("odd", {"vocab_size": 10}, {"input_ids": InputSpec("int64", ("batch", "sequence"))})
+
+
+def test_what_an_exporter_does_not_take_is_unsupported_in_its_words() -> None:
+    with pytest.raises(Unsupported, match=r"^torch.export cannot trace _Follows: .*data-dependent") as told:
+        export.exported_program(_Follows(broken=False), ODD)
+    assert "\n" not in str(told.value)
+
+
+def test_a_model_that_does_not_run_is_no_fault_of_the_exporter() -> None:
+    with pytest.raises(ValueError, match="this model is broken"):
+        export.exported_program(_Follows(broken=True), ODD)
