@@ -173,9 +173,27 @@ def headline(what: Summary) -> str:
     return f"{start}: {counts}" if counts else start
 
 
-def problem(record: CaseRecord) -> str:
-    """`case, measure: reason`."""
-    return f"{record.case}, {record.measure}: {record.reason or 'no reason was recorded'}"
+def problems(what: Summary) -> list[tuple[str, str]]:
+    """(verdict, `case, measure: reason`) of all that went wrong, worst first. What is unsupported for one reason stands
+    once: of a case with its measures, of a model with how many cases."""
+    groups: dict[tuple[str, ...], list[CaseRecord]] = {}
+    for number, record in enumerate(what.problems):
+        alike = record.verdict == "unsupported" and record.reason
+        key = (record.verdict, record.model, record.hardware, record.reason) if alike else (str(number),)
+        groups.setdefault(key, []).append(record)
+    return [(group[0].verdict, f"{_names(group)}: {_reason(group[0])}") for group in groups.values()]
+
+
+def _names(group: list[CaseRecord]) -> str:
+    first = group[0]
+    if len({record.compressor for record in group}) > 1:
+        return f"{len(group)} cases of {first.model}"
+    measures = dict.fromkeys(record.measure for record in group)
+    return f"{min((record.case for record in group), key=len)}, {', '.join(measures)}"
+
+
+def _reason(record: CaseRecord) -> str:
+    return record.reason or "no reason was recorded"
 
 
 def missing(what: Summary) -> list[str]:

@@ -20,7 +20,7 @@ from results.cells import (
     headline,
     made_from,
     missing,
-    problem,
+    problems,
     references,
     time_spent,
     title,
@@ -76,7 +76,7 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
         blocks += [markdown(circumstances(run.header)), "no case was recorded"]
     what = summary_of(run, groups)
     blocks.append(f"**{markdown(headline(what))}**")
-    bullets = [f"- {verdict(record.verdict)}: {markdown(problem(record))}" for record in what.problems]
+    bullets = [f"- {verdict(found)}: {markdown(line)}" for found, line in problems(what)]
     bullets += [f"- not executed: {markdown(case)}" for case in missing(what)]
     bullets += [f"- note: {markdown(note)}" for note in what.notes]
     blocks += ["\n".join(bullets)] if bullets else []

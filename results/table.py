@@ -26,7 +26,7 @@ from results.cells import (
     headline,
     made_from,
     missing,
-    problem,
+    problems,
     references,
     time_spent,
     title,
@@ -285,8 +285,8 @@ def _print_summary(pen: Pen, run: Run, groups: Sequence[Section], console: Conso
     lines = Table.grid(padding=(0, 2))
     lines.add_column(no_wrap=True)
     lines.add_column(overflow="fold")
-    for record in what.problems:
-        lines.add_row(pen.text(verdict(record.verdict), STYLES[record.verdict]), pen.text(problem(record)))
+    for found, line in problems(what):
+        lines.add_row(pen.text(verdict(found), STYLES[found]), pen.text(line))
     for case in missing(what):
         lines.add_row(pen.text("not executed", "yellow"), pen.text(case))
     for note in what.notes:

@@ -84,6 +84,18 @@ def test_below_the_table_stand_counts_reasons_and_time(tmp_path: Path, format: s
     assert "time 30.1 min: compress 13.5 min (45%), speed 10.1 min (33%), accuracy 388 s (22%), train 0 s (0%)" in text
 
 
+def test_one_reason_for_many_cases_stands_once(tmp_path: Path) -> None:
+    """A hub that is out of reach is no news for each case; a failure is."""
+    why = {"verdict": "unsupported", "reason": "the hub is out of reach"}
+    cases = [case(name, measure, **why) for name in ("int8", "int4") for measure in ("accuracy", "speed")]
+    cases += [case("svd", measure, verdict="unsupported", reason="no such layer") for measure in ("accuracy", "speed")]
+    cases += [case(name, "footprint", verdict="fail", reason="too large") for name in ("int8", "int4")]
+    text = terminal(write(tmp_path, cases), 160)
+    assert text.count("the hub is out of reach") == 1 and "4 cases of minilm: the hub is out of reach" in text
+    assert "svd-minilm-bbc-cpu, accuracy, speed: no such layer" in text
+    assert text.count("footprint: too large") == 2
+
+
 def test_rounding_never_hides_a_missed_bound(tmp_path: Path) -> None:
     measures = {"size_ratio": Measure(value=0.30004, bound=0.3, verdict="fail")}
     speed = {"speedup": Measure(value=1.9996, low=1.9, high=2.1, bound=2.0, verdict="fail")}

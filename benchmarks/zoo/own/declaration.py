@@ -65,6 +65,8 @@ class Declaration(pydantic.BaseModel):
     metric: Literal["chrf", "rougeL"] | None = None
     too_long: Literal["cut", "refuse"] = "cut"
     """What becomes of texts with more than `tokens` tokens."""
+    quote: bool = True
+    """Whether records and reports may quote test examples that a method changes; False keeps texts and images out."""
     test_examples: Count | None = None
     training_examples: Count | None = None
     """At most so many are used; None: as many as is usual for the kind of task."""

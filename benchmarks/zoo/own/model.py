@@ -51,6 +51,7 @@ class OwnTask(Task):
     settings: Mapping[str, Any]
     folder: Path
     entry: Path
+    quote: bool
     labels: tuple[str, ...]  # type: ignore[misc]
     test_examples: int  # type: ignore[misc]
 
@@ -63,7 +64,7 @@ class OwnTask(Task):
         return kinds()[self.kind]
 
     def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.of_kind.shown(row)
+        return self.of_kind.shown(row) if self.quote else {}
 
     def load(self, cache: Cache) -> datasets.DatasetDict:
         return datasets.load_from_disk(str(self.entry / SPLITS), keep_in_memory=True)

@@ -275,6 +275,7 @@ def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Asset,
         settings=settings,
         folder=model.folder.absolute(),
         entry=entry,
+        quote=said.quote,
         labels=tuple(understood["labels"]),
         test_examples=understood["test_examples"],
     )

@@ -79,6 +79,13 @@ def test_text_classification(tmp_path: Path) -> None:
     assert found.dense.shown()[0] == {"text": found.rows["test"]["text"][0]}
 
 
+def test_texts_that_must_not_be_quoted(tmp_path: Path) -> None:
+    tiny_models.classifier(tmp_path / "model")
+    _csv(tmp_path)
+    found = Prepared(tmp_path, model="model", data="reviews.csv", quote=False)
+    assert len(found.dense.shown()) == 60 and not any(found.dense.shown())
+
+
 def test_pairs_of_texts(tmp_path: Path) -> None:
     """In the order of the columns, with types of tokens."""
     tiny_models.classifier(tmp_path / "model")
