@@ -88,8 +88,9 @@ def layer_lists(model: nn.Module) -> list[str]:
 
 
 def _is_stack(module: nn.Module) -> bool:
-    alike = isinstance(module, nn.ModuleList) and len({type(m) for m in module}) == 1
-    return alike and sum(is_linear(m) for m in module[0].modules()) >= 4
+    if not isinstance(module, nn.ModuleList) or len({type(m) for m in module}) != 1:
+        return False
+    return sum(is_linear(m) for m in module[0].modules()) >= 4
 
 
 def is_linear(module: nn.Module) -> bool:
