@@ -60,15 +60,43 @@ class Int8Openvino(Compressor):
             given = {name: values.numpy() for name, values in example.inputs.items()}
             return whole_texts(given) if has_cache(model) else given
 
-        data = nncf.Dataset(list(calibration.batches(1)), arrays)
-        with quiet():
-            quantized = nncf.quantize(
-                model,
-                data,
-                model_type=nncf.ModelType.TRANSFORMER,
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(calibration),
-            )
+        def quantized_on(examples: list[Examples]) -> Any:
+            with quiet():
+                return nncf.quantize(
+                    model,
+                    nncf.Dataset(examples, arrays),
+                    model_type=nncf.ModelType.TRANSFORMER,
+                    preset=nncf.QuantizationPreset.MIXED,
+                    subset_size=len(examples),
+                )
+
+        quantized = quantized_on(list(calibration.batches(1)))
+        # Padding beyond a sliding window attends to nothing, which is NaN; NNCF makes a range of no width of it, and
+        # the model would answer 0 to everything.
+        if _has_empty_ranges(quantized):
+            quantized = quantized_on([_without_padding(example) for example in calibration.batches(1)])
         native = bool(context.hardware.features & {"bf16", "amx"})
         precision = {"auto": "bf16" if native else "fp32"}.get(self.float_precision, self.float_precision)
         return Compressed(quantized, runtime="openvino", options={"precision": precision})
+
+
+def _has_empty_ranges(graph: Any) -> bool:
+    """Whether a quantizer takes all values for one."""
+    for node in graph.get_ops():
+        if node.get_type_name() == "FakeQuantize":
+            low, high = (node.input_value(i).get_node() for i in (1, 2))
+            if {low.get_type_name(), high.get_type_name()} == {"Constant"} and (
+                low.get_data() >= high.get_data()
+            ).all():
+                return True
+    return False
+
+
+def _without_padding(example: Examples) -> Examples:
+    """One example, its text no longer than it is; as it is where its padding is not on the right."""
+    mask = example.inputs.get("attention_mask")
+    if mask is None or not bool((mask.diff(dim=1) <= 0).all()):
+        return example
+    length = max(1, int(mask.sum()))
+    same = {name for name, values in example.inputs.items() if values.shape == mask.shape and "decoder" not in name}
+    return Examples({name: v[:, :length] if name in same else v for name, v in example.inputs.items()})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from compressors import conformance
+
+sys.path.append(str(Path(__file__).parents[1]))  # tests/tiny_architectures.py
 
 
 @pytest.fixture(params=["bert", "vit"])

@@ -199,6 +199,9 @@ def test_exports_that_once_failed(name: str, label: str, tmp_path: Path, monkeyp
     found, wanted = answers(made.artifact(registry.variants("full")[label].steps), whole), expected(made, whole)
     real = whole.inputs["attention_mask"].bool().numpy() if name == "mistral" else ...
     assert found[real] == pytest.approx(wanted[real], abs=2e-3)
+    if name == "mistral":  # 8 bits whose ranges were taken with padding beyond the window answered 0 to everything
+        int8 = answers(made.artifact(registry.variants("full")["int8-openvino"].steps), whole)
+        assert np.corrcoef(int8[real].ravel(), wanted[real].ravel())[0, 1] > 0.99
 
 
 class _Answer(dict[str, Tensor]):
