@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
 import pickle
@@ -108,12 +109,15 @@ def test_every_runtime_says_the_same(kind: str, runtime: str, stored: Stored, tm
 
 @pytest.mark.parametrize(("kind", "runtime"), EXPORTED)
 def test_one_exported_graph_serves_every_length_on_both_sides(kind: str, runtime: str, stored: Stored) -> None:
-    forward, wanted = stored(kind, runtime)["forward"], forward_of(translator(kind))
+    """Within what torch itself is off from float64: on some inputs a model of random weights multiplies rounding."""
+    forward, single = stored(kind, runtime)["forward"], forward_of(translator(kind))
+    double = forward_of(copy.deepcopy(translator(kind)).double())
     for batch, sequence, decoder in ((1, 2, 1), (2, 16, 8), (5, 9, 13), (3, 16, 2), (1, 2, 1)):
         inputs = {n: v.numpy() for n, v in _inputs(kind, batch, sequence, decoder).items()}
-        found, right = forward(inputs), wanted(inputs)
-        assert found.shape == right.shape == (batch, decoder, VOCABULARY)
-        assert np.abs(found - right).max() < 2e-5 * np.abs(right).max(), (batch, sequence, decoder)
+        found, usual, exact = forward(inputs), single(inputs), double(inputs)
+        assert found.shape == exact.shape == (batch, decoder, VOCABULARY)
+        allowed = 2e-5 * np.abs(exact).max() + 3 * np.abs(usual - exact).max()
+        assert np.abs(found - exact).max() < allowed < 0.01 * np.abs(exact).max(), (batch, sequence, decoder)
 
 
 def _inputs(kind: str, batch: int, sequence: int, decoder: int) -> dict[str, torch.Tensor]:
