@@ -287,7 +287,23 @@ def test_a_hub_that_does_not_answer_is_waited_for_once(
     assert understand(own(tmp_path), Cache(tmp_path / "cache"))
 
 
-def test_data_that_is_too_much_or_has_no_files(published: HubServer, tmp_path: Path) -> None:
+def test_of_what_is_trained_on_one_file_is_fetched(published: HubServer, tmp_path: Path) -> None:
+    """Of what is tested on, all: it is cut to a number of examples, and so is a training split of a hundred files."""
+    for seed, split in ((0, "train"), (2, "test")):
+        files = {f"data/{split}-0000{n}-of-00002.parquet": classified(40, seed + n, "text") for n in (0, 1)}
+        put(published, "org/parts", files, label=["negative", "positive"])
+    found = understand(own(tmp_path, data="org/parts"), Cache(tmp_path / "cache"))
+    assert {split: len(paths) for split, paths in found.understood["hub"]["data"]["files"].items()} == {
+        "train": 1,
+        "test": 2,
+    }
+    assert found.understood["rows"] == {"org/parts train": 40, "org/parts test": 80}
+    assert not any("train-00001" in request for request in published.requests)
+
+
+def test_data_that_is_too_much_or_has_no_files(
+    published: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = Cache(tmp_path / "cache")
 
     def refusal(**values: Any) -> str:
@@ -295,6 +311,10 @@ def test_data_that_is_too_much_or_has_no_files(published: HubServer, tmp_path: P
             understand(own(tmp_path, **values), cache)
         return str(raised.value).removeprefix("--model: ")
 
+    with monkeypatch.context() as small:
+        small.setattr(hub_sources, "MOST_BYTES", 1000)
+        assert refusal().startswith("hub: org/rows: 0.0 GB of data; name a part of it, like files = [")
+        assert not any("/resolve/" in request and ".parquet" in request for request in published.requests)
     assert refusal(test_split="dev") == "hub: org/rows: no split 'dev'; there are: test, train"
     assert refusal(configuration="en").startswith("hub: org/rows: no configuration 'en'")
     assert refusal(files=["*.csv"]).startswith("hub: org/rows: no file fits *.csv; there are: ")
