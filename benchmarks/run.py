@@ -17,12 +17,11 @@ from benchmarks.cases import Case
 from benchmarks.comparison import REGRESSION, Comparison, compare, reference, undecided
 from benchmarks.confirmation import Suspects
 from benchmarks.matrix import Matrix
-from benchmarks.measure.speed import Budget
 from benchmarks.outlook import Outlook, Planned
 from benchmarks.progress import Stages
 from benchmarks.resume import check_same, finished
 from benchmarks.session import Session
-from benchmarks.settings import BUDGETS, Settings
+from benchmarks.settings import BUDGETS, USUAL, Settings
 from results.record import CaseRecord, RunHeader
 from results.store import Run as StoredRun
 from results.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
@@ -168,7 +167,7 @@ def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:
         tier=option("--tier"),
         seed=option("--seed"),
         stage_seconds=option("--stage-limit"),
-        budget=BUDGETS.get(option("--tier"), Budget()),
+        budget=BUDGETS.get(option("--tier"), USUAL),
         tau=option("--tau"),
         qualifications=Path(option("--qualifications")),
         qualify=not option("--no-qualify"),

@@ -81,6 +81,7 @@ class Session:
             scored = quality.judge(before, after, dense.test(), bound)
             reason = scored.reason
             floor: dict[str, Any] = {}
+            doubt = quality.doubt(before, dense.test(), case.model.task.labels)
             if role(case.compressor) == "dense":
                 floor, words = self.prepared.flip_floor(case.model, case.hardware)
                 reason += f"; {words}"
@@ -94,6 +95,7 @@ class Session:
                     "evaluation_batch": case.model.evaluation_batch,
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
+                    **({"doubt": doubt} if doubt else {}),
                 },
                 "artifact": artifact,
             }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.measure.memory import default_limit
 from benchmarks.measure.speed import Budget
 
-BUDGETS = {"quick": Budget(seconds=30.0)}
-"""Tier -> what a speed case may spend, where that is not the usual."""
+USUAL = Budget(fair=40, patience=120.0)
+"""What a speed case may spend: 40 pairs decide most that a minute of slow ones, as of decoding, would leave open."""
+BUDGETS = {"quick": replace(USUAL, seconds=30.0)}
+"""Tier -> the same, where it is not the usual."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Settings:
     seed: int = 0
     stage_seconds: float = 900.0
     memory_limit: int = field(default_factory=default_limit)
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = field(default_factory=lambda: USUAL)
     tau: float | None = None
     qualifications: Path | None = None
     qualify: bool = False

@@ -46,11 +46,17 @@ def summary(
         unwritten.append(f"{_shown(markdown)}: cannot be written: {error.strerror}")
     text = io.StringIO()
     print_terminal(stored, Console(file=text, width=max(80, width), force_terminal=colour))
-    changes = run.changes(existing)
+    changes = [*run.changes(existing), *_doubts(stored)]
     amiss = [f"required: {required} cases, executed {done}"] if done < required else []
     amiss += [f"pressbench: {line}" for line in unwritten]
     files = f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}"
     return text.getvalue(), [*changes, *amiss, files, *_for_github(stored, cases, changes, amiss)]
+
+
+def _doubts(stored: StoredRun) -> list[str]:
+    """What makes a dense model look mistaken, so that no verdict beside it means much, a line a model."""
+    found = {record.model: record.evidence["doubt"] for record in stored.cases if "doubt" in record.evidence}
+    return [f"doubt: {model}: {reason}" for model, reason in found.items()]
 
 
 def _for_github(stored: StoredRun, cases: Sequence[Case], changes: list[str], amiss: list[str]) -> list[str]:

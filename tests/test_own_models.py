@@ -88,10 +88,12 @@ def others(place: Place, own: Path, stored: Run) -> dict[str, Done]:
     (own / "targets.toml").write_text("[my-model-reviews.quantize-weights-8bit]\nsize = 0.01\n")
     one = ["--compressor", "quantize-weights-8bit", "-m", "footprint", "--targets", "targets.toml"]
     few = ["--compressor", "dense", "-m", "not speed"]
+    turned = ["--set", "labels=positive,negative", "--set", "name=turned", *few[:2], "-m", "accuracy"]
     chosen = shlex.split(quoted("command"))[2:]
     runs = {
         "options": run("--model", "./my-model", "--data", "reviews.csv", "--collect-only", "-q"),
         "measured": run("--model", "my-model/", "--data", "reviews.csv", *one, results="one"),
+        "turned": run("--model", "my-model/", "--data", "reviews.csv", *turned, results="turned"),
         "file": run("--collect-only", "-q", *few),
         "hole": run("--model", "./my-model", "--data", "faulty/reviews.csv", *few),
         "key": run("--zoo", "faulty/zoo.toml", *few),
@@ -153,6 +155,14 @@ def test_a_model_named_by_options(others: dict[str, Done], place: Place, own: Pa
     again = re.search(r'pytest "(\S+)::test_footprint\[(\S+)\]" (.*)', others["measured"].out)
     assert again and (own / again[1]).resolve() == ROOT / "benchmarks" / "test_footprint.py"
     assert "--model my-model/ " in again[3] and "--data reviews.csv" in again[3]
+
+
+def test_labels_in_the_wrong_order_are_doubted(others: dict[str, Done]) -> None:
+    done = others["turned"]
+    assert done.code == 0
+    (line,) = (line for line in done.out.splitlines() if line.startswith("doubt: "))
+    assert re.match(r"doubt: turned: the dense model is right on \d\.\d% of 500, less than the 5\d\.\d% ", line)
+    assert "doubt" not in others["options"].out + others["measured"].out
 
 
 def test_a_file_is_told_without_a_run(others: dict[str, Done], place: Place) -> None:

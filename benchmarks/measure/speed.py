@@ -18,7 +18,8 @@ from compressors.interface import Progress, no_progress
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be spent on one case. pairs, seconds: at most, until a verdict. at_least: pairs that
+    """How much may be spent on one case. pairs, seconds: at most, until a verdict; where a pair takes so long that
+    `seconds` are fewer than `fair` pairs it goes on to those, within `patience` seconds. at_least: pairs that
     are taken even when the verdict came sooner, so that the interval is worth printing, unless
     `linger` seconds have gone by (and never fewer than `fewest`, from which the interval is finite)."""
 
@@ -27,6 +28,8 @@ class Budget:
     at_least: int = 20
     linger: float = 6.0
     fewest: int = FEWEST
+    fair: int = 0
+    patience: float = 0.0
 
 
 @dataclass
@@ -64,8 +67,9 @@ def measure(
         test.add(pairs.dense[-1], pairs.compressed[-1])
         count, spent = len(pairs.orders), time.perf_counter() - started
         progress("timing", min(count, budget.at_least), budget.at_least)
-        decided = test.target is None or test.done or count >= budget.pairs or spent >= budget.seconds
-        if decided and count >= budget.fewest and (count >= budget.at_least or spent >= budget.linger):
+        decided = test.target is None or test.done or count >= budget.pairs
+        timed_out = spent >= (budget.seconds if count >= budget.fair else max(budget.seconds, budget.patience))
+        if (decided or timed_out) and count >= budget.fewest and (count >= budget.at_least or spent >= budget.linger):
             break
     pairs.seconds = time.perf_counter() - started
     return pairs, test.judgement()

@@ -58,6 +58,11 @@ class Classification(Quality):
         found = flipped(test.labels.numpy(), dense["predictions"], compressed["predictions"], labels, shown)
         return {"label_names": list(labels), "flipped": found}
 
+    def doubt(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        assert test.labels is not None
+        truth = test.labels.numpy()
+        return worse_than_one_answer(int((dense["predictions"] == truth).sum()), truth, labels)
+
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         flips = int((usual["predictions"] != other["predictions"]).sum())
         examples = len(usual["predictions"])
@@ -68,3 +73,18 @@ class Classification(Quality):
 
     def hub_task(self, inputs: tuple[str, ...]) -> str | None:
         return next((HUB_TASKS[name] for name in inputs if name in HUB_TASKS), None)
+
+
+def worse_than_one_answer(right: int, truth: np.ndarray, labels: Sequence[str]) -> str | None:
+    """What is wrong where `right` of `truth`, class indices, (examples,), is surely less than its most frequent class
+    alone would give: labels matched to the wrong outputs, most often. None where nothing is."""
+    counts = np.bincount(truth)
+    _, high = verdicts.proportion_interval(right, len(truth))
+    if high >= (most := counts.max() / len(truth)):
+        return None
+    number = int(counts.argmax())
+    class_ = labels[number] if labels else f"class {number}"
+    return (
+        f"the dense model is right on {right / len(truth):.1%} of {len(truth)}, less than the {most:.1%} that always "
+        f"saying {class_!r} would be: are the labels in the order of the head's outputs, the inputs those it knows?"
+    )

@@ -77,6 +77,11 @@ class Quality(abc.ABC):
         shown: what a person is shown of each example."""
         return {}
 
+    def doubt(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        """Why the dense model's own answers look like a mistake of set-up rather than a model worth comparing with, in
+        one line; None where they do not. labels: names of the classes."""
+        return None
+
     def resolves(self, examples: int, bound: float) -> str | None:
         """Why so many examples cannot show that the bound is kept, in one line; None where they can."""
         return None

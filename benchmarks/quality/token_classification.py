@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks import verdicts
 from benchmarks.flips import rescored
 from benchmarks.judged import measure_of
+from benchmarks.quality.classification import worse_than_one_answer
 from benchmarks.quality.entities import are_tags, f1
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from compressors.interface import NOT_SCORED, Examples
@@ -71,6 +72,12 @@ class TokenClassification(Quality):
             }
 
         return {"flipped": rescored(before, after, told, shown)}
+
+    def doubt(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        assert test.labels is not None
+        truth = test.labels.numpy()
+        words = truth[truth != NOT_SCORED]
+        return worse_than_one_answer(int(_right(dense, test).sum()), words, labels)
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         scored = usual["predictions"] != NOT_SCORED

@@ -1,36 +1,26 @@
-"""What cases share must not let one spoil the next, and what options name is told in one line."""
+"""What cases share must not let one spoil the next."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import supervision
-from benchmarks.cache import Cache
 from benchmarks.cases import Case
-from benchmarks.measure import stages
 from benchmarks.measure.exclusive import Occupied
-from benchmarks.measure.speed import Budget
 from benchmarks.measure.watch import Watch, Window
 from benchmarks.measure.worker import WorkerError
-from benchmarks.progress import Stages
-from benchmarks.quality.text_generation import TextGeneration
-from benchmarks.selection import parse_compressors
 from benchmarks.session import Session
-from benchmarks.settings import Settings
 from benchmarks.targets import Target
-from benchmarks.verdicts import FEWEST
 from benchmarks.zoo import find_model
 from benchmarks.zoo.workload import decode
 from compressors import conformance, registry
-from compressors.interface import Examples, Hardware, PressbenchError, Unsupported
+from compressors.interface import Hardware, Unsupported
 from results.qualification import Qualification, QualificationStore
 from results.record import CaseRecord
 from results.store import new_run_id, now
@@ -67,12 +57,6 @@ class FakeLane:
 
     def close(self) -> None:
         self.closed = True
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Session:
-    settings = Settings(budget=Budget(pairs=FEWEST, at_least=FEWEST))
-    return Session("run", Cache(tmp_path), settings, Stages(io.StringIO()))
 
 
 @pytest.fixture
@@ -272,44 +256,6 @@ def test_what_failed_once_is_not_tried_again(session: Session, monkeypatch: pyte
     assert tries == ["tried"]
 
 
-def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is_built(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: pytest.fail("the dense model was asked for"))
-    model = find_model("vit-digits")
-    target = Target(accuracy_drop=0.001)
-    record = session.accuracy(Case("accuracy", "dense", registry.variants()["dense"], model, CPU, None, target))
-    assert record.verdict == "unsupported"
-    assert "599 examples cannot resolve a margin" in record.reason
-
-
-def test_a_record_of_accuracy_holds_the_examples_that_flipped(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels = np.arange(599) % 10
-    dense, compressed = labels.copy(), labels.copy()
-    dense[7], compressed[11] = 0, 0
-    answers = iter((dense, compressed))
-    entry = SimpleNamespace(
-        artifact=SimpleNamespace(digest="0" * 64, recipe=[]),
-        test=lambda: Examples({}, torch.from_numpy(labels)),
-        shown=lambda: [{"text": f"digit {row}"} for row in range(599)],
-    )
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
-    monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
-    monkeypatch.setattr(session.prepared, "answers", lambda *_: {"predictions": next(answers)})
-    model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
-    record = session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, Target()))
-    assert record.evidence["label_names"] == list(model.task.labels)
-    assert record.evidence["flipped"] == {
-        "total": 2,
-        "examples": [
-            {"row": 7, "label": "7", "dense": "0", "compressed": "7", "text": "digit 7"},
-            {"row": 11, "label": "1", "dense": "1", "compressed": "0", "text": "digit 11"},
-        ],
-    }
-
-
 def test_assets_that_cannot_be_had_are_unsupported_with_the_reason(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,150 +311,3 @@ def test_a_method_that_writes_to_the_dense_model_is_named_and_the_model_made_aga
     assert record.reason.endswith("train.safetensors is not what was written (its SHA-256 differs)")
     dense(None)
     assert len(made) == 2
-
-
-# -- options ---------------------------------------------------------------------------------------
-
-
-def test_without_an_option_it_is_the_whole_tier() -> None:
-    assert parse_compressors(None, "quick") == registry.variants("quick")
-    assert set(parse_compressors(None, "quick")) < set(parse_compressors(None, "nightly"))
-
-
-def test_an_id_a_class_and_parameters_of_ones_own() -> None:
-    assert list(parse_compressors(["distil-layers-3"], "quick")) == ["distil-layers-3"]  # of another tier, and wanted
-    assert set(parse_compressors(["quantize-weights"], "quick")) == {
-        "quantize-weights-8bit",
-        "quantize-weights-4bit-g64",
-    }
-    chosen = parse_compressors(["quantize-weights:bits=5,granularity=channel,symmetric=false"], "quick")
-    assert list(chosen) == ["quantize-weights-bits=5-granularity=channel-symmetric=False"]
-    (built,) = chosen.values()
-    assert built.parameters | {"bits": 5, "granularity": "channel", "symmetric": False} == built.parameters
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("int8-opnvino", "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
-        ("int8-opnvino:samples=3", "unknown compressor 'int8-opnvino'; did you mean int8-openvino"),
-        ("int8-openvino:sample=3", "compressor 'int8-openvino' has no parameter 'sample'; did you mean samples?"),
-        ("int8-openvino:samples", "--compressor int8-openvino:samples: 'samples' is not key=value"),
-        ("int8-openvino:", "--compressor int8-openvino:: '' is not key=value"),
-        ("int8-openvino:samples=0", "compressor 'int8-openvino': samples is 0, must be at least 1"),
-    ],
-)
-def test_a_compressor_that_makes_no_sense_is_one_line(text: str, told: str) -> None:
-    with pytest.raises(PressbenchError) as error:
-        parse_compressors([text], "quick")
-    assert str(error.value).startswith(told)
-    assert "\n" not in str(error.value)
-
-
-class Answers:
-    """Stands in for a worker: answers with the same logits, and remembers what was asked."""
-
-    def __init__(self) -> None:
-        self.evaluated: list[str] = []
-
-    def __call__(self, name: str, hardware: Hardware) -> Answers:
-        self.name = name
-        return self
-
-    def __enter__(self) -> Answers:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def call(self, function: Any, *_: Any, **__: Any) -> Any:
-        if function is stages.answer:
-            self.evaluated.append(self.name)
-        return {"predictions": np.arange(3)}
-
-
-@pytest.fixture
-def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    (tmp_path / "examples").write_bytes(b"the test set")
-    answers = Answers()
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(test_path=tmp_path / "examples"))
-    monkeypatch.setattr(session.prepared, "worker", answers)
-    return answers
-
-
-def saved(digest: str = "0" * 64, options: dict[str, Any] | None = None, sparsity: float = 0.5) -> Any:
-    manifest = {"runtime": "torch", "options": options or {}}
-    recipe = [{"compressor": "prune-magnitude", "parameters": {"sparsity": sparsity}}]
-    return SimpleNamespace(digest=digest, directory=Path("nowhere"), manifest=manifest, recipe=recipe)
-
-
-def test_the_same_files_are_evaluated_once_and_by_the_next_run_not_at_all(
-    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = find_model("vit-digits")
-    for label in ("first", "second"):
-        assert session.prepared.answers(saved(), model, CPU, label)["predictions"].tolist() == [0, 1, 2]
-    assert evaluated.evaluated == ["first"]
-    again = Session("later", Cache(tmp_path), session.settings, Stages(io.StringIO()))
-    monkeypatch.setattr(again.prepared, "dense", session.prepared.dense)
-    monkeypatch.setattr(again.prepared, "worker", evaluated)
-    assert again.prepared.answers(saved(), model, CPU, "third")["predictions"].tolist() == [0, 1, 2]
-    assert evaluated.evaluated == ["first"]
-
-
-def test_whatever_could_change_an_answer_is_evaluated_again(
-    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ask(label: str, artifact: Any, hardware: Hardware = CPU) -> None:
-        session.prepared.answers(artifact, find_model("vit-digits"), hardware, label)
-
-    ask("as it was", saved())
-    ask("other bytes", saved(digest="1" * 64))
-    ask("bf16", saved(options={"dtype": "bfloat16"}))
-    ask("parameters that a layer may read when it is loaded", saved(sparsity=0.6))
-    ask("more threads", saved(), Hardware("cpu-2", "cpu-vnni", threads=2))
-    (tmp_path / "examples").write_bytes(b"another test set")
-    ask("other examples", saved())
-    monkeypatch.setattr("benchmarks.preparation.code_of", lambda step: [__file__])
-    ask("other code", saved())
-    assert len(evaluated.evaluated) == 7
-
-
-def test_texts_of_another_length_are_written_again(
-    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = find_model("vit-digits")
-    for longest in (8, 8, 9):
-        task = SimpleNamespace(quality=TextGeneration("chrf", longest, 1, "nowhere"))
-        monkeypatch.setattr(type(model), "task", task)
-        session.prepared.answers(saved(), model, CPU, str(longest))
-    assert evaluated.evaluated == ["8", "9"]
-
-
-def test_what_scoring_needs_and_is_not_there_is_no_failure(
-    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = find_model("vit-digits")
-    task = SimpleNamespace(name="texts", quality=TextGeneration("chrf", 8, 1, "nowhere"))
-    monkeypatch.setattr(type(model), "task", task)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    build = registry.variants()["int8-openvino"]
-    record = session.accuracy(Case("accuracy", "int8-openvino", build, model, CPU, None, Target()))
-    assert record.verdict == "unsupported" and evaluated.evaluated == []
-    assert record.reason == "scoring needs a package that is not installed: pip install sacrebleu"
-
-
-def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def answers(*_: Any, batch: int | None = None, first: int | None = None) -> dict[str, np.ndarray]:
-        asked.append((batch, first))
-        return {"predictions": np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]}
-
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
-    monkeypatch.setattr(session.prepared, "answers", answers)
-    found, words = session.prepared.flip_floor(find_model("vit-digits"), CPU)
-    assert found == {"examples": 256, "batch": 1, "flips": 1}
-    assert words == "at batch 1 1 of 256 predictions differ"
-    assert asked == [(None, None), (1, 256)]

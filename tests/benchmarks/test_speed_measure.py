@@ -161,6 +161,18 @@ def test_no_more_seconds_than_allowed(clock: Clock) -> None:
     assert judged.verdict == Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("seconds", "wanted"), [(1.2, 40), (0.5, 60), (2.5, 24)])
+def test_slow_pairs_go_on_to_a_fair_number_within_a_patience(clock: Clock, seconds: float, wanted: int) -> None:
+    """Of 1.2 s a lane a minute are 25 pairs, and 40 take 96 s; of 2.5 s two minutes are 24."""
+    found, _ = lanes(clock, seconds, seconds)
+    budget = Budget(pairs=2000, seconds=60.0, fair=40, patience=120.0)
+    pairs, judged = run(clock, found, target=1.0, budget=budget)
+    assert judged.verdict == Verdict.INCONCLUSIVE
+    assert len(pairs.orders) == pytest.approx(wanted, abs=2)
+    _, clear = run(clock, lanes(clock, 3 * seconds, seconds)[0], target=2.0, budget=budget)
+    assert clear.verdict == Verdict.PASS and clear.pairs <= 20
+
+
 def test_progress_ends_where_it_said_it_would(clock: Clock) -> None:
     found, _ = lanes(clock, 0.03, 0.01)
     seen: list[tuple[str, int, int]] = []
