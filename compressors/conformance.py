@@ -54,6 +54,7 @@ LOW_PRECISION_OPERATORS = (
     "QuantizeLinear",
     "FakeQuantize",
     "FakeConvert",
+    "MatMulOnIntegers",
 )
 NARROW = (
     "int8",

@@ -7,7 +7,7 @@ ranges and fast bias correction).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from compressors.interface import Compressed, Compressor, Context, Effect, Examp
 from compressors.runtimes.cached_graph import has_cache, whole_texts
 from compressors.runtimes.controls import OpenvinoFp32
 from compressors.runtimes.export import quiet
+
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Int8Openvino(Compressor):
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples is {self.samples}, must be at least 1")
-        if self.float_precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"float_precision is {self.float_precision!r}, must be auto, bf16 or fp32")
+        if self.float_precision not in PRECISIONS:
+            raise ValueError(f"float_precision is {self.float_precision!r}, must be one of {', '.join(PRECISIONS)}")
 
     @property
     def steps(self) -> tuple[Compressor, ...]:
@@ -50,21 +52,16 @@ class Int8Openvino(Compressor):
         return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
 
     def compress(self, model: Any, context: Context) -> Compressed:
-        # NNCF and OpenVINO report usage over the network unless told not to.
-        os.environ["NNCF_DISABLE_TELEMETRY"] = os.environ["OPENVINO_TELEMETRY_DISABLE"] = "1"
+        silence_telemetry()
         import nncf
 
         calibration = context.require_calibration()[: self.samples]
-
-        def arrays(example: Examples) -> dict[str, np.ndarray]:
-            given = {name: values.numpy() for name, values in example.inputs.items()}
-            return whole_texts(given) if has_cache(model) else given
 
         def quantized_on(examples: list[Examples]) -> Any:
             with quiet():
                 return nncf.quantize(
                     model,
-                    nncf.Dataset(examples, arrays),
+                    nncf.Dataset(examples, arrays_for(model)),
                     model_type=nncf.ModelType.TRANSFORMER,
                     preset=nncf.QuantizationPreset.MIXED,
                     subset_size=len(examples),
@@ -75,9 +72,30 @@ class Int8Openvino(Compressor):
         # the model would answer 0 to everything.
         if _has_empty_ranges(quantized):
             quantized = quantized_on([_without_padding(example) for example in calibration.batches(1)])
-        native = bool(context.hardware.features & {"bf16", "amx"})
-        precision = {"auto": "bf16" if native else "fp32"}.get(self.float_precision, self.float_precision)
+        precision = precision_for(self.float_precision, context.hardware)
         return Compressed(quantized, runtime="openvino", options={"precision": precision})
+
+
+def silence_telemetry() -> None:
+    """To be called before NNCF is imported: it and OpenVINO report usage over the network unless told not to."""
+    os.environ["NNCF_DISABLE_TELEMETRY"] = os.environ["OPENVINO_TELEMETRY_DISABLE"] = "1"
+
+
+def arrays_for(graph: Any) -> Callable[[Examples], dict[str, np.ndarray]]:
+    """What makes the inputs of a graph of some examples, as NNCF asks for it."""
+    cached = has_cache(graph)
+
+    def arrays(examples: Examples) -> dict[str, np.ndarray]:
+        given = {name: values.numpy() for name, values in examples.inputs.items()}
+        return whole_texts(given) if cached else given
+
+    return arrays
+
+
+def precision_for(wanted: str, hardware: Hardware) -> str:
+    """What the parts that stay float are computed in, `wanted` being one of PRECISIONS."""
+    native = bool(hardware.features & {"bf16", "amx"})
+    return {"auto": "bf16" if native else "fp32"}.get(wanted, wanted)
 
 
 def _has_empty_ranges(graph: Any) -> bool:

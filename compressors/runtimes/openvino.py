@@ -17,11 +17,15 @@ from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_token_only, weight_bytes
 
 GRAPH = "model.xml"
+ON_INTEGERS = "MatMulOnIntegers"
+"""What an inventory calls a matrix product whose weights are stored as integers, which its kernel decodes."""
+_DECODING = ("Convert", "Subtract", "Multiply", "Reshape", "FakeQuantize")
 
 
 class OpenvinoRuntime(Runtime):
     """OpenVINO, CPU plugin. Option `precision` ("fp32" or "bf16") is what the float part of the graph
-    is computed in; without it OpenVINO would pick bf16 by itself wherever the CPU has it."""
+    is computed in; without it OpenVINO would pick bf16 by itself wherever the CPU has it. With option
+    `activation_group_size` what is multiplied with integer weights is rounded to 8 bits in groups of so many."""
 
     name: ClassVar[str] = "openvino"
     generates: ClassVar[bool] = True
@@ -73,7 +77,7 @@ class OpenvinoRuntime(Runtime):
         paths = _paths(nodes)
         for node in nodes:
             kind = node.get_type_name()
-            operators[kind] += 1
+            operators[ON_INTEGERS if kind == "MatMul" and _weight_of(node).is_integral() else kind] += 1
             if kind != "Constant":
                 continue
             values, name = node.get_data(), node.get_friendly_name()
@@ -83,10 +87,11 @@ class OpenvinoRuntime(Runtime):
                 sizes.append((paths[name], node.get_byte_size()))
             if not _is_weight(node):
                 continue
-            parameters += values.size
-            nonzero += int(np.count_nonzero(values))
-            dtypes[node.get_element_type().get_type_name()] += values.size
-            weights.append((paths[name], values.size))
+            codes = _codes(node)
+            parameters += codes.size
+            nonzero += int(np.count_nonzero(codes != _zero_point(node)))
+            dtypes[node.get_element_type().get_type_name()] += codes.size
+            weights.append((paths[name], codes.size))
         return Inventory(parameters, nonzero, dict(dtypes), dict(operators), by_layer(sizes, weights))
 
 
@@ -103,7 +108,9 @@ def _compiled(model: Any, options: Mapping[str, Any], device: str, threads: int)
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
-        "KV_CACHE_PRECISION": precision,  # the default is 8 bits, which would be compression nobody asked for
+        # The defaults, 8 bits and groups of 32, would be compression nobody asked for.
+        "KV_CACHE_PRECISION": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": options.get("activation_group_size", 0),
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
@@ -126,6 +133,41 @@ def _paths(nodes: Sequence[Any]) -> dict[str, str]:
     return {name: spread(users, known, name) for name in constants}
 
 
+def _codes(constant: Any) -> np.ndarray:
+    """Its values in its shape, those of less than a byte one by one."""
+    values, kind = constant.get_data(), constant.get_element_type()
+    if kind.bitwidth >= 8:
+        return np.asarray(values)
+    from openvino.helpers import unpack_data
+
+    found: np.ndarray = unpack_data(values, kind, list(constant.get_output_shape(0)))
+    return found
+
+
+def _zero_point(constant: Any) -> Any:
+    """The codes that stand for 0, to be compared with those of `constant`."""
+    for target in constant.output(0).get_target_inputs():
+        if target.get_node().get_type_name() != "Convert":
+            continue
+        for user in (u.get_node() for u in target.get_node().output(0).get_target_inputs()):
+            if user.get_type_name() == "Subtract":
+                source = user.input_value(1).get_node()
+                if source.get_type_name() == "Convert":
+                    source = source.input_value(0).get_node()
+                if source.get_type_name() == "Constant":
+                    return _codes(source)
+    return 0
+
+
+def _weight_of(product: Any) -> Any:
+    """The type in which the weights of a matrix product are stored; that of its second input where they are none."""
+    source = product.input_value(1)
+    while source.get_node().get_type_name() in _DECODING:
+        source = source.get_node().input_value(0)
+    constant = source.get_node().get_type_name() == "Constant"
+    return (source if constant else product.input_value(1)).get_element_type()
+
+
 def _is_weight(constant: Any) -> bool:
     """Weights are constants with more than one value that are no index, scale or quantization limit."""
     if np.prod(constant.get_output_shape(0)) < 2 or constant.get_element_type().get_type_name() in (
@@ -134,9 +176,12 @@ def _is_weight(constant: Any) -> bool:
         "boolean",
     ):
         return False
-    for target in constant.output(0).get_target_inputs():
+    targets = list(constant.output(0).get_target_inputs())
+    for target in targets:  # which grows: a zero point is converted first
         user = target.get_node()
         kind = user.get_type_name()
+        if kind == "Convert":
+            targets += user.output(0).get_target_inputs()
         if kind == "FakeQuantize" and target.get_index() > 0:
             return False  # the limits of a quantizer
         if (

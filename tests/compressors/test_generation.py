@@ -13,13 +13,19 @@ from compressors import artifact, conformance
 from compressors.interface import Compressor, Unsupported
 from compressors.pruning.layers import PruneLayers, block_influence
 from compressors.quantization.int8_openvino import Int8Openvino
+from compressors.quantization.weight_only_openvino import WeightOnlyOpenvino
 from compressors.runtimes import cached_graph
 from compressors.runtimes.controls import OpenvinoBf16, OpenvinoFp32
 from compressors.runtimes.export import to_openvino
 from compressors.runtimes.generation import TorchGenerator, read_bytes
 from compressors.surgery import get, layer_list
 
-METHODS = (OpenvinoFp32(), OpenvinoBf16(), Int8Openvino(float_precision="fp32"))
+METHODS = (
+    OpenvinoFp32(),
+    OpenvinoBf16(),
+    Int8Openvino(float_precision="fp32"),
+    WeightOnlyOpenvino(bits=4, activations=16, float_precision="fp32"),
+)
 
 
 def test_greedy_tokens_are_those_of_transformers_and_can_be_asked_for_again() -> None:

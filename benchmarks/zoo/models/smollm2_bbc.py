@@ -46,6 +46,8 @@ class Smollm2Bbc(Model):
         "weight-only-8bit",
         "weight-only-4bit-g64",
         "weight-only-4bit-g32",
+        "weight-only-openvino-8bit",
+        "weight-only-openvino-4bit-g64",
     )
     evaluation_batch: ClassVar[int] = 4
     flip_examples: ClassVar[int] = 16

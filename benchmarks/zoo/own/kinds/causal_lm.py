@@ -38,7 +38,13 @@ class CausalLm(Kind):
     training_examples: ClassVar[int] = 256
     evaluation_batch: ClassVar[int] = 4
     flip_examples: ClassVar[int] = 16
-    also: ClassVar[tuple[str, ...]] = ("prune-layers-20", "weight-only-8bit", "weight-only-4bit-g64")
+    also: ClassVar[tuple[str, ...]] = (
+        "prune-layers-20",
+        "weight-only-8bit",
+        "weight-only-4bit-g64",
+        "weight-only-openvino-8bit",
+        "weight-only-openvino-4bit-g64",
+    )
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         column = columns["text"]
