@@ -71,7 +71,7 @@ class Int8Openvino(Compressor):
         # Padding beyond a sliding window attends to nothing, which is NaN; NNCF makes a range of no width of it, and
         # the model would answer 0 to everything.
         if _has_empty_ranges(quantized):
-            quantized = quantized_on([_without_padding(example) for example in calibration.batches(1)])
+            quantized = quantized_on([without_padding(example) for example in calibration.batches(1)])
         precision = precision_for(self.float_precision, context.hardware)
         return Compressed(quantized, runtime="openvino", options={"precision": precision})
 
@@ -110,8 +110,9 @@ def _has_empty_ranges(graph: Any) -> bool:
     return False
 
 
-def _without_padding(example: Examples) -> Examples:
-    """One example, its text no longer than it is; as it is where its padding is not on the right."""
+def without_padding(example: Examples) -> Examples:
+    """One example, its text no longer than it is; as it is where its padding is not on the right. What lies beyond a
+    sliding window attends to nothing, which is NaN."""
     mask = example.inputs.get("attention_mask")
     if mask is None or not bool((mask.diff(dim=1) <= 0).all()):
         return example

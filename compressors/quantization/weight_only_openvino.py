@@ -14,7 +14,13 @@ import torch
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
 from compressors.quantization.grid import on_grid
-from compressors.quantization.int8_openvino import PRECISIONS, arrays_for, precision_for, silence_telemetry
+from compressors.quantization.int8_openvino import (
+    PRECISIONS,
+    arrays_for,
+    precision_for,
+    silence_telemetry,
+    without_padding,
+)
 from compressors.runtimes.controls import OpenvinoFp32
 from compressors.runtimes.export import quiet
 
@@ -97,7 +103,7 @@ class WeightOnlyOpenvino(Compressor):
             return options
         calibration = context.require_calibration()[: self.samples]
         return options | {
-            "dataset": nncf.Dataset(list(calibration.batches(1)), arrays_for(graph)),
+            "dataset": nncf.Dataset([without_padding(e) for e in calibration.batches(1)], arrays_for(graph)),
             "subset_size": len(calibration),
             "awq": True,
             "scale_estimation": True,
