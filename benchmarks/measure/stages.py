@@ -115,8 +115,11 @@ class _Watched:
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         outputs = np.asarray(self._forward(inputs), dtype=np.float32)
-        sums = outputs.reshape(len(outputs), -1).sum(axis=1, dtype=np.float64)  # not finite where one of them is not
-        self.bad.update(np.flatnonzero(~np.isfinite(sums)).tolist())
+        # A sum is not finite where one number is not: it finds the rows to look at, in a third of the time of looking.
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = outputs.reshape(len(outputs), -1).sum(axis=1)
+        suspects = np.flatnonzero(~np.isfinite(sums)).tolist()
+        self.bad.update(row for row in suspects if not np.isfinite(outputs[row]).all())
         self.rows = len(outputs)
         return outputs
 

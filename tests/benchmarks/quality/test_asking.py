@@ -49,6 +49,12 @@ def test_examples_whose_outputs_are_not_finite_are_counted(bad: float, examples:
         ask(forward, examples)
 
 
+def test_large_outputs_are_finite(examples: Path) -> None:
+    """Though their sum is beyond float32."""
+    kept = ask(lambda inputs: np.full((len(inputs["input_ids"]), 4), 3e38, np.float32), examples)
+    assert len(kept["predictions"]) == 7
+
+
 def test_an_answer_too_few_is_told(examples: Path) -> None:
     with pytest.raises(PressbenchError, match="5 answers for 7 examples"):
         ask(lambda inputs: np.ones((max(1, len(inputs["input_ids"]) - 1), 2)), examples)
