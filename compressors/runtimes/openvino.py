@@ -138,6 +138,10 @@ def _codes(constant: Any) -> np.ndarray:
     values, kind = constant.get_data(), constant.get_element_type()
     if kind.bitwidth >= 8:
         return np.asarray(values)
+    if kind.bitwidth == 4:  # the first in the lower half of a byte; openvino.helpers takes the upper one first
+        halves = np.asarray(values).view(np.uint8).reshape(-1, 1) >> np.array([0, 4], np.uint8) & 15
+        shape = list(constant.get_output_shape(0))
+        return halves.reshape(-1)[: int(np.prod(shape))].reshape(shape)
     from openvino.helpers import unpack_data
 
     found: np.ndarray = unpack_data(values, kind, list(constant.get_output_shape(0)))
