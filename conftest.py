@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
 
-from benchmarks.options import USUAL, add_options
+from benchmarks.matrix.options import USUAL, add_options
 
 if TYPE_CHECKING:  # the rest of pytest must not wait for torch
-    from benchmarks.matrix import Matrix
-    from benchmarks.run import Run
+    from benchmarks.matrix.matrix import Matrix
+    from benchmarks.run.run import Run
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
@@ -56,7 +56,7 @@ CASES: pytest.StashKey[list[Any]] = pytest.StashKey()
 @functools.cache
 def matrix(config: pytest.Config) -> Matrix:
     """What the options select. Raises UsageError in one line for anything unknown."""
-    from benchmarks.matrix import Matrix
+    from benchmarks.matrix.matrix import Matrix
     from compressors.interface import PressbenchError
 
     try:
@@ -92,7 +92,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     config.stash[CASES] = cases = [item.callspec.params["case"] for item in items if _is_case(item)]
     if not cases:
         return []
-    from benchmarks.matrix import unresolvable
+    from benchmarks.matrix.matrix import unresolvable
     from benchmarks.zoo.own.told import told
 
     found, width = unresolvable(cases), config.get_terminal_writer().fullwidth - 1
@@ -114,9 +114,9 @@ def _broken() -> list[str]:
 @pytest.fixture(scope="session")
 def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     """The run that this pytest session is, begun when the first case needs it."""
-    from benchmarks.run import Run
+    from benchmarks.run.run import Run
     from pressbench import __version__
-    from results.store import ResultsError
+    from results.store.store import ResultsError
 
     config = request.config
     cases = [item.callspec.params["case"] for item in request.session.items if _is_case(item)]
@@ -162,11 +162,11 @@ def _is_case(item: pytest.Item) -> bool:
 @pytest.fixture
 def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
     """Store a record and turn its verdict into the outcome of the test."""
-    from benchmarks import failure
-    from benchmarks.exit_codes import NOT_STORED
-    from benchmarks.expectations import declared
-    from benchmarks.reproduction import reproduction
-    from results.store import ResultsError
+    from benchmarks.matrix.expectations import declared
+    from benchmarks.run import failure
+    from benchmarks.run.exit_codes import NOT_STORED
+    from benchmarks.run.reproduction import reproduction
+    from results.store.store import ResultsError
 
     def finish(record: Any) -> None:
         expectation = matrix(request.config).expectations.get((record.measure, record.case))
@@ -230,8 +230,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     run.session.close()
     if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        from benchmarks.exit_codes import NOT_STORED, exit_code
-        from results.store import ResultsError
+        from benchmarks.run.exit_codes import NOT_STORED, exit_code
+        from results.store.store import ResultsError
 
         try:
             end = run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
@@ -252,7 +252,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     run = config.stash[RUN]
     if run is None or not config.stash[RECORDS]:
         return
-    from benchmarks.summary import summary
+    from benchmarks.run.summary import summary
 
     text, after = summary(
         run,

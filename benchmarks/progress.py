@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -24,12 +24,21 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from benchmarks.outlook import Outlook, in_words
 from compressors.interface import Progress as Report
 from compressors.interface import no_progress
 
 PLAIN_AFTER = 5.0
 """Seconds from which a stage is worth a line in a log."""
+
+
+class Left(Protocol):
+    """What is left of a run, as `benchmarks.run.outlook` tells it: cases done and in all, seconds if known."""
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    def seconds(self) -> float | None: ...
 
 
 class Stages:
@@ -45,7 +54,7 @@ class Stages:
     ) -> None:
         self.console = Console(file=file or sys.stderr, highlight=False)
         self.seconds: dict[str, float] = {}
-        self.outlook: Outlook | None = None
+        self.outlook: Left | None = None
         self._uncaptured = uncaptured
         self._reports: list[Report] = []  # innermost last
 
@@ -110,3 +119,15 @@ class _Time(ProgressColumn):
             return self._elapsed.render(task)
         left = outlook.seconds()
         return Text("" if left is None else f"{in_words(left)} left")
+
+
+def in_words(seconds: float) -> str:
+    """A duration as roughly as it is known: `less than a minute`, `about 9 min`, `about 25 min`, `about 1.5 h`."""
+    minutes = seconds / 60
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 10:
+        return f"about {round(minutes)} min"
+    if minutes < 58:
+        return f"about {5 * round(minutes / 5)} min"
+    return f"about {round(minutes / 30) / 2:g} h"

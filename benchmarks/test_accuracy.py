@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import Case
-from results.record import CaseRecord
+from benchmarks.matrix.cases import Case
+from results.store.record import CaseRecord
 
 
 @pytest.mark.accuracy

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import Case
+from benchmarks.matrix.cases import Case
 from benchmarks.measure.replay import CLOCK
-from results.record import CaseRecord
+from results.store.record import CaseRecord
 
 
 @pytest.mark.speed

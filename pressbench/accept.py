@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pressbench.places import BASELINES, RUNS
-from results.quality import quality_in
-from results.record import HEADLINE
+from results.store.quality import quality_in
+from results.store.record import HEADLINE
 
 
 def accept(
@@ -24,11 +24,12 @@ def accept(
     baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
 ) -> None:
     """Make a run's results the baseline of its machine. Targets are not touched by it."""
-    from results import baseline as accepted
-    from results.store import now, read_run, resolve_run
+    from results.history import baseline as accepted
+    from results.store.machine import fingerprint_of
+    from results.store.store import now, read_run, resolve_run
 
     stored = read_run(resolve_run(runs, run))
-    fingerprint, _ = accepted.fingerprint_of(stored)
+    fingerprint, _ = fingerprint_of(stored)
     before = accepted.load(baselines, fingerprint) if fingerprint else None
     after, changes, refused = accepted.propose(stored, before, cases or [], when=now()[:10], reason=reason)
     console = Console()

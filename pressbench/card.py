@@ -20,8 +20,8 @@ def card(
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
 ) -> None:
     """A section of a model card: Markdown, with metadata as the Hugging Face hub reads it."""
-    from results import card as cards
-    from results.store import read_run, resolve_run
+    from results.exchange import card as cards
+    from results.store.store import read_run, resolve_run
 
     text = cards.card(read_run(resolve_run(runs, run)), case, base_model=base_model, task_type=task_type)
     typer.echo(text, nl=False)

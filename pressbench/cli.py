@@ -21,7 +21,7 @@ from pressbench.qualify import qualify
 from pressbench.regressions import regressions
 from pressbench.report import report
 from pressbench.table import table
-from results.strict_json import ResultsError
+from results.store.strict_json import ResultsError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pressbench.formats import Format, split, write
 from pressbench.places import BASELINES, RUNS
-from results.strict_json import ResultsError
+from results.store.strict_json import ResultsError
 
 OTHER_MACHINE = 12
 """Nothing was compared: there is no result of the same machine to compare with."""
@@ -36,11 +36,11 @@ def compare(
     baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
 ) -> None:
     """What changed in a run. Ends with 1 where something regressed, 12 where the machines differ."""
-    from benchmarks import comparison
+    from benchmarks.regression import comparison
     from pressbench.comparison_table import comparison_grid
-    from results.baseline import differences, fingerprint_of
-    from results.history import History, run_before
-    from results.store import read_run, resolve_run
+    from results.history.history import History, run_before
+    from results.store.machine import differences, fingerprint_of
+    from results.store.store import read_run, resolve_run
 
     path = resolve_run(runs, run)
     stored = read_run(path)

@@ -6,14 +6,14 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.cells import MISSING, numbers
-from results.choice import GROUPS
-from results.columns import Column, column, nearest
-from results.grid import Block, Cell, Grid, Head
-from results.quality import quality_of
-from results.record import CaseRecord, Measure
-from results.strict_json import ResultsError
-from results.text import shown
+from results.store.quality import quality_of
+from results.store.record import CaseRecord, Measure
+from results.store.strict_json import ResultsError
+from results.store.text import shown
+from results.table.cells import MISSING, numbers
+from results.table.choice import GROUPS
+from results.table.columns import Column, column, nearest
+from results.table.grid import Block, Cell, Grid, Head
 
 HEADLINE = {"accuracy": "accuracy", "speed": "speedup", "footprint": "size"}
 """Record -> the column that stands for it."""

@@ -23,10 +23,10 @@ def import_(
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
 ) -> None:
     """Keep a file of pytest-benchmark as history. Its times are never compared with speed-ups."""
-    from results.pytest_benchmark_json import to_run
-    from results.store import RunWriter
-    from results.strict_json import ResultsError
-    from results.text import shown
+    from results.exchange.pytest_benchmark_json import to_run
+    from results.store.store import RunWriter
+    from results.store.strict_json import ResultsError
+    from results.store.text import shown
 
     where = shown(str(file))
     try:
@@ -50,10 +50,10 @@ def export(
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
 ) -> None:
     """Write a run's timed cases for `pytest-benchmark compare`."""
-    from results.pytest_benchmark_json import from_run
-    from results.store import read_run, resolve_run
-    from results.strict_json import ResultsError, plain
-    from results.text import shown
+    from results.exchange.pytest_benchmark_json import from_run
+    from results.store.store import read_run, resolve_run
+    from results.store.strict_json import ResultsError, plain
+    from results.store.text import shown
 
     found = plain(from_run(read_run(resolve_run(runs, run))))
     try:

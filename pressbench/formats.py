@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from results.grid import Grid
+    from results.table.grid import Grid
 
 
 class Format(StrEnum):
@@ -31,9 +31,9 @@ def write(grid: Grid, format: Format) -> None:
     """Print a grid in a format."""
     from rich.console import Console
 
-    from results.grid_data import grid_csv, grid_json
-    from results.grid_text import grid_markdown, print_grid
-    from results.latex import grid_latex
+    from results.table.grid_data import grid_csv, grid_json
+    from results.table.grid_text import grid_markdown, print_grid
+    from results.table.latex import grid_latex
 
     if format is Format.terminal:
         print_grid(grid, Console())

@@ -25,12 +25,12 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """How a case came out in every stored run, with a sparkline for each machine."""
-    from results.baseline import read_all
-    from results.query import Runs
-    from results.trend import print_history
+    from results.history.baseline import accepted_runs, read_all
+    from results.history.trend import print_history
+    from results.store.query import Runs
 
     with Runs(runs) as stored:
-        found = stored.history(case, measure, read_all(baselines))
+        found = stored.history(case, measure, accepted_runs(read_all(baselines)))
         problems = stored.problems
     if as_json:
         series = [_series_json(one) for one in found]

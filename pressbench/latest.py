@@ -26,11 +26,11 @@ def latest(
     runs: Annotated[str, typer.Option(metavar="PATH|URL", help="Where records lie.")] = str(RUNS),
 ) -> None:
     """The newest result of every case, whichever run it is from, a block of columns for each machine."""
-    from results.choice import Choice
-    from results.columns import ONE_MACHINE, PAPER
-    from results.grid import grid_of
-    from results.newest import newest
-    from results.query import Runs
+    from results.history.newest import newest
+    from results.store.query import Runs
+    from results.table.choice import Choice
+    from results.table.columns import ONE_MACHINE, PAPER
+    from results.table.grid import grid_of
 
     choice = Choice(split(columns), tuple(rows or ()), tuple(hardware or ()), group, sort)
     with Runs(runs) as stored:

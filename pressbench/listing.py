@@ -26,7 +26,7 @@ def list_(
     tier: Annotated[str, typer.Option(help="quick, or nightly and full with more variants.")] = "quick",
 ) -> None:
     """What there is, and for each compressor why it cannot run on a model, where it cannot."""
-    from benchmarks.tiers import check_tier
+    from benchmarks.matrix.tiers import check_tier
 
     check_tier(tier)
     parts = [what] if what else list(What)
@@ -53,8 +53,8 @@ def list_(
 
 def _list_compressors(tier: str) -> list[dict[str, Any]]:
     from benchmarks import zoo
-    from benchmarks.cases import role
     from benchmarks.hardware import detected
+    from benchmarks.matrix.cases import role
     from compressors import registry
 
     listing = []

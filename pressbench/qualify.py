@@ -25,9 +25,9 @@ def qualify(
     from benchmarks.hardware import select
     from benchmarks.progress import Stages
     from benchmarks.qualification.qualify import qualify as measure
-    from results.qualification import QualificationStore
-    from results.qualification_table import print_qualification
-    from results.strict_json import plain
+    from results.history.qualification import QualificationStore
+    from results.history.qualification_table import print_qualification
+    from results.store.strict_json import plain
 
     device = select(hardware)
     store = QualificationStore(qualifications)

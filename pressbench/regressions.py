@@ -15,8 +15,8 @@ def regressions(
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
 ) -> None:
     """Regressions that a run confirmed, as Markdown for an issue. Ends with 1 where there are any."""
-    from results.github import issue
-    from results.store import read_run, resolve_run
+    from results.exchange.github import issue
+    from results.store.store import read_run, resolve_run
 
     if text := issue(read_run(resolve_run(runs, run))):
         typer.echo(text, nl=False)

@@ -30,7 +30,7 @@ def report(
     """Write a run as one web page that needs no network."""
     from results.report.page import render
     from results.report.write import accepted, before, write
-    from results.store import read_run, resolve_run
+    from results.store.store import read_run, resolve_run
 
     paths = dict.fromkeys(resolve_run(runs, name) for name in (named or (None,)))
     stored = sorted(map(read_run, paths), key=lambda run: (run.header.started, run.header.run))

@@ -29,11 +29,11 @@ def table(
     runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
 ) -> None:
     """The table of a stored run, or of several side by side, a block of columns for each machine."""
-    from results.choice import Choice
-    from results.columns import ONE_MACHINE, PAPER
-    from results.grid import grid
-    from results.store import read_run, resolve_run
-    from results.table import print_terminal, render
+    from results.store.store import read_run, resolve_run
+    from results.table.choice import Choice
+    from results.table.columns import ONE_MACHINE, PAPER
+    from results.table.grid import grid
+    from results.table.table import print_terminal, render
 
     wanted: list[str | None] = [*names] if names else [None]
     stored = [read_run(resolve_run(runs, name)) for name in wanted]

@@ -11,7 +11,7 @@ _NAMED = 5
 
 def tell(problems: Sequence[str]) -> None:
     """Name the first of `problems`, one line each, on standard error."""
-    from results.text import shown
+    from results.store.text import shown
 
     for line in problems[:_NAMED]:
         print(f"pressbench: could not be read: {shown(line)}", file=sys.stderr)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.record import CaseRecord
-from results.store import Run
+from results.store.record import CaseRecord
+from results.store.store import Run
 
 ROOT = Path(__file__).parents[1]
 WAIT = 600

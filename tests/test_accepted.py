@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import ROOT, Done, Place, finish
 from planted_methods import PLUGINS
 
-from results import baseline
-from results.store import list_runs, read_run
+from results.history import baseline
+from results.store.store import list_runs, read_run
 
 TARGETS = """
 [vit-digits.int8-openvino]

@@ -61,8 +61,9 @@ def test_an_import_the_wrong_way_is_seen(copy: Path, module: str, line: str) -> 
 
 def test_results_are_read_without_torch() -> None:
     modules = (
-        "results.store, results.table, results.export, results.qualification, results.qualification_table, "
-        "results.query, results.trend, results.pytest_benchmark_json, results.github, results.card"
+        "results.store.store, results.table.table, results.table.export, results.history.qualification, "
+        "results.history.qualification_table, results.store.query, results.history.trend, "
+        "results.exchange.pytest_benchmark_json, results.exchange.github, results.exchange.card"
     )
     ask = f"import sys, {modules}; print(*(m in sys.modules for m in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)

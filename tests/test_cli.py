@@ -11,8 +11,8 @@ import pytest
 
 from pressbench import __version__, cli
 from pressbench.compare import OTHER_MACHINE
-from results.record import CaseRecord, Measure, RunHeader
-from results.store import RunWriter
+from results.store.record import CaseRecord, Measure, RunHeader
+from results.store.store import RunWriter
 
 PRINT, OTHER = "ab" * 32, "cd" * 32
 

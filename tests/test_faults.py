@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import WAIT, Done, Place, finish, record
 from planted_faults import ACCURACY, FAULTS, FOOTPRINT, PLUGINS, TARGETS
 
-from results.store import Run, RunWriter, list_runs, read_run
+from results.store.store import Run, RunWriter, list_runs, read_run
 
 # -- the runs --------------------------------------------------------------------------------------
 

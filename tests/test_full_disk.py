@@ -13,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 from matrix_run import NO_TARGETS, Done, Place, finish
 
-from results.store import list_runs, read_run
+from results.store.store import list_runs, read_run
 
 CHOSEN = ["--model", "vit-digits", "--compressor", "dense", "-m", "not speed", "-q", "--tb=no"]
 UNSHARE = ["unshare", "--map-root-user", "--mount"]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pressbench import cli
-from results.record import UNPAIRED, CaseRecord, Measure, RunHeader
-from results.store import RunWriter, list_runs, read_run
-from results.trend import sparkline
+from results.history.trend import sparkline
+from results.store.record import UNPAIRED, CaseRecord, Measure, RunHeader
+from results.store.store import RunWriter, list_runs, read_run
 
 PRINT, OTHER = "ab" * 32, "cd" * 32
 SAMPLES = [0.011, 0.010, 0.012, 0.0105]

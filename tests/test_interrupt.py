@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import NO_TARGETS, WAIT, Place, finish
 from planted_methods import PLUGINS
 
-from results.store import list_runs, read_run
+from results.store.store import list_runs, read_run
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pressbench import cli
-from results.record import UNPAIRED, CaseRecord, Measure, RunHeader
-from results.store import RunWriter
+from results.store.record import UNPAIRED, CaseRecord, Measure, RunHeader
+from results.store.store import RunWriter
 
 pytestmark = pytest.mark.usefixtures("no_disk")
 

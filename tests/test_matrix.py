@@ -21,7 +21,7 @@ from planted_methods import PLUGINS
 
 from benchmarks.hardware import select
 from benchmarks.zoo import find_model
-from results.store import Run, list_runs, read_run
+from results.store.store import Run, list_runs, read_run
 
 BF16 = bool(select("cpu").features & {"bf16", "amx"})
 

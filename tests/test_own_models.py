@@ -16,7 +16,7 @@ from matrix_run import NO_TARGETS, ROOT, Done, Place, finish, record
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import kinds
 from benchmarks.zoo.own.shipped import shipped
-from results.store import Run, list_runs, read_run
+from results.store.store import Run, list_runs, read_run
 
 PAGE = (ROOT / "docs" / "your-own-models.md").read_text(encoding="utf-8")
 

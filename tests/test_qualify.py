@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pressbench.cli import main
-from results.qualification import QualificationStore
-from results.strict_json import plain
+from results.history.qualification import QualificationStore
+from results.store.strict_json import plain
 
 ROOT = Path(__file__).parents[1]
 

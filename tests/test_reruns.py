@@ -18,15 +18,15 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import NO_TARGETS, Done, Place
 from planted_methods import METHOD
 
-from results import baseline
-from results.record import CaseRecord
-from results.store import list_runs, read_run
+from results.history import baseline
+from results.store.record import CaseRecord
+from results.store.store import list_runs, read_run
 
 # Speed-ups of each case by turn, where 2 was accepted; the last case of the run is a suspect too.
 PLANTED = """
 import os
 from benchmarks.session import Session
-from results.record import Measure
+from results.store.record import Measure
 
 SPEEDUPS = {"dense": [1.0, 2.0, 2.0], "torch-bf16": [2.0], "planted-worse": [1.0, 1.0, 2.0, 1.0]}
 record = Session._record

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pressbench import cli
-from results.record import CaseRecord, Measure, RunHeader
-from results.store import RunWriter
+from results.store.record import CaseRecord, Measure, RunHeader
+from results.store.store import RunWriter
 
 
 def store(name: str, machine: str = "EPYC", started: str = "", **speedups: float) -> None:

@@ -1,4 +1,4 @@
-"""Which hardware is there: one module a kind of device, each with `detect()` and `CLASS`, the pattern
+"""Which hardware is there: in `devices` one module a kind of device, each with `detect()` and `CLASS`, the pattern
 of its classes; one list for all."""
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import pkgutil
 import re
 from types import ModuleType
 
+from benchmarks.hardware import devices
 from compressors.interface import Hardware, PressbenchError
 from compressors.registry import nearest
 
 
 @functools.cache
 def _modules() -> list[ModuleType]:
-    return [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    return [importlib.import_module(f"{devices.__name__}.{one.name}") for one in pkgutil.iter_modules(devices.__path__)]
 
 
 def is_class(name: str) -> bool:
@@ -35,9 +36,9 @@ def detected() -> dict[str, Hardware]:
 
 def select(name: str) -> Hardware:
     """The device of that name, or the first of that class (`cpu-vnni`); one line if there is none."""
-    devices = detected()
-    for hardware in devices.values():
+    found = detected()
+    for hardware in found.values():
         if name in (hardware.name, hardware.hardware_class):
             return hardware
-    known = {*devices, *(h.hardware_class for h in devices.values())}
+    known = {*found, *(h.hardware_class for h in found.values())}
     raise PressbenchError(f"unknown hardware {name!r} on this machine{nearest(name, known)}")

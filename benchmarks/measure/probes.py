@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.hardware.cpu import cpu_info
+from benchmarks.hardware.devices.cpu import cpu_info
 from compressors.interface import Hardware
 
 State = dict[str, Any]

@@ -2,5 +2,5 @@
 
 `qualify` measures it: dense against dense in fresh processes, controls with different bottlenecks, an
 injected delay, ceilings. `criteria` judges, `spread` gives τ, `standing` says what a run may use of it.
-What is stored is `results.qualification`.
+What is stored is `results.history.qualification`.
 """

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker
-from benchmarks.preparation import cpus_of
+from benchmarks.preparation.preparation import cpus_of
 from compressors.interface import Hardware, skeleton
 from compressors.runtimes.torch import TorchRuntime
 

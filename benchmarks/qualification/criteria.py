@@ -12,7 +12,7 @@ from benchmarks.qualification.noise import Round
 from benchmarks.qualification.spread import Spread
 from benchmarks.verdicts import anytime_interval
 from compressors.interface import Hardware
-from results.qualification import Criterion
+from results.history.qualification import Criterion
 
 SPREAD = {"cpu": 0.02, "cuda": 0.01}
 """Half-width of dense against dense, and τ: at most."""

@@ -21,7 +21,7 @@ from benchmarks.measure import speed
 from benchmarks.measure.conditions import medians
 from benchmarks.measure.probes import BANDWIDTH, MATMUL, probe
 from benchmarks.measure.worker import Worker
-from benchmarks.preparation import cpus_of
+from benchmarks.preparation.preparation import cpus_of
 from benchmarks.qualification.block import TIMEOUT, BlockLane, open_lanes
 from benchmarks.qualification.effort import FEWEST, Effort
 from benchmarks.verdicts import SpeedTest, log_speedup

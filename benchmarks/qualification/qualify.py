@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.cache import versions
-from benchmarks.fingerprint import fingerprint
+from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.measure.conditions import Conditions, faults, medians
 from benchmarks.measure.exclusive import WAIT_SECONDS, exclusive
 from benchmarks.measure.probes import array_bytes
 from benchmarks.measure.watch import Watch, Window, frequencies
 from benchmarks.measure.worker import Worker, WorkerError
-from benchmarks.preparation import cpus_of
+from benchmarks.preparation.preparation import cpus_of
 from benchmarks.qualification import block
 from benchmarks.qualification.ceilings import ceilings
 from benchmarks.qualification.criteria import criteria, qualified
@@ -24,8 +24,8 @@ from benchmarks.qualification.effort import FULL, QUICK
 from benchmarks.qualification.noise import Round, measure_rounds
 from benchmarks.qualification.spread import HISTORY, spread
 from compressors.interface import Hardware, PressbenchError, Progress, no_progress
-from results.qualification import History, Qualification, QualificationStore
-from results.store import new_run_id, now
+from results.history.qualification import History, Qualification, QualificationStore
+from results.store.store import new_run_id, now
 
 
 def qualify(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from benchmarks.measure.conditions import medians
 from benchmarks.qualification.qualify import contended, stored_rounds
-from results.qualification import History
+from results.history.qualification import History
 
 VALID = timedelta(days=1)
 """How long a qualification stands for its machine."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks import verdicts
-from benchmarks.flips import flipped
-from benchmarks.judged import measure_of
+from benchmarks.quality.flips import flipped
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.verdicts.judged import measure_of
 from compressors.interface import Examples
-from results.record import Measure
+from results.store.record import Measure
 
 HUB_TASKS = {"input_ids": "text-classification", "pixel_values": "image-classification"}
 
@@ -28,7 +28,9 @@ class Classification(Quality):
         return {"predictions": outputs.argmax(axis=1)}
 
     def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
-        from benchmarks.zoo.metrics.accuracy import accuracy  # `evaluate` takes 2 s, which a listing need not wait for
+        from benchmarks.quality.metrics.accuracy import (
+            accuracy,  # `evaluate` takes 2 s, which a listing need not wait for
+        )
 
         assert test.labels is not None
         truth, before, after = test.labels.numpy(), dense["predictions"], compressed["predictions"]

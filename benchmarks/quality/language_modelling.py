@@ -14,10 +14,10 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import verdicts
-from benchmarks.judged import measure_of
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
-from results.record import Measure
+from results.store.record import Measure
 
 
 @dataclass(frozen=True)

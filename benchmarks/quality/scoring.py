@@ -12,7 +12,7 @@ import numpy as np
 
 from compressors.interface import Examples
 from compressors.runtimes.base import Forward
-from results.record import Measure
+from results.store.record import Measure
 
 Answers = Mapping[str, np.ndarray]
 """What is kept of a model's outputs: name -> array, its first axis the example."""

@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks import verdicts
-from benchmarks.flips import rescored
-from benchmarks.judged import measure_of
+from benchmarks.quality.flips import rescored
 from benchmarks.quality.greedy import greedy
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from benchmarks.quality.text_scores import PACKAGES, Metric, corpus_chrf, sentence_scores
+from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples, PressbenchError
 from compressors.runtimes.base import Forward
-from results.record import Measure
+from results.store.record import Measure
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TextGeneration(Quality):
     def examples_told(
         self, dense: Answers, compressed: Answers, test: Examples, labels: Sequence[str], shown: Sequence[Any]
     ) -> dict[str, Any]:
-        from benchmarks.zoo.shown import fit  # the zoo's tasks name how they are scored, which leads here
+        from benchmarks.quality.shown import fit  # the zoo's tasks name how they are scored, which leads here
 
         told = self._told(dense, compressed, test)
 

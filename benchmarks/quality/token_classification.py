@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks import verdicts
-from benchmarks.flips import rescored
-from benchmarks.judged import measure_of
 from benchmarks.quality.classification import worse_than_one_answer
 from benchmarks.quality.entities import are_tags, f1
+from benchmarks.quality.flips import rescored
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
-from results.record import Measure
+from results.store.record import Measure
 
 
 @dataclass(frozen=True)

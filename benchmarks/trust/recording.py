@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from benchmarks.cache import versions
-from benchmarks.hardware.cpu import cpu_info, physical_cpus
+from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.speed import Budget, measure
 from benchmarks.measure.worker import PRELOAD

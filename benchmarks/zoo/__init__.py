@@ -6,7 +6,6 @@ import functools
 import importlib
 import pkgutil
 
-from benchmarks.targets import Stated
 from benchmarks.zoo.model import Model
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
@@ -24,16 +23,6 @@ def known_models() -> dict[str, Model]:
             raise PressbenchError(f"two models are called {model.name!r}")
         found[model.name] = model
     return found
-
-
-def stated() -> dict[str, Stated]:
-    """Model -> what targets.toml may state of it."""
-    return {name: stated_of(model) for name, model in known_models().items()}
-
-
-def stated_of(model: Model) -> Stated:
-    """What targets may state of one model."""
-    return Stated(model.task.quality.bound, tuple(w.name for w in model.workloads_of("full")[1:]))
 
 
 def find_model(name: str) -> Model:

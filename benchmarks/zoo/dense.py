@@ -18,8 +18,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from benchmarks.cache import SEAL, Cache, content_hash, hash_files, versions
+from benchmarks.quality.shown import Shown, read_shown, write_shown
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.shown import Shown, read_shown, write_shown
 from compressors import artifact
 from compressors.artifact import Artifact
 from compressors.interface import Examples, Hardware, Progress

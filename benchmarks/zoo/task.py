@@ -31,7 +31,7 @@ class Task(abc.ABC):
     assets: ClassVar[tuple[WheelAsset, ...]] = ()
 
     def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What a person is shown of one row of the test split, as `benchmarks.zoo.shown` says; here its `text`."""
+        """What a person is shown of one row of the test split, as `benchmarks.quality.shown` says; here its `text`."""
         return {"text": row["text"]} if "text" in row else {}
 
     @abc.abstractmethod

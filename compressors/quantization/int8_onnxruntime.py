@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.controls import OnnxRuntimeFp32
-from compressors.runtimes.export import quiet
+from compressors.runtimes.program import quiet
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
 from compressors.runtimes.cached_graph import has_cache, whole_texts
 from compressors.runtimes.controls import OpenvinoFp32
-from compressors.runtimes.export import quiet
+from compressors.runtimes.program import quiet
 
 PRECISIONS = ("auto", "bf16", "fp32")
 

@@ -22,7 +22,7 @@ from compressors.quantization.int8_openvino import (
     without_padding,
 )
 from compressors.runtimes.controls import OpenvinoFp32
-from compressors.runtimes.export import quiet
+from compressors.runtimes.program import quiet
 
 GROUPS = (16, 32, 64, 128, 256)
 ACTIVATION_GROUP = 32

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors.interface import ModelSpec, Unsupported
-from compressors.runtimes.export import example_inputs, named, quiet
+from compressors.runtimes.openvino_names import named
+from compressors.runtimes.program import example_inputs, quiet
 
 ROWS = "beam_idx"
 _NO_CACHE = ["pressbench", "no_cache"]

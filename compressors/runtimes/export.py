@@ -1,144 +1,26 @@
-"""From a torch module to a graph with the model's named inputs and one output, `logits`.
-
-The axes that `ModelSpec.inputs` names stay free in the exported graph, so that one file serves every
-batch size and length.
-"""
+"""From a torch module to a graph with the model's named inputs and one output, `logits`."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import logging
-import re
-import warnings
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from compressors.interface import ModelSpec, PressbenchError, Unsupported
-from compressors.runtimes.layers import WRAPPER
-
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
-_DECOMPOSED = (("native_layer_norm", "layer_norm"), ("convolution", "conv2d"))
-"""What OpenVINO makes of a program's nodes before it converts them -> their name in the program."""
-
-
-class _Output(nn.Module):
-    """Named inputs in, the scored tensor out: what exporters can trace."""
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...], output: str) -> None:
-        super().__init__()
-        self.model = model
-        self.names, self.output = names, output
-        # A cache for one pass is of no use: OpenVINO cannot convert it, torch.export not one of a sliding window.
-        self.more = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-
-    def forward(self, *values: Tensor) -> Tensor:
-        found: Tensor = getattr(self.model(**dict(zip(self.names, values, strict=True)), **self.more), self.output)
-        return found
-
-
-def example_inputs(
-    spec: ModelSpec, *, batch: int = 2, sequence: int = 16, decoder_sequence: int = 8
-) -> dict[str, Tensor]:
-    """Inputs of the right dtype and shape, every named axis given a size: token ids within the
-    vocabulary, each text ended once, masks of ones, images of noise."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = {"batch": batch, "sequence": sequence, "decoder_sequence": decoder_sequence}
-    inputs: dict[str, Tensor] = {}
-    for name, wanted in spec.inputs.items():
-        shape = [sizes[a] if isinstance(a, str) else a for a in wanted.axes]
-        if wanted.dtype == "float32":
-            inputs[name] = torch.randn(shape, generator=generator)
-        elif name == "token_type_ids":
-            inputs[name] = torch.zeros(shape, dtype=torch.int64)
-        elif name.endswith("mask"):
-            inputs[name] = torch.ones(shape, dtype=torch.int64)
-        else:
-            ids = torch.randint(0, int(spec.config["vocab_size"]), shape, generator=generator)
-            if isinstance(end := spec.config.get("eos_token_id"), int):  # BART's classifiers look for it
-                ids[ids == end] = 0 if end else 1
-                ids[..., -1] = end
-            inputs[name] = ids
-    return inputs
-
-
-def exported_program(model: nn.Module, spec: ModelSpec) -> torch.export.ExportedProgram:
-    """The graph of `model` by torch.export, with the spec's named axes dynamic."""
-    wrapped = _Output(model, tuple(spec.inputs), spec.output).eval()
-    with _exporter("torch.export cannot trace", model, spec), quiet():
-        inputs = tuple(example_inputs(spec).values())
-        try:
-            return torch.export.export(wrapped, inputs, dynamic_shapes=_free_axes(spec, shortest=2))
-        except torch._dynamo.exc.UserError:  # BART's classifiers want a token between those that begin and end a text
-            return torch.export.export(wrapped, inputs, dynamic_shapes=_free_axes(spec, shortest=3))
-
-
-def _free_axes(spec: ModelSpec, shortest: int) -> tuple[tuple[dict[int, Any], ...]]:
-    longest = int(spec.config.get("max_position_embeddings", 2**15))
-    dims = {
-        "batch": torch.export.Dim("batch", min=1, max=2**15),
-        "sequence": torch.export.Dim("sequence", min=shortest, max=longest),
-        "decoder_sequence": torch.export.Dim("decoder_sequence", min=1, max=longest),  # a text begins with one token
-    }
-    return (tuple({i: dims[a] for i, a in enumerate(s.axes) if isinstance(a, str)} for s in spec.inputs.values()),)
-
-
-@contextlib.contextmanager
-def _exporter(cannot: str, model: nn.Module, spec: ModelSpec) -> Iterator[None]:
-    """What an exporter raises within it means that it does not take this architecture: Unsupported, with the
-    exporter's own words. A model that does not even run is no fault of an exporter, and its own error is raised."""
-    try:
-        yield
-    except (PressbenchError, MemoryError, OSError):
-        raise
-    except Exception as error:  # exporters raise what they like
-        with torch.inference_mode():
-            _Output(model, tuple(spec.inputs), spec.output)(*example_inputs(spec).values())
-        first: BaseException = error
-        while first.__cause__ is not None:
-            first = first.__cause__
-        words = next((line for line in _COLOUR.sub("", str(first)).splitlines() if line.strip()), type(first).__name__)
-        raise Unsupported(f"{cannot} {type(model).__name__}: {words.strip()[:300]}") from error
-
-
-@contextlib.contextmanager
-def _attention(model: Any, implementation: str | None) -> Iterator[None]:
-    """Within it a transformers model computes attention in another way; as it is where None."""
-    before = model.config._attn_implementation if implementation else None
-    if implementation:
-        model.set_attn_implementation(implementation)
-    try:
-        yield
-    finally:
-        if implementation:
-            model.set_attn_implementation(before)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Exporters warn about their own internals; none of it is for our user. Errors still raise."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+from compressors.interface import ModelSpec, Unsupported
+from compressors.runtimes import cached_graph
+from compressors.runtimes.openvino_names import named
+from compressors.runtimes.program import attention_as, exported_program, exporter, quiet
 
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
     # torch.onnx cannot take some fused attentions apart (T5's, BEiT's, Swin's: "Cannot view a tensor with shape …").
     for implementation in (None, "eager"):
-        with _attention(model, implementation):
+        with attention_as(model, implementation):
             program = exported_program(model, spec)
         try:
-            with _exporter("torch.onnx cannot convert", model, spec), quiet():
+            with exporter("torch.onnx cannot convert", model, spec), quiet():
                 exported = torch.onnx.export(
                     program, dynamo=True, input_names=list(spec.inputs), output_names=["logits"], verbose=False
                 )
@@ -155,11 +37,10 @@ def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
 def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
     """An openvino.Model in fp32, its inputs named as in the spec. That of a causal language model keeps a key-value
     cache (see `compressors.runtimes.cached_graph`) where its architecture can be exported with one."""
-    from compressors.runtimes import cached_graph
 
     def plain() -> Any:
         program = exported_program(model, spec)
-        with _exporter("OpenVINO cannot convert", model, spec):
+        with exporter("OpenVINO cannot convert", model, spec):
             return named(program, spec.inputs)
 
     if not cached_graph.is_causal(model, spec):
@@ -170,36 +51,3 @@ def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:
         found = plain()
         cached_graph.without_cache(found, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
         return found
-
-
-def named(program: torch.export.ExportedProgram, inputs: Iterable[str]) -> Any:
-    """The program as an openvino.Model: its inputs called `inputs`, its first output `logits`, and its operators after
-    the modules that they compute for."""
-    import openvino
-
-    paths = _paths(program)
-    with quiet():
-        converted = openvino.convert_model(program)
-    for operator in converted.get_ops():
-        # OpenVINO names an operator after the node of the program, which tells a reader of the graph little.
-        name = operator.get_friendly_name()
-        node = name.partition("/")[0]
-        for made, written in _DECOMPOSED:
-            node = written + node.removeprefix(made) if node.startswith(made) else node
-        if path := paths.get(node):
-            operator.set_friendly_name(f"{path}/{name}")
-    for port, name in zip(converted.inputs, inputs, strict=True):
-        port.get_tensor().set_names({name})
-    converted.outputs[0].get_tensor().set_names({"logits"})
-    converted.validate_nodes_and_infer_types()
-    return converted
-
-
-def _paths(program: torch.export.ExportedProgram) -> dict[str, str]:
-    """Node of the program -> path of the module that it computes for, beginning with `WRAPPER`."""
-    found = {}
-    for node in program.graph.nodes:
-        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-        if stack and stack[-1].startswith(WRAPPER):
-            found[node.name] = stack[-1]
-    return found

@@ -9,7 +9,7 @@ import hashlib
 
 from markupsafe import Markup
 
-from results.strict_json import ResultsError
+from results.store.strict_json import ResultsError
 
 _EXPOSED = "window.vegaEmbed = vegaEmbed;"
 

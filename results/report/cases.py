@@ -6,9 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.cells import SYMBOLS, Cells, cells, memory, seconds
-from results.quality import words_of
-from results.record import MEASURE_NAMES, CaseRecord, RunHeader
 from results.report import pairs, trends
 from results.report.charts import Chart
 from results.report.flips import Flips, flips
@@ -16,7 +13,10 @@ from results.report.layers import Layers, layers
 from results.report.reproduce import command
 from results.report.safe import mapping, sequence
 from results.report.safe import number as finite
-from results.rows import Row
+from results.store.quality import words_of
+from results.store.record import MEASURE_NAMES, CaseRecord, RunHeader
+from results.table.cells import SYMBOLS, Cells, cells, memory, seconds
+from results.table.rows import Row
 
 MOST_FILES = 30
 _COUNTED = {"parameters": "weights", "nonzero_parameters": "weights that are not zero"}

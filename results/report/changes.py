@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.baseline import Baseline
-from results.quality import SCORE, metric_of, quality_of
-from results.record import CaseRecord
+from results.history.baseline import Baseline
 from results.report.safe import number as finite
-from results.store import Run
-from results.tally import latest
-from results.text import shown
+from results.store.quality import SCORE, metric_of, quality_of
+from results.store.record import CaseRecord
+from results.store.store import Run
+from results.store.tally import latest
+from results.store.text import shown
 
 
 @dataclass(frozen=True)

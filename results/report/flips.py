@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.record import CaseRecord
 from results.report.picture import data_uri
 from results.report.safe import mapping, sequence
-from results.text import clipped
+from results.store.record import CaseRecord
+from results.store.text import clipped
 
 LISTED = 60
 """Flips that are listed of one case before the rest is only counted."""

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from results.cells import memory
-from results.record import CaseRecord
 from results.report.charts import COLOURS, INK, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import mapping
 from results.report.safe import number as finite
-from results.text import clipped
+from results.store.record import CaseRecord
+from results.store.text import clipped
+from results.table.cells import memory
 
 LISTED = 60
 """Layers that are told one by one before the rest is put together."""

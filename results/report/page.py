@@ -9,19 +9,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.baseline import Baseline, fingerprint_of
-from results.cells import cells, circumstances, date, headline, made_from, missing, references, title, verdict
-from results.choice import ALL, sections_of
-from results.declared import declared
-from results.quality import words_of
+from results.history.baseline import Baseline
 from results.report import layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
 from results.report.cases import Section, sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
-from results.rows import Row, judged, summary
-from results.store import Run
+from results.store.declared import declared
+from results.store.machine import fingerprint_of
+from results.store.quality import words_of
+from results.store.store import Run
+from results.table.cells import cells, circumstances, date, headline, made_from, missing, references, title, verdict
+from results.table.choice import ALL, sections_of
+from results.table.rows import Row, judged, summary
 
 _HERE = Path(__file__).parent
 URGENT = ("fail", "error")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from results.record import CaseRecord, Measure
 from results.report import evidence
 from results.report.charts import COLOURS, INK, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
 from results.report.safe import numbers, sequence
+from results.store.record import CaseRecord, Measure
 
 MOST_PAIRS = 1000
 """Drawn of one case: a run takes 200 at most, a record may claim anything."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from results.cells import cells, title, verdict
-from results.quality import ACCURACY, MIXED, qualities, quality_of, words_of
 from results.report.charts import INK, Chart, Columns, Spec, families, layer, number, spec, word
 from results.report.safe import number as finite
-from results.rows import Row, judged
+from results.store.quality import ACCURACY, MIXED, qualities, quality_of, words_of
+from results.table.cells import cells, title, verdict
+from results.table.rows import Row, judged
 
 
 @dataclass(frozen=True)

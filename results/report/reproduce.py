@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from results.record import CaseRecord, RunHeader
 from results.report.safe import number, sequence
-from results.text import shown
+from results.store.record import CaseRecord, RunHeader
+from results.store.text import shown
 
 _USUAL = {"tier": "quick", "seed": 0, "tau": None}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from results.text import shown
+from results.store.text import shown
 
 _IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 DIGITS = 5

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from results.cells import seconds
 from results.report.charts import COLOURS, INK, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
-from results.rows import Summary
-from results.store import Run
-from results.tally import latest
+from results.store.store import Run
+from results.store.tally import latest
+from results.table.cells import seconds
+from results.table.rows import Summary
 
 SLOWEST = 10
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.baseline import Baseline, Key, usable
-from results.cells import date
-from results.quality import quality_of
-from results.record import CaseRecord
+from results.history.baseline import Baseline, Key, usable
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
-from results.store import Run
-from results.tally import latest
+from results.store.quality import quality_of
+from results.store.record import CaseRecord
+from results.store.store import Run
+from results.store.tally import latest
+from results.table.cells import date
 
 SHOWN = {"accuracy": ("accuracy", 100.0, "accuracy, %"), "speed": ("speedup", 1.0, "speed-up over dense"),
          "footprint": ("size_ratio", 1.0, "size over dense"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from results.baseline import Baseline, fingerprint_of, load
-from results.store import Run, list_runs, read_run
-from results.strict_json import ResultsError
-from results.text import shown
+from results.history.baseline import Baseline, load
+from results.store.machine import fingerprint_of
+from results.store.store import Run, list_runs, read_run
+from results.store.strict_json import ResultsError
+from results.store.text import shown
 
 
 def before(run: Run, most: int) -> list[Run]:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.cache import Cache
 from benchmarks.measure.speed import Budget
+from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
-from benchmarks.session import Session
-from benchmarks.settings import Settings
+from benchmarks.run.session import Session
 from benchmarks.verdicts import FEWEST
 
 

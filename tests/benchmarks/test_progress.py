@@ -9,8 +9,8 @@ import re
 import pytest
 
 from benchmarks import progress
-from benchmarks.outlook import Outlook, Planned
 from benchmarks.progress import Stages
+from benchmarks.run.outlook import Outlook, Planned
 
 CASES = [Planned("speed", f"case-{n}", "m") for n in range(84)]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.cases import role
+from benchmarks.matrix.cases import role
 from compressors import conformance, registry, surgery
 from compressors.conformance import CHECKS, Check, ConformanceError, checks, witness
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec

@@ -13,7 +13,7 @@ from compressors import conformance
 from compressors.artifact import Artifact
 from compressors.interface import Compressor
 from compressors.runtimes.controls import OnnxRuntimeFp32, OpenvinoFp32
-from compressors.runtimes.export import example_inputs
+from compressors.runtimes.program import example_inputs
 
 KINDS = ("bert", "vit")
 EXPORTS: Mapping[str, Compressor] = {"onnxruntime": OnnxRuntimeFp32(), "openvino": OpenvinoFp32()}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.selection import parse_compressors
+from benchmarks.matrix.selection import parse_compressors
 from compressors import registry
 from compressors.interface import Compressed, Compressor, Context, Effect, PressbenchError
 

@@ -11,8 +11,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent))
 from table_runs import case, three
 
-from results.record import CaseRecord, Measure, RunEnd, RunHeader
-from results.store import Run, RunWriter, read_run
+from results.store.record import CaseRecord, Measure, RunEnd, RunHeader
+from results.store.store import Run, RunWriter, read_run
 
 PRINT = "ab" * 32
 LABELS = ("business", "entertainment", "politics", "sports", "tech")

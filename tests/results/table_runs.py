@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from results.record import CaseRecord, Measure, RunHeader
-from results.store import Run, RunWriter, read_run
-from results.table import render
+from results.store.record import CaseRecord, Measure, RunHeader
+from results.store.store import Run, RunWriter, read_run
+from results.table.table import render
 
 RUN = "20261121T221530Z-3f2a"
 CONTROL: dict[str, Any] = {"role": "control", "verdicts": ("measured", "measured", "measured")}

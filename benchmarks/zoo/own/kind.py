@@ -104,7 +104,7 @@ class Kind(abc.ABC):
         return None
 
     def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What a person is shown of a row, as `benchmarks.zoo.shown` says."""
+        """What a person is shown of a row, as `benchmarks.quality.shown` says."""
         return {"text": row["text"]} if "text" in row else {}
 
 

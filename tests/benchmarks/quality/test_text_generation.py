@@ -26,7 +26,8 @@ from benchmarks.quality.text_scores import corpus_chrf, sentence_scores
 from benchmarks.zoo.dense import write_examples
 from compressors import artifact
 from compressors.interface import NOT_SCORED, Examples, Hardware, PressbenchError, no_progress
-from compressors.runtimes.export import _attention, example_inputs, to_onnx, to_openvino
+from compressors.runtimes.export import to_onnx, to_openvino
+from compressors.runtimes.program import attention_as, example_inputs
 
 KINDS = ("marian", "t5")
 NEW = 12
@@ -130,7 +131,7 @@ def _inputs(kind: str, batch: int, sequence: int, decoder: int) -> dict[str, tor
 def test_an_export_leaves_the_model_as_it_was() -> None:
     model: Any = translator("t5")
     before = model.config._attn_implementation
-    with pytest.raises(ZeroDivisionError), _attention(model, "eager"):
+    with pytest.raises(ZeroDivisionError), attention_as(model, "eager"):
         assert model.config._attn_implementation == "eager" != before
         raise ZeroDivisionError
     assert model.config._attn_implementation == before

@@ -13,12 +13,12 @@ import torch
 
 from benchmarks.quality.classification import Classification
 from benchmarks.quality.scoring import Quality
+from benchmarks.quality.shown import IMAGE_PIXELS
 from benchmarks.zoo.own import labels
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
-from benchmarks.zoo.shown import IMAGE_PIXELS
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, InputSpec, PressbenchError
 

@@ -1,0 +1,78 @@
+"""What decides whether two results may be compared: the machine, the libraries, the threads.
+
+`key` is hashed into every record; a change in it starts a new history. `noted` is stored beside it for
+people to read (host name, load, commit) and decides nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.cache import content_hash, versions
+from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
+from compressors.interface import Hardware
+
+LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "nncf", "torchao", "numpy")
+
+
+def fingerprint(hardware: Hardware) -> dict[str, Any]:
+    """{"key": …, "noted": …, "hash": SHA-256 of the key} of this machine as it is now."""
+    info = cpu_info()
+    key: dict[str, Any] = {
+        "cpu": {
+            name: info.get(name)
+            for name in ("brand_raw", "family", "model", "stepping", "l2_cache_size", "l3_cache_size")
+        },
+        "features": sorted(hardware.features),
+        "hardware_class": hardware.hardware_class,
+        "cpus": physical_cpus(),
+        "threads": hardware.threads,
+        "quota": _cpu_quota(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "libraries": versions(*LIBRARIES),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "system": platform.system(),
+    }
+    if "cuda" in hardware.features:
+        key["gpu"] = _gpu(hardware)
+    noted = {
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "steal_percent": getattr(psutil.cpu_times_percent(interval=0.1), "steal", None),
+        "commit": _commit(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return {"key": key, "noted": noted, "hash": content_hash(key)}
+
+
+def _cpu_quota() -> str | None:
+    try:
+        return Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _gpu(hardware: Hardware) -> dict[str, Any]:
+    import torch
+
+    facts = torch.cuda.get_device_properties(hardware.device)
+    return {"name": facts.name, "memory": facts.total_memory, "cuda": torch.version.cuda}
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs, where there is one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Which cases there are: options, selection, targets, expectations."""

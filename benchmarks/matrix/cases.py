@@ -1,0 +1,86 @@
+"""Which cases there are: compressor × model × hardware (× workload, for speed). Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.matrix.targets import Target, Targets
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
+from compressors.interface import Compressor, Hardware, PressbenchError
+
+MEASURES = ("accuracy", "footprint", "speed")
+ROLES = ("dense", "control", "method")
+
+
+def role(compressor: Compressor) -> str:
+    """dense, control or method: decides the order in tables and what is judged."""
+    return compressor.family if compressor.family in ("dense", "control") else "method"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of one measure. compressor_id names the method with its parameters."""
+
+    measure: str
+    compressor_id: str
+    compressor: Compressor
+    model: Model
+    hardware: Hardware
+    workload: Workload | None
+    target: Target
+
+    @property
+    def id(self) -> str:
+        """Readable and stable, for `-k` and for records. The workload is named only where it is not
+        the model's usual one."""
+        parts = [self.compressor_id, self.model.name, self.hardware.name]
+        if self.workload and self.workload != self.model.workloads[0]:
+            parts.append(self.workload.name)
+        return "-".join(parts)
+
+    @property
+    def quality_bound(self) -> float | None:
+        """What may be lost, in the unit of the task's `bound`; None where nothing is stated."""
+        stated: float | None = getattr(self.target, self.model.task.quality.bound)
+        return stated
+
+    @property
+    def speed_target(self) -> float | None:
+        """The speed-up to reach on this class of hardware with this workload, if one is stated for it."""
+        usual = self.workload is None or self.workload == self.model.workloads[0]
+        return self.target.speed_on(
+            self.hardware.hardware_class, None if usual or self.workload is None else self.workload.name
+        )
+
+
+def expand(
+    measure: str,
+    compressors: Mapping[str, Compressor],
+    models: Sequence[Model],
+    hardware: Sequence[Hardware],
+    targets: Targets,
+    tier: str,
+    also: Mapping[str, Compressor] | None = None,
+) -> list[Case]:
+    """Every case of one measure: by model, dense first, then controls, then methods. also: where a model's own
+    additions are taken from. Rejects an id that occurs twice."""
+
+    def ordered(model: Model) -> list[tuple[str, Compressor]]:
+        own = {name: also[name] for name in model.also} if also else {}
+        return sorted((own | dict(compressors)).items(), key=lambda item: ROLES.index(role(item[1])))
+
+    cases = [
+        Case(measure, name, compressor, model, device, workload, targets.get(model.name, {}).get(name, Target()))
+        for model in models
+        for device in hardware
+        for name, compressor in ordered(model)
+        for workload in (model.workloads_of(tier) if measure == "speed" else (None,))
+    ]
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise PressbenchError(f"two cases are called {case.id!r}")
+        seen.add(case.id)
+    return cases

@@ -1,0 +1,92 @@
+"""The options of the suite, and where it looks and writes without them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ROOT / "baselines" / "targets.toml"
+ACCEPTED = ROOT / "baselines" / "accepted"
+EXPECTED = ROOT / "baselines" / "expected.toml"
+USUAL = {"targets": TARGETS, "baselines": ACCEPTED, "expected": EXPECTED}
+"""Option -> the file or folder that it names unless it is given."""
+SPACING = 60.0
+"""Seconds between two measurements of a suspect: docs/statistics.md says what they are worth."""
+
+
+def add_options(add: Callable[..., None]) -> None:
+    """add: takes an option as `ArgumentParser.add_argument` does."""
+    add(
+        "--model",
+        action="append",
+        metavar="NAME|DIR",
+        help="models to run (default: those of the zoo file, else all built-in ones); may be repeated; with --data one "
+        "of your own, a folder or a hub model",
+    )
+    add("--data", metavar="FILE|NAME", help="data for the one model of --model: a file, a folder or a hub data set")
+    add("--task", metavar="NAME", help="what that model is for (default: by its head)")
+    add("--test-data", metavar="FILE", help="what quality is measured on (default: a split of --data)")
+    add("--set", action="append", metavar="KEY=VALUE", help="any other key of a zoo file, as columns.text=review")
+    add("--zoo", metavar="FILE", help="models and data of your own (default: zoo.toml in this folder, if there is one)")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        help="read weights that are there as pickle only, a format that can run code, by torch's unpickler of weights",
+    )
+    add(
+        "--compressor",
+        action="append",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="compressors to run (default: all of the tier); with parameters, one of your own making; may be repeated",
+    )
+    add("--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too")
+    add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
+    add("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
+    add(
+        "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
+    )
+    add("--expected", default=str(EXPECTED), metavar="FILE", help="declared failures, with their dates")
+    add("--require", type=int, default=0, metavar="N", help="exit with 10 where fewer cases are executed")
+    add("--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written")
+    add("--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)")
+    add("--seed", type=int, default=0, help="seed of compressors and of the order of pairs")
+    add("--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take")
+    add("--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)")
+    add("--resume", nargs="?", const="", metavar="RUN", help="go on with an interrupted run (default: the latest)")
+    add(
+        "--qualifications",
+        default=str(ROOT / "results" / "qualifications"),
+        metavar="DIR",
+        help="where qualifications of machines are kept",
+    )
+    add("--no-qualify", action="store_true", help="start no short qualification of the machine")
+    add("--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, 0.02 for 2 %%")
+    add(
+        "--rerun-after",
+        type=_seconds,
+        default=SPACING,
+        metavar="SECONDS",
+        help=f"least time between two measurements of a suspected regression (default: {SPACING:g})",
+    )
+    add(
+        "--unqualified-ok",
+        action="store_true",
+        help="judge speed under whatever conditions it was timed; records say so",
+    )
+
+
+def _deviation(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10:
+        raise argparse.ArgumentTypeError(f"a deviation of ln speed-up is at least 0, like 0.02 for 2 %, got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"a time is a number of seconds, at least 0, got {text}")
+    return value

@@ -1,0 +1,1 @@
+"""What a case needs before it is measured: dense model, artifact, answers, each made once and kept."""

@@ -1,0 +1,1 @@
+"""A result against history and the accepted baseline."""

@@ -1,0 +1,1 @@
+"""A run of the matrix: lanes, session, resume, summary."""

@@ -1,0 +1,98 @@
+"""The lanes that cases share: the dense model and the best dense control, loaded once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+
+from benchmarks.matrix.cases import Case, role
+from benchmarks.measure.lane import Lane, fastest
+from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation.preparation import Preparation, cpus_of
+from compressors import registry
+from compressors.artifact import Artifact
+from compressors.interface import Compressor, PressbenchError
+from compressors.runtimes.base import runtime_classes
+
+Key = tuple[str, str, str]
+
+
+class Lanes:
+    """Opens lanes. One model's are kept at a time: what is not being timed need not fill the memory."""
+
+    def __init__(self, prepared: Preparation) -> None:
+        self._prepared = prepared
+        self._dense: dict[Key, Lane] = {}
+        self._controls: dict[Key, Lane | None] = {}
+
+    def open(self, name: str, artifact: Artifact, case: Case) -> Lane:
+        """A lane of the caller's own, for the caller to close. Raises WorkerError or PressbenchError."""
+        assert case.workload is not None
+        settings = self._prepared.settings
+        return Lane(
+            name, artifact.directory, case.hardware, cpus_of(case.hardware),
+            self._prepared.dense(case.model).test_path, case.workload, settings.stage_seconds, settings.memory_limit,
+        )  # fmt: skip
+
+    def dense(self, case: Case) -> Lane:
+        """The dense model's lane for this workload."""
+        key = _key(case)
+        if key not in self._dense:
+            for old in [k for k in self._dense if k[:2] != key[:2]]:
+                self._drop(old)
+            self._dense[key] = self.open("dense", self._prepared.dense(case.model).artifact, case)
+        return self._dense[key]
+
+    def prepare(self, case: Case) -> None:
+        """Make the artifacts that the lanes of this workload need, so that nobody waits for it with the
+        machine locked."""
+        if _key(case) not in self._controls:
+            for control in registry.variants().values():
+                if role(control) == "control" and not no_generator(control, case):
+                    with contextlib.suppress(PressbenchError, WorkerError):
+                        self._prepared.artifact(control, case.model, case.hardware)
+
+    def control(self, case: Case) -> Lane | None:
+        """The lane of the fastest dense control for this workload; None where there is none."""
+        key = _key(case)
+        if key not in self._controls:
+            lanes = []
+            for name, control in registry.variants().items():
+                if role(control) == "control" and not no_generator(control, case):
+                    with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
+                        artifact = self._prepared.artifact(control, case.model, case.hardware)
+                        lanes.append(self.open(name, artifact, case))
+            with self._prepared.stage("time", f"{case.model.name}: choosing the best control"):
+                best = fastest(lanes, seed=self._prepared.settings.seed)
+            for lane in lanes:
+                if lane is not best:
+                    lane.close()
+            self._controls[key] = best
+        return self._controls[key]
+
+    def drop(self, case: Case) -> None:
+        """End what is shared for this workload; the next case that asks gets live ones."""
+        self._drop(_key(case))
+
+    def close(self) -> None:
+        """End every lane."""
+        for key in {*self._dense, *self._controls}:
+            self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        for lane in (self._dense.pop(key, None), self._controls.pop(key, None)):
+            if lane:
+                lane.close()
+
+
+def no_generator(compressor: Compressor, case: Case) -> str | None:
+    """Why what `compressor` makes cannot run the case's workload, known without making it: a workload that generates,
+    and a runtime that keeps no cache. None where it may."""
+    name = compressor.steps[-1].makes if compressor.steps else "torch"
+    runtime = runtime_classes().get(name)
+    if case.workload is None or not case.workload.generates or runtime is None or runtime.generates:
+        return None
+    return f"{name} keeps no key-value cache here: no prefill and no decode"
+
+
+def _key(case: Case) -> Key:
+    return (case.model.name, case.hardware.name, case.workload.name if case.workload else "")

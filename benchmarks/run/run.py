@@ -1,0 +1,183 @@
+"""A run of the matrix as it is kept: what measures it, the file its records go to, and what came before it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cache import Cache, content_hash, default_root, hash_files
+from benchmarks.matrix.cases import Case
+from benchmarks.matrix.matrix import Matrix
+from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
+from benchmarks.progress import Stages
+from benchmarks.regression.comparison import REGRESSION, Comparison, compare, reference, undecided
+from benchmarks.regression.confirmation import Suspects
+from benchmarks.run.outlook import Outlook, Planned
+from benchmarks.run.resume import check_same, finished
+from benchmarks.run.session import Session
+from results.store.record import CaseRecord, RunHeader
+from results.store.store import Run as StoredRun
+from results.store.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
+
+
+class Run:
+    """The session and the file its records go to, made when the first case needs them.
+
+    option: an option's value by its name, as `--tier`. cases: those that are to run.
+    pressbench: its version. uncaptured: a context manager factory within which printing reaches the person.
+    Raises ResultsError where it cannot be stored or not be resumed."""
+
+    def __init__(
+        self,
+        option: Callable[[str], Any],
+        selected: Matrix,
+        cases: Sequence[Case],
+        *,
+        pressbench: str,
+        uncaptured: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
+        root = option("--cache")
+        interrupted = _interrupted(option)
+        identity = interrupted.header.run if interrupted else new_run_id()
+        self._uncaptured = uncaptured
+        self.stages = Stages(sys.__stderr__, uncaptured)
+        settings = _settings(option, selected)
+        self.session = Session(
+            identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
+        )
+        device = selected.hardware[0]
+        print_ = self.session.prepared.fingerprint(device)
+        machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
+        if "gpu" in print_["key"]:
+            machine["gpu"] = print_["key"]["gpu"]["name"]
+        options = {name: option(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")}
+        ((_, options["targets_sha256"]),) = hash_files([option("--targets")])
+        own = {model.name: dict(model.understood) for model in selected.own}
+        if own:
+            options["models_sha256"] = content_hash([own, [model.identity() for model in selected.own]])
+        header = RunHeader(
+            run=identity,
+            started=now(),
+            pressbench=pressbench,
+            options=options,
+            machine=machine,
+            expected=tuple(case.id for case in cases),
+            extra={"models": own} if own else {},
+        )
+        if interrupted:
+            check_same(interrupted.header, header)
+            self.writer = RunWriter.resume(interrupted)
+            self.session.finished = finished(interrupted)
+            count = len(self.session.finished)
+            self._say(f"pressbench: resuming run {identity}: {count} of {len(cases)} cases are finished")
+        else:
+            self.writer = RunWriter(Path(option("--results")), header)
+        self.reference = reference(Path(option("--baselines")), Path(option("--results")), print_, identity)
+        planned = [Planned(case.measure, case.id, case.model.name) for case in cases]
+        self.stages.outlook = self.outlook = Outlook(planned, self.reference.history.seconds)
+        self.compared: dict[tuple[str, str], Comparison] = {}
+        self.suspects = Suspects(option("--rerun-after"), self._pause)
+
+    def speed(self, case: Case) -> CaseRecord:
+        """The record of a speed case beside its history. A suspected regression waits for its next turn at the
+        end of the run: its record is the first one, and its test is not over."""
+        again = functools.partial(self.session.speed_again, case)
+        record, reruns = self.suspects.turn(case.id, lambda: self.session.speed(case), again)
+        beside = self.beside_history(record, reruns)
+        if beside.comparison and undecided(Comparison.from_json(beside.comparison), reruns):
+            if not reruns:
+                self._say(f"pressbench: {case.id}: suspected regression, measured again at the end of the run")
+            self.suspects.put_off(case.id, record)
+        else:
+            self.suspects.settle(case.id)
+        return beside
+
+    def beside_history(self, record: CaseRecord, reruns: Sequence[CaseRecord] = ()) -> CaseRecord:
+        """The record with what became of it against the accepted baseline and earlier runs: a regression makes
+        it a failure, whatever its target says. reruns: the same case, measured again in fresh processes."""
+        if self.is_stored(record):  # it was compared then
+            if record.comparison:
+                self.compared[record.measure, record.case] = Comparison.from_json(record.comparison)
+            return record
+        found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), reruns)
+        if found is None:
+            return record
+        self.compared[record.measure, record.case] = found
+        record = dataclasses.replace(record, comparison=found.to_json())
+        if found.outcome != REGRESSION:
+            return record
+        reason = f"regression: {found.reason}"
+        return dataclasses.replace(record, verdict="fail", reason=f"{reason}; by its target alone: {record.verdict}")
+
+    def is_stored(self, record: CaseRecord) -> bool:
+        """Whether it was stored before the run was resumed."""
+        return self.session.finished.get((record.case, record.measure)) is record
+
+    def waits(self, record: CaseRecord) -> bool:
+        """Whether it is a suspect's, which is to be measured again."""
+        return record.measure == "speed" and self.suspects.waits(record.case)
+
+    def keep(self, record: CaseRecord) -> None:
+        """Store a record, unless it is stored already; a suspect's at its first turn, for a run that is killed
+        before the last."""
+        stored = self.is_stored(record)
+        if not stored and not (self.waits(record) and self.suspects.turns(record.case)):
+            self.writer.write(record)
+        self.outlook.finished(record.measure, record.case, None if stored else record.seconds.get("case"))
+
+    def changes(self, existing: Collection[tuple[str, str]]) -> list[str]:
+        """What changed since the baseline, a line each. existing: (measure, case) of all cases that there are."""
+        known = self.reference
+        lines = [f"baseline: {known.note}"] if known.note else []
+        counts = collections.Counter(found.outcome for found in self.compared.values())
+        if not known.note or counts.keys() - {"new"}:
+            lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+        for outcome in ("regression", "suspect", "environment", "noise", "improved"):
+            lines += [
+                f"  {outcome}: {measure} of {case}: {found.reason}"
+                for (measure, case), found in self.compared.items()
+                if found.outcome == outcome
+            ]
+        if known.baseline:
+            gone = sorted(set(known.baseline.cases) - set(existing))
+            lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
+            new = [key for key in self.compared if key not in known.baseline.cases]
+            lines += [f"  new: {measure} of {case}" for measure, case in new]
+        return lines
+
+    def _pause(self, case: str, seconds: float) -> None:
+        with self.stages("wait", f"{case}: before it is measured again"):
+            time.sleep(seconds)
+
+    def _say(self, line: str) -> None:
+        with self._uncaptured():
+            self.stages.console.print(line, markup=False)
+
+
+def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:
+    return Settings(
+        tier=option("--tier"),
+        seed=option("--seed"),
+        stage_seconds=option("--stage-limit"),
+        budget=BUDGETS.get(option("--tier"), USUAL),
+        tau=option("--tau"),
+        qualifications=Path(option("--qualifications")),
+        qualify=not option("--no-qualify"),
+        unqualified_ok=option("--unqualified-ok"),
+        memory_limit=selected.memory_limit,
+    )
+
+
+def _interrupted(option: Callable[[str], Any]) -> StoredRun | None:
+    """The stored run that --resume names; None without the option. Raises ResultsError."""
+    wanted, folder = option("--resume"), Path(option("--results"))
+    if wanted is None:
+        return None
+    return read_run(resolve_run(folder, wanted)) if wanted else resumable(folder)

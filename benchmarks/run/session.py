@@ -1,0 +1,321 @@
+"""One run of the suite: measures a case on what was prepared for it, judges it, makes its record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cache import Cache
+from benchmarks.matrix.cases import Case, role
+from benchmarks.measure import speed, stages
+from benchmarks.measure.exclusive import Occupied
+from benchmarks.measure.lane import Lane
+from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation.preparation import Preparation
+from benchmarks.preparation.settings import Settings
+from benchmarks.progress import Stages
+from benchmarks.qualification.bandwidth_floor import floor_of
+from benchmarks.run.lanes import Lanes, no_generator
+from benchmarks.run.resume import Finished
+from benchmarks.run.supervision import Supervision
+from benchmarks.verdicts import SpeedTest, Verdict, estimate
+from benchmarks.verdicts.judged import measure_of
+from benchmarks.zoo.workload import Workload
+from compressors.artifact import Artifact, ArtifactError
+from compressors.interface import PressbenchError, Unsupported
+from results.store.record import CaseRecord, Measure
+from results.store.store import ResultsError, now
+
+ALPHA = 0.01
+"""Error rate of a speed verdict, each way."""
+OVERHEAD = 1.6
+"""Bytes on disk over those of the weights by their types that raise no question: scales and zero points of groups of
+32 at 2 bits make 1.4, and a graph and a manifest take some."""
+
+
+@dataclass
+class Session:
+    """A run in progress. `run` is the id that records carry. finished: what an earlier part of it has measured."""
+
+    run: str
+    cache: Cache
+    settings: Settings
+    stage: Stages
+    finished: Finished = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prepared = Preparation(self.cache, self.settings, self.stage)
+        self.lanes = Lanes(self.prepared)
+        self.supervision = Supervision(self.prepared)
+
+    def close(self) -> None:
+        """End every worker."""
+        self.lanes.close()
+        self.supervision.close()
+
+    # -- measures --------------------------------------------------------------------------------
+
+    def accuracy(self, case: Case) -> CaseRecord:
+        """Per-example outcomes of the artifact against the dense model's on the same examples."""
+
+        def measure() -> dict[str, Any]:
+            quality, bound = case.model.task.quality, case.quality_bound
+            if reason := quality.missing():
+                raise Unsupported(reason)
+            if bound is not None and (reason := quality.resolves(case.model.task.test_examples, bound)):
+                raise Unsupported(reason)
+            dense = self.prepared.dense(case.model)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            dense_label = f"{case.model.name}: dense"
+            before = self.prepared.answers(dense.artifact, case.model, case.hardware, dense_label)
+            after = self.prepared.answers(artifact, case.model, case.hardware, case.id)
+            scored = quality.judge(before, after, dense.test(), bound)
+            reason = scored.reason
+            floor: dict[str, Any] = {}
+            doubt = quality.doubt(before, dense.test(), case.model.task.labels)
+            if role(case.compressor) == "dense":
+                floor, words = self.prepared.flip_floor(case.model, case.hardware)
+                reason += f"; {words}"
+            return {
+                "verdict": scored.verdict,
+                "reason": reason,
+                "measures": scored.measures,
+                "evidence": {
+                    **scored.evidence,
+                    **quality.examples_told(before, after, dense.test(), case.model.task.labels, dense.shown()),
+                    "evaluation_batch": case.model.evaluation_batch,
+                    "task_type": quality.hub_task(tuple(case.model.inputs)),
+                    "flip_floor": floor,
+                    **({"doubt": doubt} if doubt else {}),
+                },
+                "artifact": artifact,
+            }
+
+        return self._record(case, measure)
+
+    def footprint(self, case: Case) -> CaseRecord:
+        """Bytes on disk, weights, and the memory a worker needs above an empty one."""
+
+        def measure() -> dict[str, Any]:
+            dense = self.prepared.dense(case.model)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware) as worker:
+                limit, workload = self.settings.stage_seconds, case.model.memory_workload or case.model.workloads[0]
+                empty = worker.call(stages.import_runtime, artifact.directory, timeout=limit)
+                worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
+                worker.call(stages.set_workload, dense.test_path, workload, timeout=limit)
+                worker.call(stages.call_once, timeout=limit)
+                peak = worker.call(stages.peak_memory, timeout=limit)
+                # In the worker, too: to count a module it has to be rebuilt, by the method's own code.
+                effect = case.compressor.effect if role(case.compressor) == "method" else None
+                inventory, whole, seen, fault = worker.call(
+                    stages.count, dense.artifact.directory, artifact.directory, effect, timeout=limit
+                )
+            size = artifact.disk_bytes / dense.artifact.disk_bytes
+            bound = case.target.size
+            if bound is None:
+                verdict, reason = "measured", f"{size:.3f} of the dense file"
+            else:
+                verdict = str(Verdict.PASS if size <= bound else Verdict.FAIL)
+                reason = (
+                    f"{size:.4f} of the dense file ({artifact.disk_bytes:,} of {dense.artifact.disk_bytes:,} bytes), "
+                    f"bound ≤ {bound}"
+                )
+            if (claimed := inventory.claimed_bytes) is not None and artifact.disk_bytes > OVERHEAD * claimed + 2**18:
+                reason += f"; the method counts its weights as {claimed:,} bytes, what is on disk counts"
+            size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
+            if fault:
+                verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
+            return {
+                "verdict": verdict,
+                "reason": reason,
+                "measures": {
+                    "size_ratio": size_measure,
+                    "disk_bytes": Measure(value=artifact.disk_bytes),
+                    "parameters": Measure(value=inventory.parameters),
+                    "nonzero_parameters": Measure(value=inventory.nonzero),
+                    "bits_per_weight": Measure(value=8 * artifact.disk_bytes / max(1, inventory.parameters)),
+                    "peak_memory_bytes": Measure(value=max(0, peak - empty)),
+                    "compress_seconds": Measure(value=artifact.compress_seconds),
+                },
+                "evidence": {
+                    "dtypes": dict(inventory.dtypes),
+                    "claimed_bytes": inventory.claimed_bytes,
+                    "operators": dict(inventory.operators),
+                    "layers": {name: dataclasses.asdict(layer) for name, layer in inventory.layers.items()},
+                    "dense_layers": {name: dataclasses.asdict(layer) for name, layer in whole.layers.items()},
+                    "files": dict(artifact.manifest["files"]),
+                    "witness": seen,
+                    "memory_workload": workload.name,
+                },
+                "artifact": artifact,
+            }
+
+        return self._record(case, measure)
+
+    def unmeasured(self, case: Case, reason: str) -> CaseRecord:
+        """The record of a case whose speed was not taken: unqualified, never a pass."""
+
+        def measure() -> dict[str, Any]:
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            return {"verdict": str(Verdict.UNQUALIFIED), "reason": reason, "artifact": artifact}
+
+        return self._record(case, measure)
+
+    def speed_again(self, case: Case) -> CaseRecord:
+        """As `speed`, with every process started afresh, of a case that was finished before the run was resumed too."""
+        self.lanes.drop(case)
+        self.finished = {key: record for key, record in self.finished.items() if key != (case.id, case.measure)}
+        return self.speed(case)
+
+    def speed(self, case: Case) -> CaseRecord:
+        """Interleaved pairs against dense torch fp32, and against the best dense control."""
+
+        def measure() -> dict[str, Any]:
+            assert case.workload is not None
+            if reason := no_generator(case.compressor, case):
+                raise Unsupported(reason)
+            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            settings = self.settings
+            self.lanes.prepare(case)
+            standing = self.supervision.standing(case)
+            test = SpeedTest(case.speed_target, alpha=ALPHA, tau=standing.tau, budget=settings.budget.pairs)
+            with self.stage("time", case.id) as report, contextlib.ExitStack() as stack:
+                stack.enter_context(self.supervision.alone(case.hardware, report))
+                best = self.lanes.control(case)
+                reference = self.lanes.dense(case)
+                lane = self.lanes.open(case.compressor_id, artifact, case)
+                stack.callback(lane.close)
+                other = best if best is not None and best.name != case.compressor_id else None
+                try:
+                    with self.supervision.watched(case, standing) as watched:
+                        pairs, judged = speed.measure(
+                            reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
+                        )
+                except WorkerError:  # whichever of them it was: the next case starts with live ones
+                    self.lanes.drop(case)
+                    raise
+                tokens = _same_tokens(reference, lane) if case.workload.generates else {}
+                bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
+            measures, floor = _rates(case.workload, pairs.compressed), None
+            if bytes_read is not None:
+                floor = floor_of(bytes_read, standing, watched.conditions.probes if watched.conditions else ())
+                measures["bytes_per_token"] = Measure(value=bytes_read)
+            if floor is not None:
+                share = floor.share(statistics.median(pairs.compressed) / case.workload.new_tokens)
+                measures["bandwidth_floor_share"] = Measure(value=share)
+            measures |= {"speedup": measure_of(judged, case.speed_target)}
+            reason = judged.reason
+            if watched.spoilt:
+                reason = f"{watched.spoilt}; {reason}"
+                measures["speedup"] = dataclasses.replace(
+                    measures["speedup"], verdict=str(Verdict.UNQUALIFIED), reason=reason
+                )
+            if other is not None:
+                measures["speedup_vs_control"] = _ratio(*estimate(pairs.control, pairs.compressed, 2 * ALPHA))
+            elif best is not None:
+                measures["speedup_vs_control"] = Measure(value=1.0, reason="this is the best control")
+            return {
+                "verdict": measures["speedup"].verdict,
+                "reason": reason,
+                "measures": measures,
+                "evidence": {
+                    "pairs": judged.pairs,
+                    "decided_at": judged.decided_at,
+                    "alpha": ALPHA,
+                    **watched.evidence(),
+                    "control": best.name if best else None,
+                    **({"greedy": tokens} if tokens else {}),
+                    **({"floor": floor.evidence()} if floor else {}),
+                    "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
+                    "orders": pairs.orders,
+                    "dense_seconds": pairs.dense,
+                    "compressed_seconds": pairs.compressed,
+                    "control_seconds": pairs.control,
+                    "measuring_seconds": pairs.seconds,
+                    "threads": case.hardware.threads,
+                },
+                "artifact": artifact,
+            }
+
+        return self._record(case, measure)
+
+    # -- records ---------------------------------------------------------------------------------
+
+    def _record(self, case: Case, measure: Callable[[], dict[str, Any]]) -> CaseRecord:
+        """Run `measure`; whatever goes wrong in it becomes the record's verdict, with its reason. What was finished
+        before a run was resumed is not measured again."""
+        if stored := self.finished.get((case.id, case.measure)):
+            return stored
+        started = time.perf_counter()
+        artifact: Artifact | None = None
+        try:
+            found = measure()
+            artifact = found.pop("artifact")
+        except Unsupported as error:
+            found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}
+        except Occupied as error:
+            found = {"verdict": str(Verdict.UNQUALIFIED), "reason": str(error)}
+        except (PressbenchError, ArtifactError, ResultsError) as error:
+            found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
+        except WorkerError as error:
+            found = {"verdict": str(Verdict.ERROR), "reason": str(error), "evidence": {"detail": error.detail}}
+        except Exception as error:  # ours, then: it must not cost the record, nor the cases after it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            found = {"verdict": str(Verdict.ERROR), "reason": reason, "evidence": {"detail": traceback.format_exc()}}
+        return CaseRecord(
+            run=self.run,
+            case=case.id,
+            measure=case.measure,
+            compressor=case.compressor_id,
+            family=case.compressor.family,
+            effect=case.compressor.effect,
+            role=role(case.compressor),
+            parameters={"compressor": case.compressor.name, **case.compressor.parameters},
+            model=case.model.name,
+            task=case.model.task.name,
+            hardware=case.hardware.name,
+            hardware_class=case.hardware.hardware_class,
+            workload=case.workload.name if case.workload else None,
+            seconds={"case": round(time.perf_counter() - started, 3)},
+            recipe=tuple(
+                {k: v for k, v in step.items() if k != "structure"} for step in (artifact.recipe if artifact else [])
+            ),
+            artifact=artifact.digest if artifact else None,
+            fingerprint=self.prepared.fingerprint(case.hardware)["hash"],
+            ended=now(),
+            **found,
+        )
+
+
+def _rates(workload: Workload, seconds: Sequence[float]) -> dict[str, Measure]:
+    """Absolute rates of the compressed model, by the median slot: for a reader, never judged."""
+    if not workload.generates or not workload.tokens:
+        return {}
+    usual = statistics.median(seconds)
+    rates = {"tokens_per_second": Measure(value=workload.tokens / usual)}
+    if workload.kind == "prefill":
+        return rates | {"seconds_to_first_token": Measure(value=usual)}
+    return rates | {"seconds_per_token": Measure(value=usual / workload.new_tokens)}
+
+
+def _same_tokens(dense: Lane, compressed: Lane) -> dict[str, int]:
+    """The greedy tokens of both, one beside the other: how many there are, how many are the same, and how many are
+    before the first that differs (of the prompt where that is soonest)."""
+    same = dense.outcome() == compressed.outcome()
+    rows = same.reshape(len(same), -1)
+    ahead = np.logical_and.accumulate(rows, axis=1).sum(axis=1)
+    return {"tokens": int(same.size), "same": int(same.sum()), "same_at_first": int(ahead.min())}
+
+
+def _ratio(value: float, low: float, high: float) -> Measure:
+    return Measure(value=value, low=low, high=high if math.isfinite(high) else None)

@@ -1,0 +1,73 @@
+"""What stands at the end of a run: its table, what changed, what is amiss, and what GitHub's runners ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.matrix.cases import Case
+from benchmarks.matrix.options import ROOT
+from benchmarks.matrix.sources import places
+from benchmarks.run.run import Run
+from results.exchange import github
+from results.store.store import Run as StoredRun
+from results.store.store import read_run
+from results.table.table import print_terminal, render
+
+
+def summary(
+    run: Run,
+    existing: Collection[tuple[str, str]],
+    *,
+    cases: Sequence[Case],
+    required: int,
+    done: int,
+    unwritten: Sequence[str],
+    width: int,
+    colour: bool,
+) -> tuple[str, list[str]]:
+    """The table as a terminal of that width, in characters, shows it, and the lines after it. Writes the table in
+    Markdown beside the records.
+
+    existing: (measure, case) of all cases that there are. cases: those that were to run. required: how many must
+    have been executed. done: how many were. unwritten: what could not be stored, a line each.
+    """
+    stored = read_run(run.writer.path)
+    markdown = run.writer.path.with_suffix(".md")
+    unwritten = list(unwritten)
+    try:
+        markdown.write_text(render(stored, "markdown"), encoding="utf-8")
+    except OSError as error:
+        unwritten.append(f"{_shown(markdown)}: cannot be written: {error.strerror}")
+    text = io.StringIO()
+    print_terminal(stored, Console(file=text, width=max(80, width), force_terminal=colour))
+    changes = [*run.changes(existing), *_doubts(stored)]
+    amiss = [f"required: {required} cases, executed {done}"] if done < required else []
+    amiss += [f"pressbench: {line}" for line in unwritten]
+    files = f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}"
+    return text.getvalue(), [*changes, *amiss, files, *_for_github(stored, cases, changes, amiss)]
+
+
+def _doubts(stored: StoredRun) -> list[str]:
+    """What makes a dense model look mistaken, so that no verdict beside it means much, a line a model."""
+    found = {record.model: record.evidence["doubt"] for record in stored.cases if "doubt" in record.evidence}
+    return [f"doubt: {model}: {reason}" for model, reason in found.items()]
+
+
+def _for_github(stored: StoredRun, cases: Sequence[Case], changes: list[str], amiss: list[str]) -> list[str]:
+    """What GitHub's runners ask for by their variables; nothing anywhere else."""
+    if os.environ.get("GITHUB_ACTIONS") != "true" and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        return []
+    where = places(cases, Path(os.environ.get("GITHUB_WORKSPACE") or ROOT), ROOT)
+    return github.report(stored, changes, where, os.environ, amiss)
+
+
+def _shown(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    return str(path)

@@ -1,0 +1,1 @@
+"""Results for others: GitHub, pytest-benchmark, model cards."""

@@ -1,0 +1,1 @@
+"""What was accepted, what was measured before, and what a machine's noise was."""

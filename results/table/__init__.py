@@ -1,0 +1,1 @@
+"""Records as tables: rows, columns, cells, and the forms they are written in."""

@@ -1,0 +1,207 @@
+"""What models answer: asked once, kept, and made into records of accuracy."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.cache import Cache
+from benchmarks.matrix.cases import Case
+from benchmarks.matrix.targets import Target
+from benchmarks.measure import stages
+from benchmarks.progress import Stages
+from benchmarks.quality.classification import worse_than_one_answer
+from benchmarks.quality.text_generation import TextGeneration
+from benchmarks.run.session import Session
+from benchmarks.zoo import find_model
+from compressors import registry
+from compressors.interface import Examples, Hardware
+from results.store.record import CaseRecord
+
+CPU = Hardware("cpu", "cpu-vnni", threads=1)
+
+
+class Answers:
+    """Stands in for a worker: answers with the same logits, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.evaluated: list[str] = []
+
+    def __call__(self, name: str, hardware: Hardware) -> Answers:
+        self.name = name
+        return self
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def call(self, function: Any, *_: Any, **__: Any) -> Any:
+        if function is stages.answer:
+            self.evaluated.append(self.name)
+        return {"predictions": np.arange(3)}
+
+
+@pytest.fixture
+def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    (tmp_path / "examples").write_bytes(b"the test set")
+    answers = Answers()
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(test_path=tmp_path / "examples"))
+    monkeypatch.setattr(session.prepared, "worker", answers)
+    return answers
+
+
+def saved(digest: str = "0" * 64, options: dict[str, Any] | None = None, sparsity: float = 0.5) -> Any:
+    manifest = {"runtime": "torch", "options": options or {}}
+    recipe = [{"compressor": "prune-magnitude", "parameters": {"sparsity": sparsity}}]
+    return SimpleNamespace(digest=digest, directory=Path("nowhere"), manifest=manifest, recipe=recipe)
+
+
+def test_the_same_files_are_evaluated_once_and_by_the_next_run_not_at_all(
+    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    for label in ("first", "second"):
+        assert session.prepared.answers(saved(), model, CPU, label)["predictions"].tolist() == [0, 1, 2]
+    assert evaluated.evaluated == ["first"]
+    again = Session("later", Cache(tmp_path), session.settings, Stages(io.StringIO()))
+    monkeypatch.setattr(again.prepared, "dense", session.prepared.dense)
+    monkeypatch.setattr(again.prepared, "worker", evaluated)
+    assert again.prepared.answers(saved(), model, CPU, "third")["predictions"].tolist() == [0, 1, 2]
+    assert evaluated.evaluated == ["first"]
+
+
+def test_whatever_could_change_an_answer_is_evaluated_again(
+    session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(label: str, artifact: Any, hardware: Hardware = CPU) -> None:
+        session.prepared.answers(artifact, find_model("vit-digits"), hardware, label)
+
+    ask("as it was", saved())
+    ask("other bytes", saved(digest="1" * 64))
+    ask("bf16", saved(options={"dtype": "bfloat16"}))
+    ask("parameters that a layer may read when it is loaded", saved(sparsity=0.6))
+    ask("more threads", saved(), Hardware("cpu-2", "cpu-vnni", threads=2))
+    (tmp_path / "examples").write_bytes(b"another test set")
+    ask("other examples", saved())
+    monkeypatch.setattr("benchmarks.preparation.preparation.code_of", lambda step: [__file__])
+    ask("other code", saved())
+    assert len(evaluated.evaluated) == 7
+
+
+def test_texts_of_another_length_are_written_again(
+    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    for longest in (8, 8, 9):
+        task = SimpleNamespace(quality=TextGeneration("chrf", longest, 1, "nowhere"))
+        monkeypatch.setattr(type(model), "task", task)
+        session.prepared.answers(saved(), model, CPU, str(longest))
+    assert evaluated.evaluated == ["8", "9"]
+
+
+def test_what_scoring_needs_and_is_not_there_is_no_failure(
+    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = find_model("vit-digits")
+    task = SimpleNamespace(name="texts", quality=TextGeneration("chrf", 8, 1, "nowhere"))
+    monkeypatch.setattr(type(model), "task", task)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    build = registry.variants()["int8-openvino"]
+    record = session.accuracy(Case("accuracy", "int8-openvino", build, model, CPU, None, Target()))
+    assert record.verdict == "unsupported" and evaluated.evaluated == []
+    assert record.reason == "scoring needs a package that is not installed: pip install sacrebleu"
+
+
+def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answers(*_: Any, batch: int | None = None, first: int | None = None) -> dict[str, np.ndarray]:
+        asked.append((batch, first))
+        return {"predictions": np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]}
+
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
+    monkeypatch.setattr(session.prepared, "answers", answers)
+    found, words = session.prepared.flip_floor(find_model("vit-digits"), CPU)
+    assert found == {"examples": 256, "batch": 1, "flips": 1}
+    assert words == "at batch 1 1 of 256 predictions differ"
+    assert asked == [(None, None), (1, 256)]
+
+
+# -- records ---------------------------------------------------------------------------------------
+
+
+def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is_built(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: pytest.fail("the dense model was asked for"))
+    model = find_model("vit-digits")
+    target = Target(accuracy_drop=0.001)
+    record = session.accuracy(Case("accuracy", "dense", registry.variants()["dense"], model, CPU, None, target))
+    assert record.verdict == "unsupported"
+    assert "599 examples cannot resolve a margin" in record.reason
+
+
+def recorded(
+    session: Session, monkeypatch: pytest.MonkeyPatch, labels: np.ndarray, dense: np.ndarray, compressed: np.ndarray
+) -> CaseRecord:
+    """The accuracy of a method on digits, given both models' predictions."""
+    answers = iter((dense, compressed))
+    entry = SimpleNamespace(
+        artifact=SimpleNamespace(digest="0" * 64, recipe=[]),
+        test=lambda: Examples({}, torch.from_numpy(labels)),
+        shown=lambda: [{"text": f"digit {row}"} for row in range(len(labels))],
+    )
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
+    monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
+    monkeypatch.setattr(session.prepared, "answers", lambda *_: {"predictions": next(answers)})
+    model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
+    return session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, Target()))
+
+
+def test_a_record_of_accuracy_holds_the_examples_that_flipped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(599) % 10
+    dense, compressed = labels.copy(), labels.copy()
+    dense[7], compressed[11] = 0, 0
+    record = recorded(session, monkeypatch, labels, dense, compressed)
+    assert record.evidence["label_names"] == [str(digit) for digit in range(10)]
+    assert record.evidence["flipped"] == {
+        "total": 2,
+        "examples": [
+            {"row": 7, "label": "7", "dense": "0", "compressed": "7", "text": "digit 7"},
+            {"row": 11, "label": "1", "dense": "1", "compressed": "0", "text": "digit 11"},
+        ],
+    }
+    assert "doubt" not in record.evidence
+
+
+def test_a_dense_model_worse_than_always_the_same_answer_is_doubted(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels matched to outputs in another order: right nowhere, and whatever a method does, it loses nothing."""
+    labels = np.arange(599) % 10
+    labels[:100] = 3  # the most frequent: 100 and a tenth of the others
+    turned = (labels + 1) % 10
+    record = recorded(session, monkeypatch, labels, turned, turned)
+    assert record.evidence["doubt"] == (
+        "the dense model is right on 0.0% of 599, less than the 25.0% that always saying '3' would be: are the labels "
+        "in the order of the head's outputs, the inputs those it knows?"
+    )
+
+
+@pytest.mark.parametrize(("right", "doubted"), [(120, True), (140, False), (160, False)])
+def test_chance_alone_is_no_doubt(right: int, doubted: bool) -> None:
+    """150 of 300 would be right by one answer; what the error of 300 examples may explain is not told."""
+    truth = np.repeat([0, 1], 150)
+    told = worse_than_one_answer(right, truth, ("no", "yes"))
+    assert (told is not None) == doubted
