@@ -8,6 +8,7 @@ again. Deleting the cache is always safe.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.metadata
@@ -83,6 +84,12 @@ class Cache:
         """Where the entry of that key lies, whether it exists or not. `label` is for people's eyes."""
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in label)[:80]
         return self.root / kind / f"{safe}-{content_hash(key)[:20]}"
+
+    def kinds(self) -> tuple[Path, ...]:
+        """The folders that entries lie in, one a kind."""
+        with contextlib.suppress(OSError):
+            return tuple(sorted(path for path in self.root.iterdir() if path.is_dir()))
+        return ()
 
     def get(self, kind: str, label: str, key: Mapping[str, Any]) -> Path | None:
         """The entry if it is there and sound; a damaged one is named and removed."""

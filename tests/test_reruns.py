@@ -25,7 +25,7 @@ from results.store.store import list_runs, read_run
 # Speed-ups of each case by turn, where 2 was accepted; the last case of the run is a suspect too.
 PLANTED = """
 import os
-from benchmarks.session import Session
+from benchmarks.run.session import Session
 from results.store.record import Measure
 
 SPEEDUPS = {"dense": [1.0, 2.0, 2.0], "torch-bf16": [2.0], "planted-worse": [1.0, 1.0, 2.0, 1.0]}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from benchmarks.measure import stages
+from benchmarks.measure import stages, timing
+from benchmarks.measure.enclosure import Enclosure
+from benchmarks.measure.outside import Account
+from benchmarks.measure.timing import TRIAL, Checked
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Hardware, PressbenchError
+
+LOOK_EVERY = 16
+"""Slots between two looks for processes that a worker has started: they take some milliseconds."""
+KEPT_CHECKS = 256
+"""Answers that a lane keeps to be compared with those that were scored."""
 
 
 class Timed(Protocol):
@@ -20,13 +27,14 @@ class Timed(Protocol):
 
     name: str
 
-    def slot(self) -> float:
-        """Mean seconds of one forward pass in one slot."""
+    def slot(self, number: int = TRIAL, seed: int = 0) -> float:
+        """Mean seconds of one call in one slot. number: of the pair, by which its inputs are drawn."""
         ...
 
 
 class Lane:
-    """One artifact loaded in a worker, with its workload, ready to be timed."""
+    """One artifact loaded in a worker, with its workload, ready to be timed. account: its slots as seen from outside.
+    checks: what it answered to inputs to which an answer is known."""
 
     def __init__(
         self,
@@ -38,29 +46,52 @@ class Lane:
         workload: Workload,
         timeout: float,
         memory_limit: int | None = None,
+        enclosure: Enclosure | None = None,
     ) -> None:
         self.name = name
         self.timeout = timeout
-        self.worker = Worker(name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit)
+        self.account = Account(hardware.threads, hardware.device == "cpu")
+        self.checks: list[Checked] = []
+        self._ended: float | None = None
+        self.worker = Worker(
+            name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit, enclosure=enclosure
+        )  # fmt: skip
         try:
             self.worker.call(stages.load, artifact, hardware, workload.generates, timeout=timeout)
-            self.worker.call(stages.set_workload, examples, workload, timeout=timeout)
-            self.calls = int(self.worker.call(stages.calls_per_slot, timeout=timeout))
+            self.worker.call(timing.set_workload, examples, workload, timeout=timeout)
+            self.calls = int(self.worker.call(timing.calls_per_slot, timeout=timeout))
         except BaseException:
             self.worker.close()
             raise
 
-    def slot(self) -> float:
-        """Mean seconds of one forward pass in one slot."""
-        return float(self.worker.call(stages.slot, self.calls, timeout=self.timeout))
+    def slot(self, number: int = TRIAL, seed: int = 0) -> float:
+        """Mean seconds of one call in one slot, by the worker's clock; the parent's, and the processor's time, go into
+        the account."""
+        if len(self.account.waited) % LOOK_EVERY == 0:
+            self.worker.look()
+        before = self.worker.processor_seconds()
+        if self._ended is not None:
+            self.account.after.append(max(0.0, before - self._ended))
+        self.worker.call(timing.ready, seed, number, self.calls, timeout=self.timeout)
+        begun, started = self.worker.processor_seconds(), time.perf_counter()
+        found: timing.Slot = self.worker.call(timing.go, self.calls, timeout=self.timeout)
+        waited, self._ended = time.perf_counter() - started, self.worker.processor_seconds()
+        self.account.claimed.append(found.whole)
+        self.account.waited.append(waited)
+        self.account.busy.append(self._ended - begun)
+        if found.checked is not None and len(self.checks) < KEPT_CHECKS:
+            self.checks.append(found.checked)
+        return found.seconds / self.calls
 
-    def outcome(self) -> np.ndarray:
-        """What one call gives: outputs, or tokens."""
-        return np.asarray(self.worker.call(stages.call_once, timeout=self.timeout))
+    def begin(self) -> None:
+        """Forget what was seen so far: a lane that serves several cases keeps an account of each."""
+        self.account = Account(self.account.threads, self.account.cpu)
+        self.checks = []
+        self._ended = None
 
     def bytes_read(self) -> int:
         """Bytes that a decode step has to read, see `compressors.runtimes.generation.Generator`."""
-        return int(self.worker.call(stages.bytes_read, timeout=self.timeout))
+        return int(self.worker.call(timing.bytes_read, timeout=self.timeout))
 
     def close(self) -> None:
         """End the worker."""
@@ -68,16 +99,16 @@ class Lane:
 
 
 def fastest(lanes: Sequence[Lane], *, rounds: int = 7, seed: int = 0) -> Lane | None:
-    """The lane with the lowest median slot over a few interleaved rounds. One that fails is out of it;
-    None where none is left."""
+    """The lane with the lowest median slot over a few interleaved rounds. One that fails is out of it, and one whose
+    slots do not add up; None where none is left."""
     coin = random.Random(seed)
     times: dict[str, list[float]] = {lane.name: [] for lane in lanes}
-    for _ in range(rounds):
+    for number in range(rounds):
         for lane in coin.sample(list(lanes), len(lanes)):
             if lane.name in times:
                 try:
-                    times[lane.name].append(lane.slot())
+                    times[lane.name].append(lane.slot(TRIAL + number, seed))
                 except (WorkerError, PressbenchError):  # as a case of its own it tells why
                     del times[lane.name]
-    alive = [lane for lane in lanes if lane.name in times]
+    alive = [lane for lane in lanes if lane.name in times and not lane.account.faults()]
     return min(alive, key=lambda lane: sorted(times[lane.name])[rounds // 2], default=None)

@@ -48,9 +48,10 @@ class Pairs:
 
 def measure(
     dense: Timed, compressed: Timed, control: Timed | None, test: SpeedTest, budget: Budget, *, seed: int,
-    progress: Progress = no_progress,
+    inputs: int = 0, progress: Progress = no_progress,
 ) -> tuple[Pairs, SpeedJudgement]:  # fmt: skip
-    """Take pairs until the test has decided, or the budget is spent."""
+    """Take pairs until the test has decided, or the budget is spent. seed: of the coin. inputs: of what the calls are
+    given, the same on all sides of a pair."""
     coin = random.Random(seed)
     pairs = Pairs()
     lanes = {"d": (dense, pairs.dense), "c": (compressed, pairs.compressed)}
@@ -62,7 +63,7 @@ def measure(
         coin.shuffle(order)
         for letter in order:
             lane, samples = lanes[letter]
-            samples.append(lane.slot())
+            samples.append(lane.slot(len(pairs.orders), inputs))
         pairs.orders.append("".join(order))
         test.add(pairs.dense[-1], pairs.compressed[-1])
         count, spent = len(pairs.orders), time.perf_counter() - started

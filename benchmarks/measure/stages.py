@@ -1,35 +1,33 @@
-"""What runs inside a worker: preparing, compressing, loading, predicting, timing, counting memory."""
+"""What runs inside a worker: preparing, compressing, loading, predicting, counting."""
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.cache import Cache
+from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
 from compressors.conformance import witness
-from compressors.interface import Context, Effect, Examples, Hardware, PressbenchError, Progress
+from compressors.interface import Context, Effect, Hardware, PressbenchError, Progress
 from compressors.runtimes.base import Forward, Inventory, runtime
 
 State = dict[str, Any]
-SLOT_SECONDS = 0.005
-"""A slot lasts at least this long, so that the clock's own resolution does not show."""
+SKETCH = "sketch"
+"""What the sketches of the outputs are kept as, beside what a quality keeps."""
 
 
 def prepare(state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress) -> None:
@@ -60,12 +58,10 @@ def compress(
     build_step(step, open_artifact(source), context, folder)
 
 
-def import_runtime(state: State, directory: Path) -> int:
-    """Import what the artifact's runtime needs and return the peak so far, in bytes: what a worker of that
-    runtime takes while it is still empty."""
+def import_runtime(state: State, directory: Path) -> None:
+    """Import what the artifact's runtime needs: what is loaded then is the artifact alone."""
     for module in runtime(open_artifact(directory).manifest["runtime"]).requires:
         importlib.import_module(module)
-    return peak_memory(state)
 
 
 def load(state: State, directory: Path, hardware: Hardware, generates: bool = False) -> float:
@@ -82,7 +78,8 @@ def load(state: State, directory: Path, hardware: Hardware, generates: bool = Fa
 def answer(
     state: State, quality: Quality, examples: Path, batch_size: int, first: int | None = None, *, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """What `quality` keeps of the loaded artifact's outputs on all examples, or on the `first` ones.
+    """What `quality` keeps of the loaded artifact's outputs on all examples, or on the `first` ones, and under SKETCH a
+    sketch of the outputs of the first pass.
 
     Raises PressbenchError where an output is not finite."""
     data = read_examples(examples)[:first]
@@ -95,7 +92,7 @@ def answer(
         bad += [seen + row for row in sorted(forward.bad)]
         seen += forward.rows
         if not bad:
-            for name, values in quality.keep(outputs, batch).items():
+            for name, values in {**quality.keep(outputs, batch), SKETCH: forward.sketch}.items():
                 kept.setdefault(name, []).append(values)
         progress("evaluating", number + 1, total)
     if seen != len(data):
@@ -106,12 +103,13 @@ def answer(
 
 
 class _Watched:
-    """A forward pass that notes how many rows it gave, and which of them were ever not finite."""
+    """A forward pass that notes how many rows it gave, and which of them were ever not finite. sketch: of the first."""
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
         self.rows = 0
         self.bad: set[int] = set()
+        self.sketch = np.empty((0, 0), np.float32)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         outputs = np.asarray(self._forward(inputs), dtype=np.float32)
@@ -121,85 +119,39 @@ class _Watched:
         suspects = np.flatnonzero(~np.isfinite(sums)).tolist()
         self.bad.update(row for row in suspects if not np.isfinite(outputs[row]).all())
         self.rows = len(outputs)
+        if not self.sketch.size:
+            self.sketch = sketch(outputs, inputs.get("attention_mask"))
         return outputs
 
 
-def set_workload(state: State, examples: Path, workload: Workload) -> None:
-    """Make ready the call to be timed, on the first `batch` examples (over again where there are fewer), or on
-    prompts of the length asked for, cut from the examples one after another."""
+def sketches(
+    state: State, examples: Path, rows: Sequence[int], batch_size: int, sequence: int | None = None
+) -> np.ndarray:
+    """(rows, numbers) of plain forward passes on these examples, in this order; texts cut to `sequence` tokens."""
     data = read_examples(examples)
-    if workload.generates:
-        assert workload.sequence is not None
-        generator, prompts = state["generator"], _prompts(data, workload.batch, workload.sequence)
-        if workload.kind == "prefill":
-            state["call"] = lambda: generator.prefill(prompts)
-        else:
-            first = generator.prefill(prompts)
-            state["before"] = generator.rewind
-            state["call"] = lambda: generator.decode(first, workload.new_tokens)
-        return
-    index = np.arange(workload.batch) % len(data)
-    arrays = {name: values.numpy()[index] for name, values in data.inputs.items()}
-    if workload.sequence:
-        arrays = {name: np.ascontiguousarray(a[:, : workload.sequence]) for name, a in arrays.items()}
-        short = next(iter(arrays.values())).shape[1]
-        if short != workload.sequence:
-            raise PressbenchError(f"workload {workload.name} wants {workload.sequence} tokens, the data has {short}")
-    forward = state["forward"]
-    state["call"] = lambda: forward(arrays)
+    found = []
+    for start in range(0, len(rows), batch_size):
+        part = torch.tensor(list(rows[start : start + batch_size]))
+        arrays = {name: values[part].numpy() for name, values in data.inputs.items()}
+        if sequence:
+            arrays = {n: np.ascontiguousarray(a[:, :sequence]) if a.ndim == 2 else a for n, a in arrays.items()}
+        outputs = np.asarray(state["forward"](arrays), dtype=np.float32)
+        found.append(sketch(outputs, arrays.get("attention_mask")))
+    return np.concatenate(found)
 
 
-def _prompts(data: Examples, batch: int, tokens: int) -> np.ndarray:
-    """(batch, tokens) int64: the examples' tokens in one row, without padding, cut into equal pieces."""
-    ids, mask = data.inputs["input_ids"], data.inputs.get("attention_mask")
-    row = (ids.flatten() if mask is None else ids[mask.bool()]).numpy()
-    return np.resize(row, (batch, tokens))  # from the start again where there are too few
-
-
-def calls_per_slot(state: State) -> int:
-    """How many calls make a slot last long enough: from the fastest of three after a warm-up of two, or 1
-    where the second call alone was far longer than a slot need be."""
-    gc.collect()
-    gc.freeze()  # or a later collection walks all that the imports made: 250 ms within one slot of every process
-    times = []
-    for _ in range(5):
-        times.append(_timed(state, 1))
-        if len(times) == 2 and times[1] > 4 * SLOT_SECONDS:
-            return 1
-    return max(1, int(np.ceil(SLOT_SECONDS / min(times[2:]))))
-
-
-def slot(state: State, calls: int) -> float:
-    """One untimed call, which restores this worker's own caches, then `calls` timed ones: mean seconds a call."""
-    state["call"]()
-    return _timed(state, calls) / calls
-
-
-def _timed(state: State, calls: int) -> float:
-    """Seconds of so many calls, without what is to be done before each of them."""
-    call, before = state["call"], state.get("before")
-    if before is None:
-        started = time.perf_counter()
-        for _ in range(calls):
-            call()
-        return time.perf_counter() - started
-    seconds = 0.0
-    for _ in range(calls):
-        before()
-        started = time.perf_counter()
-        call()
-        seconds += time.perf_counter() - started
-    return seconds
-
-
-def bytes_read(state: State) -> int:
-    """Bytes that the loaded generator has to read for the first token after the prompts."""
-    return int(state["generator"].bytes_read())
-
-
-def call_once(state: State) -> np.ndarray:
-    """One untimed call: the outputs of a forward pass, or the tokens of a prefill or a decode."""
-    return np.asarray(state["call"]())
+def explain(state: State, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """(batch, tokens) how far each of the tokens that were made after the prompts is from the likeliest one, by forward
+    passes over the whole: the difference of their logits in standard deviations over the vocabulary. 0 where it is the
+    likeliest. prompts: (batch, length); tokens: (batch, count)."""
+    found = []
+    for prompt, made in zip(prompts, tokens, strict=True):  # one by one: a vocabulary a position is much
+        ids = np.concatenate([prompt, made[:-1]])[None].astype(np.int64)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        logits = np.asarray(state["forward"](inputs), dtype=np.float32)[0, len(prompt) - 1 :]
+        said = logits[np.arange(len(made)), made]
+        found.append((logits.max(axis=-1) - said) / np.maximum(logits.std(axis=-1), 1e-12))
+    return np.stack(found)
 
 
 def count(
@@ -210,9 +162,3 @@ def count(
     reference, artifact = open_artifact(dense), open_artifact(directory)
     seen, fault = witness(reference, artifact, effect) if effect else ([], None)
     return artifact.inventory(), reference.inventory(), seen, fault
-
-
-def peak_memory(state: State) -> int:
-    """The largest resident set this process has had so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

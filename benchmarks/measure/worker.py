@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.measure import memory
 from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
+from benchmarks.measure.enclosure import Enclosure
 from compressors import plugin_import
 from compressors.interface import PressbenchError, Progress, Unsupported, no_progress
 
@@ -66,9 +67,16 @@ class Worker:
     its first argument; the function and its arguments must be importable and picklable."""
 
     def __init__(
-        self, name: str, *, cpus: Sequence[int] | None = None, threads: int = 1, memory_limit: int | None = None
+        self,
+        name: str,
+        *,
+        cpus: Sequence[int] | None = None,
+        threads: int = 1,
+        memory_limit: int | None = None,
+        enclosure: Enclosure | None = None,
     ) -> None:
-        """memory_limit: resident bytes of the worker and of what it starts, None for no limit."""
+        """memory_limit: resident bytes of the worker and of what it starts, None for no limit. enclosure: what it may
+        see of the cache, None for all."""
         self.name = name
         self.memory_limit = memory_limit
         self._folder = Path(tempfile.mkdtemp(prefix="pressbench-worker-"))
@@ -76,7 +84,7 @@ class Worker:
         self._pipe, theirs = _context.Pipe()
         self._process = _context.Process(
             target=_serve,
-            args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal()),
+            args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal(), enclosure),
             daemon=True,
         )
         self._process.start()
@@ -116,6 +124,23 @@ class Worker:
         except KeyboardInterrupt:
             self.kill()
             raise
+
+    def look(self) -> None:
+        """Look for what the worker has started since, which takes some milliseconds: for the three below."""
+        self._descendants.look()
+
+    def processor_seconds(self) -> float:
+        """Processor time that it and what it was seen to start have taken so far."""
+        return self._descendants.processor_seconds()
+
+    def resident_bytes(self) -> int:
+        """Memory that it and what it started hold now, in bytes."""
+        self._descendants.look()
+        return self._descendants.resident_bytes()
+
+    def peak_bytes(self) -> int:
+        """The most that it ever held, with what those hold that it started, in bytes."""
+        return self._descendants.peak_bytes()
 
     def _await(self, deadline: float, timeout: float) -> None:
         """Return when there is something to receive. Raises EOFError when the process has died, also where a child
@@ -187,8 +212,12 @@ class Worker:
         self.close()
 
 
-def _serve(pipe: Connection, folder: str, cpus: list[int] | None, threads: int, fatal: dict[str, str]) -> None:
+def _serve(
+    pipe: Connection, folder: str, cpus: list[int] | None, threads: int, fatal: dict[str, str],
+    enclosure: Enclosure | None,
+) -> None:  # fmt: skip
     """The worker's side: answer one call after another until the pipe closes."""
+    held = enclosure.enter() if enclosure else "open"  # while there is one thread, and before any of the method's code
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     lead_session()
     plugin_import.take_over(fatal)
@@ -203,7 +232,7 @@ def _serve(pipe: Connection, folder: str, cpus: list[int] | None, threads: int, 
     import torch
 
     torch.set_num_threads(threads)
-    state: dict[str, Any] = {}
+    state: dict[str, Any] = {"enclosed": held}
 
     def progress(what: str, done: int, total: int) -> None:
         pipe.send(("progress", what, done, total))

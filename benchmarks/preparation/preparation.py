@@ -9,24 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from benchmarks.cache import Cache, content_hash, damage, hash_files, versions
 from benchmarks.hardware import select
 from benchmarks.hardware.devices.cpu import physical_cpus
 from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.measure import stages
+from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
+from benchmarks.preparation.steadiness import asked_again, noise
 from benchmarks.progress import Stages
 from benchmarks.quality.scoring import Answers, Quality
 from benchmarks.zoo.dense import Dense, dense_key
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import Artifact, ArtifactError, file_hash, open_artifact
 from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
 
+CUT_EXAMPLES = 256
+"""Examples that are scored at another length than the usual one, to compare what is timed at that length."""
 FLIP_BATCH = 1
 """The batch size at which the dense model is compared with itself."""
 
@@ -39,6 +46,7 @@ class Preparation:
         self._dense: dict[str, Dense | Exception] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
+        self._sketches: dict[str, np.ndarray | Exception] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
 
     def dense(self, model: Model) -> Dense:
@@ -101,7 +109,9 @@ class Preparation:
         def make(folder: Path) -> None:
             name = f"{label} on {model.name}"
             try:
-                with self.worker(name, hardware) as worker:
+                training = (dense.artifact.directory, dense.training_path)
+                closed = self.enclosure(source.directory, *training, writable=folder)
+                with self.worker(name, hardware, closed) as worker:
                     worker.call(
                         stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
                         self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
@@ -127,8 +137,22 @@ class Preparation:
         except ArtifactError as error:
             raise PressbenchError(f"{name}: wrote to what it was given to read: {error}") from None
 
-    def worker(self, name: str, hardware: Hardware) -> Worker:
-        return Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit)
+    def worker(self, name: str, hardware: Hardware, enclosure: Enclosure | None = None) -> Worker:
+        """A worker for that hardware. enclosure: of one that is to run a method's code."""
+        return Worker(
+            name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit,
+            enclosure=enclosure,
+        )  # fmt: skip
+
+    def memory(self, artifact: Artifact, dense: Dense, workload: Workload, hardware: Hardware, name: str) -> Memory:
+        """What the artifact takes in a worker of its own."""
+        closed, limit = self.enclosure(artifact.directory, dense.inputs_path), self.settings.stage_seconds
+        with self.worker(name, hardware, closed) as worker:
+            return measured(worker, artifact.directory, dense.inputs_path, workload, hardware, limit)
+
+    def enclosure(self, *given: Path, writable: Path | None = None) -> Enclosure:
+        """Of all that is kept, what was given alone."""
+        return Enclosure(self.cache.kinds(), given, writable)
 
     def answers(
         self,
@@ -152,7 +176,7 @@ class Preparation:
             "files": artifact.digest,
             "runtime": [manifest["runtime"], manifest["options"]],
             "recipe": [{"compressor": s["compressor"], "parameters": s["parameters"]} for s in artifact.recipe],
-            "examples": file_hash(dense.test_path),
+            "examples": file_hash(dense.inputs_path),
             "batch": batch,
             "first": first,
             "quality": dataclasses.asdict(quality),
@@ -162,12 +186,15 @@ class Preparation:
         }
 
         def build(folder: Path) -> None:
-            with self.stage("evaluate", label) as report, self.worker(label, hardware) as worker:
+            closed = self.enclosure(artifact.directory, dense.inputs_path)
+            with self.stage("evaluate", label) as report, self.worker(label, hardware, closed) as worker:
                 limit = self.settings.stage_seconds
                 worker.call(stages.load, artifact.directory, hardware, timeout=limit)
                 found = worker.call(
-                    stages.answer, quality, dense.test_path, batch, first, timeout=limit, progress=report
+                    stages.answer, quality, dense.inputs_path, batch, first, timeout=limit, progress=report
                 )
+                if first is None:
+                    found |= asked_again(worker, quality, dense.inputs_path, found[stages.SKETCH], batch, limit)
             for kept, values in found.items():
                 np.save(folder / f"{kept}.npy", values, allow_pickle=False)
 
@@ -176,6 +203,44 @@ class Preparation:
             return {path.stem: np.load(path, allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
 
         return _once(self._answers, content_hash(key), make)
+
+    def sketches(
+        self, artifact: Artifact, model: Model, hardware: Hardware, sequence: int | None
+    ) -> tuple[np.ndarray, float]:
+        """Of the artifact's scored answers, (examples, numbers), see `benchmarks.measure.sketch`, and how far they move
+        with their batch. sequence: of texts cut to so many tokens, of the first examples alone where that is another
+        length than the scored one."""
+        dense = self.dense(model)
+        usual = self.answers(artifact, model, hardware, f"{model.name}: {label_of(artifact)}")
+        quality, path = model.task.quality, dense.inputs_path
+        if type(quality).ask is Quality.ask and sequence in (None, _places(path)):
+            return usual[stages.SKETCH], noise(usual)
+        batch, rows = model.evaluation_batch, list(range(min(CUT_EXAMPLES, len(usual[stages.SKETCH]))))
+        key = {
+            "files": artifact.digest,
+            "runtime": [artifact.manifest["runtime"], artifact.manifest["options"]],
+            "examples": file_hash(path),
+            "batch": batch,
+            "sequence": sequence,
+            "code": hash_files(registry.source_closure(stages.sketches, "benchmarks")),
+            "versions": versions(*runtime(artifact.manifest["runtime"]).requires),
+            "fingerprint": self.fingerprint(hardware)["hash"],
+        }
+
+        def build(folder: Path) -> None:
+            closed, limit = self.enclosure(artifact.directory, path), self.settings.stage_seconds
+            label = f"{model.name}: {label_of(artifact)} at {sequence} tokens"
+            with self.stage("evaluate", label), self.worker(label, hardware, closed) as worker:
+                worker.call(stages.load, artifact.directory, hardware, timeout=limit)
+                found = worker.call(stages.sketches, path, rows, batch, sequence, timeout=limit)
+            np.save(folder / "sketch.npy", found, allow_pickle=False)
+
+        def make() -> np.ndarray:
+            entry = self.cache.build("answers", f"{model.name}-cut", key, build)
+            return np.load(entry / "sketch.npy", allow_pickle=False)
+
+        found: np.ndarray = _once(self._sketches, content_hash(key), make)
+        return found, noise(usual)
 
     def flip_floor(self, model: Model, hardware: Hardware) -> tuple[dict[str, Any], str]:
         """How far the dense model's own answers move at another batch size, as numbers and in words: a drop of the
@@ -200,8 +265,25 @@ def cpus_of(hardware: Hardware) -> list[int]:
     return physical_cpus()[: hardware.threads] if hardware.device == "cpu" else physical_cpus()
 
 
+def label_of(artifact: Artifact) -> str:
+    """The names of its recipe's steps, `dense` where there are none."""
+    return "+".join(step["compressor"] for step in artifact.recipe) or "dense"
+
+
+def _places(path: Path) -> int | None:
+    """How many places the first input of examples has: tokens of a text."""
+    with safe_open(path, framework="numpy") as file:
+        first = next(name for name in file.keys() if name.startswith("input:"))  # noqa: SIM118
+        shape = file.get_slice(first).get_shape()
+    return int(shape[1]) if len(shape) == 2 else None
+
+
 def _code_of_answers(quality: Quality) -> set[str]:
-    return {file for made in (stages.answer, type(quality)) for file in registry.source_closure(made, "benchmarks")}
+    return {
+        file
+        for made in (stages.answer, asked_again, type(quality))
+        for file in registry.source_closure(made, "benchmarks")
+    }
 
 
 def _code_of_step(step: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ trained, downloaded or read from disk.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import stages
+from benchmarks.measure import timing
+from benchmarks.measure.timing import TRIAL, Repeated
 from benchmarks.measure.worker import Worker
 from benchmarks.preparation.preparation import cpus_of
 from compressors.interface import Hardware, skeleton
@@ -43,13 +45,13 @@ def load_block(state: State, hardware: Hardware, dtype: str) -> None:
     model = skeleton(CONFIG).to(getattr(torch, dtype))
     forward = TorchRuntime().attach(model, {}, device=hardware.device, threads=hardware.threads)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, SEQUENCE), dtype=np.int64)
-    state["call"] = lambda: forward({"input_ids": ids})
+    state["work"] = Repeated(lambda: forward({"input_ids": ids}))
 
 
 def slowed_slot(state: State, calls: int, delay: float) -> float:
-    """`stages.slot` with every timed call made longer by the share `delay`, exactly: the delay that must be
+    """A slot with every timed call made longer by the share `delay`, exactly: the delay that must be
     found. It spins, as real work would; sleeping would free the core and be rounded up by the scheduler."""
-    call = state["call"]
+    call = functools.partial(state["work"].call, 0)
     call()
     started = time.perf_counter()
     for _ in range(calls):
@@ -76,13 +78,14 @@ class BlockLane:
 
     def set_calls(self) -> None:
         """Find out how many calls a slot takes; alone, or it would measure the others too."""
-        self.calls = int(self.worker.call(stages.calls_per_slot, timeout=TIMEOUT))
+        self.calls = int(self.worker.call(timing.calls_per_slot, timeout=TIMEOUT))
 
-    def slot(self) -> float:
+    def slot(self, number: int = TRIAL, seed: int = 0) -> float:
         """Mean seconds of one forward pass in one slot."""
         if self.delay:
             return float(self.worker.call(slowed_slot, self.calls, self.delay, timeout=TIMEOUT))
-        return float(self.worker.call(stages.slot, self.calls, timeout=TIMEOUT))
+        self.worker.call(timing.ready, seed, number, self.calls, timeout=TIMEOUT)
+        return float(self.worker.call(timing.go, self.calls, timeout=TIMEOUT).seconds) / self.calls
 
     def close(self) -> None:
         """End the worker."""

@@ -27,6 +27,10 @@ class LanguageModelling(Quality):
 
     bound: ClassVar[str] = "perplexity_rise"
 
+    def veiled(self, test: Examples, training: Examples) -> Examples:
+        """As they are: the next tokens are in the inputs."""
+        return test
+
     def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
         assert batch.labels is not None
         logits, labels = torch.from_numpy(outputs), batch.labels

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from compressors.interface import Examples
+from compressors.interface import NOT_SCORED, Examples
 from compressors.runtimes.base import Forward
 from results.store.record import Measure
 
@@ -49,6 +50,13 @@ class Quality(abc.ABC):
         """Why it cannot score here, with the command that helps; None where it can."""
         absent = [pip for module, pip in self.requires.items() if importlib.util.find_spec(module) is None]
         return f"scoring needs a package that is not installed: pip install {' '.join(absent)}" if absent else None
+
+    def veiled(self, test: Examples, training: Examples) -> Examples:
+        """The test examples as a model is asked them: without the answers, which no method may see. Of labels is left
+        which positions have one, since `keep` may ask for that."""
+        if test.labels is None:
+            return test
+        return Examples(test.inputs, torch.where(test.labels == NOT_SCORED, NOT_SCORED, 0))
 
     def ask(self, forward: Forward, batch: Examples) -> Asked:
         """What the model says of one batch; here one forward pass on all of its inputs.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from benchmarks import verdicts
 from benchmarks.quality.flips import rescored
@@ -48,6 +49,13 @@ class TextGeneration(Quality):
     def requires(self) -> Mapping[str, str]:
         package = PACKAGES[self.metric]
         return {package.module: package.pip}
+
+    def veiled(self, test: Examples, training: Examples) -> Examples:
+        """Without the references, which the decoder would be given too: there stand those of training texts."""
+        found = super().veiled(test, training)
+        others = training.inputs["decoder_input_ids"]
+        given = others[torch.arange(len(test)) % len(others)]
+        return Examples({**found.inputs, "decoder_input_ids": given}, found.labels)
 
     def ask(self, forward: Forward, batch: Examples) -> dict[str, np.ndarray]:
         return {"tokens": greedy(forward, batch, self.new_tokens, self.end_token, self.forbidden)}

@@ -27,10 +27,10 @@ class Lanes:
     def open(self, name: str, artifact: Artifact, case: Case) -> Lane:
         """A lane of the caller's own, for the caller to close. Raises WorkerError or PressbenchError."""
         assert case.workload is not None
-        settings = self._prepared.settings
+        settings, inputs = self._prepared.settings, self._prepared.dense(case.model).inputs_path
         return Lane(
-            name, artifact.directory, case.hardware, cpus_of(case.hardware),
-            self._prepared.dense(case.model).test_path, case.workload, settings.stage_seconds, settings.memory_limit,
+            name, artifact.directory, case.hardware, cpus_of(case.hardware), inputs, case.workload,
+            settings.stage_seconds, settings.memory_limit, self._prepared.enclosure(artifact.directory, inputs),
         )  # fmt: skip
 
     def dense(self, case: Case) -> Lane:

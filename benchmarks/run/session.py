@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import secrets
 import statistics
 import time
 import traceback
@@ -12,18 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from benchmarks.cache import Cache
 from benchmarks.matrix.cases import Case, role
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
-from benchmarks.measure.lane import Lane
 from benchmarks.measure.worker import WorkerError
+from benchmarks.preparation import steadiness
 from benchmarks.preparation.preparation import Preparation
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
 from benchmarks.qualification.bandwidth_floor import floor_of
+from benchmarks.run.checks import check_passes, check_tokens, same_tokens
 from benchmarks.run.lanes import Lanes, no_generator
 from benchmarks.run.resume import Finished
 from benchmarks.run.supervision import Supervision
@@ -95,6 +95,7 @@ class Session:
                     "evaluation_batch": case.model.evaluation_batch,
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
+                    "steadiness": steadiness.told(after),
                     **({"doubt": doubt} if doubt else {}),
                 },
                 "artifact": artifact,
@@ -108,14 +109,13 @@ class Session:
         def measure() -> dict[str, Any]:
             dense = self.prepared.dense(case.model)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
-            with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware) as worker:
-                limit, workload = self.settings.stage_seconds, case.model.memory_workload or case.model.workloads[0]
-                empty = worker.call(stages.import_runtime, artifact.directory, timeout=limit)
-                worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
-                worker.call(stages.set_workload, dense.test_path, workload, timeout=limit)
-                worker.call(stages.call_once, timeout=limit)
-                peak = worker.call(stages.peak_memory, timeout=limit)
-                # In the worker, too: to count a module it has to be rebuilt, by the method's own code.
+            workload = case.model.memory_workload or case.model.workloads[0]
+            with self.stage("footprint", case.id):
+                memory = self.prepared.memory(artifact, dense, workload, case.hardware, case.id)
+            closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory)
+            with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware, closed) as worker:
+                # In a worker, too: to count a module it has to be rebuilt, by the method's own code.
+                limit = self.settings.stage_seconds
                 effect = case.compressor.effect if role(case.compressor) == "method" else None
                 inventory, whole, seen, fault = worker.call(
                     stages.count, dense.artifact.directory, artifact.directory, effect, timeout=limit
@@ -132,6 +132,8 @@ class Session:
                 )
             if (claimed := inventory.claimed_bytes) is not None and artifact.disk_bytes > OVERHEAD * claimed + 2**18:
                 reason += f"; the method counts its weights as {claimed:,} bytes, what is on disk counts"
+            if memory.grows:
+                reason += f"; its memory grows by {memory.growth / 2**20:.3g} MiB a call"
             size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
             if fault:
                 verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
@@ -144,7 +146,8 @@ class Session:
                     "parameters": Measure(value=inventory.parameters),
                     "nonzero_parameters": Measure(value=inventory.nonzero),
                     "bits_per_weight": Measure(value=8 * artifact.disk_bytes / max(1, inventory.parameters)),
-                    "peak_memory_bytes": Measure(value=max(0, peak - empty)),
+                    "peak_memory_bytes": Measure(value=memory.peak),
+                    "memory_growth_bytes": Measure(value=memory.growth),
                     "compress_seconds": Measure(value=artifact.compress_seconds),
                 },
                 "evidence": {
@@ -156,6 +159,7 @@ class Session:
                     "files": dict(artifact.manifest["files"]),
                     "witness": seen,
                     "memory_workload": workload.name,
+                    "memory": memory.to_json(),
                 },
                 "artifact": artifact,
             }
@@ -196,16 +200,26 @@ class Session:
                 lane = self.lanes.open(case.compressor_id, artifact, case)
                 stack.callback(lane.close)
                 other = best if best is not None and best.name != case.compressor_id else None
+                shared = [reference, *([other] if other else [])]
+                for one in shared:
+                    one.begin()
+                inputs = secrets.randbits(32)  # nobody can have remembered what nobody could know
                 try:
                     with self.supervision.watched(case, standing) as watched:
                         pairs, judged = speed.measure(
-                            reference, lane, other, test, settings.budget, seed=settings.seed, progress=report
-                        )
+                            reference, lane, other, test, settings.budget, seed=settings.seed, inputs=inputs,
+                            progress=report,
+                        )  # fmt: skip
                 except WorkerError:  # whichever of them it was: the next case starts with live ones
                     self.lanes.drop(case)
                     raise
-                tokens = _same_tokens(reference, lane) if case.workload.generates else {}
                 bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
+            tokens = same_tokens(reference, lane) if case.workload.generates else {}
+            check = check_tokens if case.workload.generates else check_passes
+            checked = check(lane, artifact, case, self.prepared)
+            if not case.workload.generates:
+                check_passes(reference, self.prepared.dense(case.model).artifact, case, self.prepared)
+            askew = {one.name: told for one in (*shared, lane) if (told := one.account.faults())}
             measures, floor = _rates(case.workload, pairs.compressed), None
             if bytes_read is not None:
                 floor = floor_of(bytes_read, standing, watched.conditions.probes if watched.conditions else ())
@@ -215,8 +229,10 @@ class Session:
                 measures["bandwidth_floor_share"] = Measure(value=share)
             measures |= {"speedup": measure_of(judged, case.speed_target)}
             reason = judged.reason
-            if watched.spoilt:
-                reason = f"{watched.spoilt}; {reason}"
+            # What the machine was like may be accepted by an option; that times do not add up may not.
+            spoilt = "; ".join(f"{name}: {', '.join(told)}" for name, told in askew.items()) or watched.spoilt
+            if spoilt:
+                reason = f"{spoilt}; {reason}"
                 measures["speedup"] = dataclasses.replace(
                     measures["speedup"], verdict=str(Verdict.UNQUALIFIED), reason=reason
                 )
@@ -236,6 +252,9 @@ class Session:
                     "control": best.name if best else None,
                     **({"greedy": tokens} if tokens else {}),
                     **({"floor": floor.evidence()} if floor else {}),
+                    "checked": checked,
+                    "outside": {"dense": reference.account.to_json(), "compressed": lane.account.to_json()},
+                    "inputs": inputs,
                     "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
                     "orders": pairs.orders,
                     "dense_seconds": pairs.dense,
@@ -306,15 +325,6 @@ def _rates(workload: Workload, seconds: Sequence[float]) -> dict[str, Measure]:
     if workload.kind == "prefill":
         return rates | {"seconds_to_first_token": Measure(value=usual)}
     return rates | {"seconds_per_token": Measure(value=usual / workload.new_tokens)}
-
-
-def _same_tokens(dense: Lane, compressed: Lane) -> dict[str, int]:
-    """The greedy tokens of both, one beside the other: how many there are, how many are the same, and how many are
-    before the first that differs (of the prompt where that is soonest)."""
-    same = dense.outcome() == compressed.outcome()
-    rows = same.reshape(len(same), -1)
-    ahead = np.logical_and.accumulate(rows, axis=1).sum(axis=1)
-    return {"tokens": int(same.size), "same": int(same.sum()), "same_at_first": int(ahead.min())}
 
 
 def _ratio(value: float, low: float, high: float) -> Measure:

@@ -22,6 +22,7 @@ from benchmarks.cache import versions
 from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.speed import Budget, measure
+from benchmarks.measure.timing import TRIAL
 from benchmarks.measure.worker import PRELOAD
 from benchmarks.trust.decisions import ALPHA, MARGIN
 from benchmarks.trust.samples import BATCH, LONGEST, PAIRS, Recording, Session
@@ -60,8 +61,8 @@ def cpus(hardware: Hardware) -> list[int]:
 class _Slots(Lane):
     """A lane whose slot is a fixed number of passes, in seconds of the whole slot."""
 
-    def slot(self) -> float:
-        return super().slot() * self.calls
+    def slot(self, number: int = TRIAL, seed: int = 0) -> float:
+        return super().slot(number, seed) * self.calls
 
 
 def write_model(folder: Path, hardware: Hardware) -> tuple[Path, Path]:

@@ -4,12 +4,14 @@ One cache entry holds
     artifact/           the dense model as an artifact with an empty recipe
     train.safetensors   inputs, labels and, where there is one answer an example, the dense model's logits: what
                         training and calibration see
-    test.safetensors    inputs and labels: what quality is measured on
+    inputs.safetensors  what quality is measured on, as a model is asked: without the answers
+    labels.safetensors  the answers, in a file of their own: no worker that runs a method's code is given it
     test.jsonl          what a person is shown of each of these
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ from compressors.registry import source_closure
 from compressors.runtimes.torch import TorchRuntime
 from compressors.training import logits_of
 
+TRAINING, INPUTS, LABELS = "train.safetensors", "inputs.safetensors", "labels.safetensors"
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn")
 
 
@@ -48,11 +51,12 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     training, test = (model.encode(splits[name], cache) for name in ("train", "test"))
     trained = model.train(training, cache, hardware, progress)
     artifact.save(trained, folder / "artifact", model.spec())
-    write_examples(test, folder / "test.safetensors")
+    write_examples(model.task.quality.veiled(test, training), folder / INPUTS)
+    save_file({} if test.labels is None else {"labels": test.labels.contiguous()}, folder / LABELS)
     write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
     labels = training.labels if model.task.quality.output == "logits" else None  # else they are no classes
     logits = logits_of(trained, training, hardware) if labels is not None and labels.dim() == 1 else None
-    write_examples(Examples(training.inputs, labels, logits), folder / "train.safetensors")
+    write_examples(Examples(training.inputs, labels, logits), folder / TRAINING)
 
 
 def write_examples(examples: Examples, path: Path) -> None:
@@ -85,17 +89,27 @@ class Dense:
         return content_hash(json.loads((self.entry / SEAL).read_text(encoding="utf-8"))["files"])
 
     @property
-    def test_path(self) -> Path:
-        """The test split's file."""
-        return self.entry / "test.safetensors"
+    def inputs_path(self) -> Path:
+        """The test split's file, without its labels."""
+        return self.entry / INPUTS
+
+    @property
+    def labels_path(self) -> Path:
+        """The labels of the test split."""
+        return self.entry / LABELS
+
+    @property
+    def training_path(self) -> Path:
+        """The training split's file."""
+        return self.entry / TRAINING
 
     def training(self) -> Examples:
         """The training split with labels and the dense model's logits."""
-        return read_examples(self.entry / "train.safetensors")
+        return read_examples(self.training_path)
 
     def test(self) -> Examples:
-        """The test split."""
-        return read_examples(self.test_path)
+        """The test split, with its labels."""
+        return dataclasses.replace(read_examples(self.inputs_path), labels=load_file(self.labels_path).get("labels"))
 
     def shown(self) -> Sequence[Shown]:
         """What a person is shown of each example of the test split."""

@@ -35,7 +35,7 @@ def test_old_and_new_share_their_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slot_counts_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lane, "slot", lambda self: 0.5)
+    monkeypatch.setattr(Lane, "slot", lambda self, number, seed: 0.5)
     lane = object.__new__(_Slots)
     lane.calls = 22
     assert lane.slot() == 11.0

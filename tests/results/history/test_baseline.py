@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from results.history import baseline as accepted
 from results.history.baseline import Accepted, Baseline
 from results.history.history import read_history
+from results.store.machine import differences
 from results.store.record import CaseRecord, Measure, RunHeader
 from results.store.store import ResultsError, Run, RunWriter
 
@@ -148,7 +149,7 @@ def test_a_fingerprint_never_becomes_a_path(tmp_path: Path) -> None:
 def test_the_fields_that_differ_are_named() -> None:
     one = {"threads": 2, "libraries": {"torch": "2.13.0", "numpy": "2.4"}}
     other = {"threads": 4, "libraries": {"torch": "2.14.0", "numpy": "2.4"}, "gpu": "H100"}
-    assert accepted.differences(one, other) == [
+    assert differences(one, other) == [
         "gpu: None, not H100", "libraries.torch: 2.13.0, not 2.14.0", "threads: 2, not 4",
     ]  # fmt: skip
 

@@ -70,7 +70,7 @@ def test_a_killed_process_leaves_a_readable_run(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from results.store.record import CaseRecord, RunHeader
-from results.store import RunWriter
+from results.store.store import RunWriter
 with RunWriter(Path({str(tmp_path)!r}), RunHeader(run={RUN!r}, started="", expected=("a", "b"))) as writer:
     writer.write(CaseRecord(run={RUN!r}, case="a", measure="speed", compressor="x", model="m",
                             hardware="cpu", verdict="pass"))

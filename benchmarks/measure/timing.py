@@ -1,0 +1,233 @@
+"""What is timed, and how, inside a worker: slots of calls, each on other inputs, each over when its answer is an array.
+
+A slot comes in two steps, so that the parent can time the second from outside: `ready` makes the inputs and one untimed
+call, which restores this worker's own caches; `go` makes the timed ones.
+Does not see: work that is done after a slot, in another process or before a slot (a clock of the parent does:
+`benchmarks.measure.outside`).
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.measure.ring import Arrays, Ring, prompts
+from benchmarks.measure.sketch import sketch
+from benchmarks.zoo.dense import read_examples
+from benchmarks.zoo.workload import Workload
+from compressors.interface import PressbenchError
+from compressors.runtimes.base import Forward
+from compressors.runtimes.generation import Generator
+
+State = dict[str, Any]
+SLOT_SECONDS = 0.005
+"""A slot lasts at least this long, so that the clock's own resolution does not show."""
+GLANCES = 64
+"""Numbers of an answer that are read before the clock stops, so that none is of which no byte was ever made."""
+TRIAL = 10**9
+"""The number from which slots are counted that are no part of a measurement: their inputs are others."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a worker says of one slot. seconds: of its timed calls together, by its own clock. whole: from the first of
+    them to the last, with what lies between. checked: what a call made of inputs to which an answer is known, None
+    where there are none left: a sketch, (batch, numbers), or of texts the tokens, see `Generation`."""
+
+    seconds: float
+    whole: float
+    checked: Checked | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """rows: examples of the data, or of prompts their tokens, (batch, tokens). answer: what was made of them."""
+
+    rows: np.ndarray
+    answer: np.ndarray
+
+
+class Work(Protocol):
+    """What a slot is made of."""
+
+    def begin(self, seed: int, slot: int, calls: int) -> None:
+        """Make ready the inputs of `calls` timed calls and one before them."""
+        ...
+
+    def before(self, call: int) -> None:
+        """What is done before a call, which is not timed."""
+        ...
+
+    def call(self, call: int) -> Any:
+        """The work. Calls are numbered, 0 the untimed one."""
+        ...
+
+    def check(self, call: int, answer: np.ndarray) -> Checked | None:
+        """What is known of that call's inputs, and what came of them; None of most."""
+        ...
+
+
+class Passes:
+    """Forward passes. One timed call of a slot, wherever the draw puts it, is on examples as they are in the data, in
+    their order and each once as long as there are any: its answers can be compared with those that were scored."""
+
+    def __init__(self, forward: Forward, ring: Ring) -> None:
+        self._forward, self._ring = forward, ring
+        self._inputs: list[Arrays] = []
+        self._real: tuple[int, np.ndarray] | None = None
+        self._mask: np.ndarray | None = None
+
+    def begin(self, seed: int, slot: int, calls: int) -> None:
+        self._inputs = self._ring.batches(seed, slot, calls + 1)
+        found = self._ring.real(slot) if slot < TRIAL else None
+        self._real = None
+        if found:
+            place = 1 + int(np.random.default_rng([seed, slot, 1]).integers(calls))
+            self._real = (place, found[0])
+            self._inputs[place] = found[1]
+
+    def before(self, call: int) -> None:
+        pass
+
+    def call(self, call: int) -> Any:
+        return self._forward(self._inputs[call])
+
+    def check(self, call: int, answer: np.ndarray) -> Checked | None:
+        if self._real is None or self._real[0] != call:
+            return None
+        inputs = self._inputs[call]
+        return Checked(self._real[1], sketch(answer, inputs.get("attention_mask")))
+
+
+class Generation:
+    """Prompts read, or tokens made after them. What is checked are the tokens of the slot's first timed call."""
+
+    def __init__(self, generator: Generator, inputs: Arrays, workload: Workload) -> None:
+        assert workload.sequence is not None
+        self._generator, self._texts, self._workload = generator, inputs, workload
+        self._tokens = workload.sequence
+        self._prompts = np.empty(0)
+        self._first = np.empty(0)
+
+    def begin(self, seed: int, slot: int, calls: int) -> None:
+        self._prompts = prompts(self._texts, self._workload.batch, self._tokens, slot, calls + 1, seed)
+
+    def before(self, call: int) -> None:
+        if self._workload.kind == "decode":
+            self._first = self._generator.prefill(self._prompts[call])
+            self._generator.rewind()  # what it keeps for going back is not a part of decoding
+
+    def call(self, call: int) -> Any:
+        if self._workload.kind == "prefill":
+            return self._generator.prefill(self._prompts[call])
+        return self._generator.decode(self._first, self._workload.new_tokens)
+
+    def check(self, call: int, answer: np.ndarray) -> Checked | None:
+        if call != 1:
+            return None
+        tokens = np.asarray(answer)
+        if self._workload.kind == "decode":
+            tokens = np.concatenate([self._first[:, None], tokens], axis=1)
+        return Checked(self._prompts[call], tokens.reshape(len(tokens), -1))
+
+
+class Repeated:
+    """The same call again and again, of which nothing is known: what a qualification times."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+
+    def begin(self, seed: int, slot: int, calls: int) -> None:
+        pass
+
+    def before(self, call: int) -> None:
+        pass
+
+    def call(self, call: int) -> Any:
+        return self._call()
+
+    def check(self, call: int, answer: np.ndarray) -> Checked | None:
+        return None
+
+
+def set_workload(state: State, examples: Path, workload: Workload) -> None:
+    """Make ready what is to be timed, on batches of the examples, or on prompts cut from their texts."""
+    data = read_examples(examples)
+    if workload.generates:
+        texts = {name: values.numpy() for name, values in data.inputs.items()}
+        state["work"] = Generation(state["generator"], texts, workload)
+    else:
+        state["work"] = Passes(state["forward"], Ring(data, workload.batch, workload.sequence))
+
+
+def calls_per_slot(state: State) -> int:
+    """How many calls make a slot last long enough: from the fastest of three after a warm-up of two, or 1
+    where the second call alone was far longer than a slot need be."""
+    gc.collect()
+    gc.freeze()  # or a later collection walks all that the imports made: 250 ms within one slot of every process
+    work: Work = state["work"]
+    work.begin(0, TRIAL, 4)
+    times = []
+    for call in range(5):
+        times.append(_timed(work, call)[0])
+        if len(times) == 2 and times[1] > 4 * SLOT_SECONDS:
+            return 1
+    return max(1, int(np.ceil(SLOT_SECONDS / min(times[2:]))))
+
+
+def ready(state: State, seed: int, slot: int, calls: int) -> None:
+    """Make the inputs of a slot and its untimed call, and what is to be done before its first timed one."""
+    work: Work = state["work"]
+    work.begin(seed, slot, calls)
+    _timed(work, 0)
+    work.before(1)
+
+
+def go(state: State, calls: int) -> Slot:
+    """The timed calls of the slot that was made ready. Raises PressbenchError where an answer changes after it was
+    given: then it was not there when the clock was stopped."""
+    work: Work = state["work"]
+    checked: Checked | None = None
+    seconds = 0.0
+    began = time.perf_counter()
+    for call in range(1, calls + 1):
+        spent, answer, seen = _timed(work, call, prepared=call == 1)
+        seconds += spent
+        checked = checked or work.check(call, answer)
+    whole = time.perf_counter() - began
+    if not np.array_equal(_glance(answer), seen, equal_nan=True):
+        raise PressbenchError("an answer changed after it was given: the work went on when the call had returned")
+    return Slot(seconds, whole, checked)
+
+
+def call_once(state: State, number: int = 0) -> np.ndarray:
+    """One untimed call, on inputs of its own: the outputs of a forward pass, or the tokens of a prefill or a decode."""
+    work: Work = state["work"]
+    work.begin(0, TRIAL + 1 + number, 1)
+    return _timed(work, 1)[1]
+
+
+def bytes_read(state: State) -> int:
+    """Bytes that the loaded generator has to read for the first token after the prompts."""
+    return int(state["generator"].bytes_read())
+
+
+def _timed(work: Work, call: int, prepared: bool = False) -> tuple[float, np.ndarray, np.ndarray]:
+    """Seconds of one call until its answer is an array in memory; the answer; and what was seen of it by then."""
+    if not prepared:
+        work.before(call)
+    started = time.perf_counter()
+    answer = np.asarray(work.call(call))
+    seen = _glance(answer)
+    return time.perf_counter() - started, answer, seen
+
+
+def _glance(answer: np.ndarray) -> np.ndarray:
+    flat = answer.reshape(-1)
+    return flat[:: max(1, flat.size // GLANCES)].copy()

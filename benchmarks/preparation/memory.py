@@ -1,0 +1,59 @@
+"""What memory an artifact takes: that of the worker it runs in and of all that it starts, above an empty one's."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import stages, timing
+from benchmarks.measure.worker import Worker
+from benchmarks.zoo.workload import Workload
+from compressors.interface import Hardware
+
+CALLS = 12
+"""Calls after the first, each on other inputs, over which memory is watched."""
+GROWTH = 64 * 2**10
+"""Bytes a call from which memory is said to grow: below, an allocator's own comings and goings."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes, above a worker that has imported the runtime and loaded nothing. peak: the most. growth: by call, in
+    the median over the later calls. held: after each call."""
+
+    peak: int
+    growth: int
+    held: tuple[int, ...]
+
+    @property
+    def grows(self) -> bool:
+        """Whether each call leaves something behind."""
+        return self.growth > GROWTH
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record. held: after the first call, and after each that followed."""
+        return {"peak_bytes": self.peak, "growth_bytes_a_call": self.growth, "held_bytes": list(self.held)}
+
+
+def measured(
+    worker: Worker, artifact: Path, examples: Path, workload: Workload, hardware: Hardware, limit: float
+) -> Memory:
+    """Load the artifact in the fresh `worker` and call it a few times."""
+    worker.call(stages.import_runtime, artifact, timeout=limit)
+    empty = worker.peak_bytes()
+    worker.call(stages.load, artifact, hardware, timeout=limit)
+    worker.call(timing.set_workload, examples, workload, timeout=limit)
+    held, peak = [], 0
+    for number in range(1 + CALLS):
+        worker.call(timing.call_once, number, timeout=limit)
+        held.append(worker.resident_bytes() - empty)
+        if number == 0:
+            peak = worker.peak_bytes()  # what comes after is growth, and told as such
+    later = held[len(held) // 2 :]
+    steps = [after - before for before, after in itertools.pairwise(later)]
+    # The smallest of median and mean: an allocator takes now and then a large piece, a leak takes some each time.
+    growth = max(0, min(int(statistics.median(steps)), int(statistics.fmean(steps))))
+    return Memory(max(0, peak - empty), growth, tuple(held))
