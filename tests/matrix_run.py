@@ -40,17 +40,24 @@ class Done:
 class Place:
     """Where runs work: their cache, results and plugins (module name -> source)."""
 
-    def __init__(self, folder: Path, cache: Path, plugins: Mapping[str, str], targets: str) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, plugins: Mapping[str, str], targets: str, runtimes: Mapping[str, str] = {}
+    ) -> None:
         self.folder = folder
         self.cache = cache
         self.site = folder / "site"
         info = self.site / "planted-1.0.dist-info"
         info.mkdir(parents=True)
-        for name, text in plugins.items():
+        for name, text in {**plugins, **runtimes}.items():
             (self.site / f"{name}.py").write_text(text)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
-        entries = "\n".join(f"{name} = {name}" for name in plugins)
-        (info / "entry_points.txt").write_text(f"[pressbench.compressors]\n{entries}\n")
+        groups = {"compressors": plugins, "runtimes": runtimes}
+        lines = [
+            line
+            for group, named in groups.items()
+            for line in (f"[pressbench.{group}]", *(f"{name} = {name}" for name in named))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
         self.targets = folder / "targets.toml"
         self.targets.write_text(targets)
 

@@ -59,10 +59,11 @@ class Enclosure:
 
 def _refuse(hidden: Sequence[Path], kept: Sequence[Path]) -> None:
     """Refuse what lies in `hidden` and not in `kept`, from now on."""
-    closed = tuple(f"{os.path.realpath(folder)}{os.sep}" for folder in hidden)
+    names = {name for folder in hidden for name in (os.path.realpath(folder), os.path.abspath(folder))}
+    closed = tuple(f"{name}{os.sep}" for name in names)
     roots = tuple({os.path.realpath(path) for path in kept} | {str(path) for path in kept})
     # Who looks for what it was given may pass by; in the folders of the cache themselves there is nothing else to see.
-    passed = {str(parent) for root in roots for parent in Path(root).parents} - {name[:-1] for name in closed}
+    passed = {str(parent) for root in roots for parent in Path(root).parents} - names
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event not in _EVENTS or not arguments or not isinstance(arguments[0], str | bytes | os.PathLike):

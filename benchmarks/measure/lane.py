@@ -19,7 +19,7 @@ from compressors.interface import Hardware, PressbenchError
 LOOK_EVERY = 16
 """Slots between two looks for processes that a worker has started: they take some milliseconds."""
 KEPT_CHECKS = 256
-"""Answers that a lane keeps to be compared with those that were scored."""
+"""Slots of which a lane keeps an answer to be compared with those that were scored."""
 
 
 class Timed(Protocol):
@@ -72,9 +72,12 @@ class Lane:
         before = self.worker.processor_seconds()
         if self._ended is not None:
             self.account.after.append(max(0.0, before - self._ended))
-        self.worker.call(timing.ready, seed, number, self.calls, timeout=self.timeout)
-        begun, started = self.worker.processor_seconds(), time.perf_counter()
-        found: timing.Slot = self.worker.call(timing.go, self.calls, timeout=self.timeout)
+        try:
+            self.worker.call(timing.ready, seed, number, self.calls, timeout=self.timeout)
+            begun, started = self.worker.processor_seconds(), time.perf_counter()
+            found: timing.Slot = self.worker.call(timing.go, self.calls, timeout=self.timeout)
+        except PressbenchError as error:
+            raise type(error)(f"{self.name}: {error}") from None
         waited, self._ended = time.perf_counter() - started, self.worker.processor_seconds()
         self.account.claimed.append(found.whole)
         self.account.waited.append(waited)

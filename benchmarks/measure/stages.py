@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from benchmarks.cache import Cache
+from benchmarks.measure.ring import Ring
 from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
@@ -128,15 +130,30 @@ def sketches(
     state: State, examples: Path, rows: Sequence[int], batch_size: int, sequence: int | None = None
 ) -> np.ndarray:
     """(rows, numbers) of plain forward passes on these examples, in this order; texts cut to `sequence` tokens."""
-    data = read_examples(examples)
+    data = read_examples(examples)[torch.tensor(list(rows))]
+    arrays = {name: values.numpy() for name, values in data.inputs.items()}
+    if sequence:
+        arrays = {n: np.ascontiguousarray(a[:, :sequence]) if a.ndim == 2 else a for n, a in arrays.items()}
+    return _sketches(state, arrays, batch_size)
+
+
+def drawn_again(
+    state: State, examples: Path, workload: Workload, seed: int, calls: Sequence[tuple[int, int, int]], batch_size: int
+) -> list[np.ndarray]:
+    """Sketches of what timed calls were given, asked `batch_size` at a time. calls: of each its slot, how many timed
+    calls that had, and its number among them."""
+    ring = Ring(read_examples(examples), workload.batch, workload.sequence)
+    return [
+        _sketches(state, ring.batches(seed, slot, count + 1)[call], batch_size) for slot, count, call in calls
+    ]  # fmt: skip
+
+
+def _sketches(state: State, arrays: Mapping[str, np.ndarray], batch_size: int) -> np.ndarray:
     found = []
-    for start in range(0, len(rows), batch_size):
-        part = torch.tensor(list(rows[start : start + batch_size]))
-        arrays = {name: values[part].numpy() for name, values in data.inputs.items()}
-        if sequence:
-            arrays = {n: np.ascontiguousarray(a[:, :sequence]) if a.ndim == 2 else a for n, a in arrays.items()}
-        outputs = np.asarray(state["forward"](arrays), dtype=np.float32)
-        found.append(sketch(outputs, arrays.get("attention_mask")))
+    for start in range(0, len(next(iter(arrays.values()))), batch_size):
+        part = {name: values[start : start + batch_size] for name, values in arrays.items()}
+        outputs = np.asarray(state["forward"](part), dtype=np.float32)
+        found.append(sketch(outputs, part.get("attention_mask")))
     return np.concatenate(found)
 
 

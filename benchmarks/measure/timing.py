@@ -37,8 +37,7 @@ TRIAL = 10**9
 @dataclass(frozen=True)
 class Slot:
     """What a worker says of one slot. seconds: of its timed calls together, by its own clock. whole: from the first of
-    them to the last, with what lies between. checked: what a call made of inputs to which an answer is known, None
-    where there are none left: a sketch, (batch, numbers), or of texts the tokens, see `Generation`."""
+    them to the last, with what lies between. checked: an answer to be compared, None where nothing is known of it."""
 
     seconds: float
     whole: float
@@ -47,10 +46,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Checked:
-    """rows: examples of the data, or of prompts their tokens, (batch, tokens). answer: what was made of them."""
+    """What one call of a slot was asked and answered. rows: examples of the data, where they were given as they are; of
+    prompts their tokens, (batch, tokens); None of inputs drawn, which can be drawn again: slot, calls and call say
+    which. answer: a sketch, (batch, numbers), or tokens, (batch, tokens)."""
 
-    rows: np.ndarray
+    rows: np.ndarray | None
     answer: np.ndarray
+    slot: int
+    calls: int
+    call: int
 
 
 class Work(Protocol):
@@ -74,23 +78,22 @@ class Work(Protocol):
 
 
 class Passes:
-    """Forward passes. One timed call of a slot, wherever the draw puts it, is on examples as they are in the data, in
-    their order and each once as long as there are any: its answers can be compared with those that were scored."""
+    """Forward passes. Of one timed call of each slot, wherever the draw puts it, the answer is kept to be compared.
+    In every second slot it is on examples as they are in the data, each once as long as there are any, whose answers
+    were scored; in the others on inputs like all others, which can be asked again by whoever scores."""
 
     def __init__(self, forward: Forward, ring: Ring) -> None:
         self._forward, self._ring = forward, ring
         self._inputs: list[Arrays] = []
-        self._real: tuple[int, np.ndarray] | None = None
-        self._mask: np.ndarray | None = None
+        self._rows: np.ndarray | None = None
+        self._slot = self._calls = self._place = 0
 
     def begin(self, seed: int, slot: int, calls: int) -> None:
         self._inputs = self._ring.batches(seed, slot, calls + 1)
-        found = self._ring.real(slot) if slot < TRIAL else None
-        self._real = None
-        if found:
-            place = 1 + int(np.random.default_rng([seed, slot, 1]).integers(calls))
-            self._real = (place, found[0])
-            self._inputs[place] = found[1]
+        self._slot, self._calls, self._rows = slot, calls, None
+        self._place = 1 + int(np.random.default_rng([seed, slot, 1]).integers(calls))
+        if slot < TRIAL and slot % 2 == 0 and (found := self._ring.real(slot // 2)):
+            self._rows, self._inputs[self._place] = found
 
     def before(self, call: int) -> None:
         pass
@@ -99,10 +102,10 @@ class Passes:
         return self._forward(self._inputs[call])
 
     def check(self, call: int, answer: np.ndarray) -> Checked | None:
-        if self._real is None or self._real[0] != call:
+        if call != self._place:
             return None
-        inputs = self._inputs[call]
-        return Checked(self._real[1], sketch(answer, inputs.get("attention_mask")))
+        found = sketch(answer, self._inputs[call].get("attention_mask"))
+        return Checked(self._rows, found, self._slot, self._calls, call)
 
 
 class Generation:
@@ -114,8 +117,10 @@ class Generation:
         self._tokens = workload.sequence
         self._prompts = np.empty(0)
         self._first = np.empty(0)
+        self._slot = self._calls = 0
 
     def begin(self, seed: int, slot: int, calls: int) -> None:
+        self._slot, self._calls = slot, calls
         self._prompts = prompts(self._texts, self._workload.batch, self._tokens, slot, calls + 1, seed)
 
     def before(self, call: int) -> None:
@@ -134,7 +139,7 @@ class Generation:
         tokens = np.asarray(answer)
         if self._workload.kind == "decode":
             tokens = np.concatenate([self._first[:, None], tokens], axis=1)
-        return Checked(self._prompts[call], tokens.reshape(len(tokens), -1))
+        return Checked(self._prompts[call], tokens.reshape(len(tokens), -1), self._slot, self._calls, call)
 
 
 class Repeated:
@@ -182,7 +187,14 @@ def calls_per_slot(state: State) -> int:
 
 
 def ready(state: State, seed: int, slot: int, calls: int) -> None:
-    """Make the inputs of a slot and its untimed call, and what is to be done before its first timed one."""
+    """Make the inputs of a slot and its untimed call, and what is to be done before its first timed one.
+
+    Raises PressbenchError where the last answer of the slot before has changed since: then it was not there when the
+    clock was stopped."""
+    if "last" in state:
+        answer, seen = state.pop("last")
+        if not np.array_equal(_glance(answer), seen, equal_nan=True):
+            raise PressbenchError("an answer changed after it was given: the work went on when the call had returned")
     work: Work = state["work"]
     work.begin(seed, slot, calls)
     _timed(work, 0)
@@ -190,8 +202,7 @@ def ready(state: State, seed: int, slot: int, calls: int) -> None:
 
 
 def go(state: State, calls: int) -> Slot:
-    """The timed calls of the slot that was made ready. Raises PressbenchError where an answer changes after it was
-    given: then it was not there when the clock was stopped."""
+    """The timed calls of the slot that was made ready."""
     work: Work = state["work"]
     checked: Checked | None = None
     seconds = 0.0
@@ -201,8 +212,7 @@ def go(state: State, calls: int) -> Slot:
         seconds += spent
         checked = checked or work.check(call, answer)
     whole = time.perf_counter() - began
-    if not np.array_equal(_glance(answer), seen, equal_nan=True):
-        raise PressbenchError("an answer changed after it was given: the work went on when the call had returned")
+    state["last"] = (answer, seen)
     return Slot(seconds, whole, checked)
 
 

@@ -20,7 +20,7 @@ from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
-from benchmarks.preparation.steadiness import asked_again, noise
+from benchmarks.preparation.steadiness import noise, scored
 from benchmarks.progress import Stages
 from benchmarks.quality.scoring import Answers, Quality
 from benchmarks.zoo.dense import Dense, dense_key
@@ -190,11 +190,12 @@ class Preparation:
             with self.stage("evaluate", label) as report, self.worker(label, hardware, closed) as worker:
                 limit = self.settings.stage_seconds
                 worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-                found = worker.call(
-                    stages.answer, quality, dense.inputs_path, batch, first, timeout=limit, progress=report
-                )
                 if first is None:
-                    found |= asked_again(worker, quality, dense.inputs_path, found[stages.SKETCH], batch, limit)
+                    found = scored(worker, quality, dense.inputs_path, batch, limit, report)
+                else:
+                    found = worker.call(
+                        stages.answer, quality, dense.inputs_path, batch, first, timeout=limit, progress=report
+                    )
             for kept, values in found.items():
                 np.save(folder / f"{kept}.npy", values, allow_pickle=False)
 
@@ -280,9 +281,7 @@ def _places(path: Path) -> int | None:
 
 def _code_of_answers(quality: Quality) -> set[str]:
     return {
-        file
-        for made in (stages.answer, asked_again, type(quality))
-        for file in registry.source_closure(made, "benchmarks")
+        file for made in (stages.answer, scored, type(quality)) for file in registry.source_closure(made, "benchmarks")
     }
 
 

@@ -6,6 +6,7 @@ forward passes over the whole text, which is how perplexity is measured.
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from compressors.interface import PressbenchError
 LEAST, TIMES = 0.01, 4.0
 """How far timed answers may be from the scored ones, in units of how far answers to different examples lie apart: the
 larger of LEAST and TIMES the noise that other batches make of the model's answers."""
+DRAWN = 6
+"""Slots of which answers to drawn inputs are asked again: by a worker that is loaded for it."""
 TEXTS = 4
 """Slots of which generated tokens are explained: each takes the model a pass over its prompt."""
 UNLIKELY, MOST_UNLIKELY = 0.25, 0.05
@@ -27,31 +30,65 @@ UNLIKELY, MOST_UNLIKELY = 0.25, 0.05
 (rounding differs between a pass over a text and a step of it: 0.02 in bf16); and the share of tokens that may be so."""
 
 
-def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation) -> dict[str, Any]:
-    """Compare a lane's timed answers with the artifact's scored ones; what came of it, for a record.
+def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int) -> dict[str, Any]:
+    """Compare a lane's timed answers with the artifact's scored ones, and some that were given to inputs drawn for
+    timing with what is said to the same when it is scored; what came of it, for a record. inputs: the seed of what
+    was drawn.
 
     Raises PressbenchError where they differ by more than the model's own batch noise."""
     assert case.workload is not None
     scored, noise = prepared.sketches(artifact, case.model, case.hardware, case.workload.sequence)
     scale, most, found = sketch.spread(scored), max(LEAST, TIMES * noise), []
     for one in lane.checks:
-        known = one.rows < len(scored)
-        found.append(sketch.differences(scored[one.rows[known]], one.answer[known], scale))
-    apart = np.concatenate(found) if found else np.empty(0)
-    if (moved := sketch.whole(apart)) > most:
-        raise PressbenchError(
-            f"{lane.name}: what is timed is not what was scored: {len(apart)} answers given under the clock lie "
-            f"{moved:.1%} from those that were scored, in units of how far answers to different examples lie apart; "
-            f"its own batch noise is {noise:.1%} (at most {most:.1%})"
+        if one.rows is not None:
+            known = one.rows < len(scored)
+            found.append(sketch.differences(scored[one.rows[known]], one.answer[known], scale))
+    real = np.concatenate(found) if found else np.empty(0)
+    drawn = _drawn(lane, artifact, case, prepared, inputs, scale)
+    for apart, what in ((real, "answers given under the clock"), (drawn, "answers to what was drawn for timing")):
+        if (moved := sketch.whole(apart)) > most:
+            raise PressbenchError(
+                f"{lane.name}: what is timed is not what was scored: {len(apart)} {what} lie {moved:.1%} from those "
+                "that were scored, in units of how far answers to different examples lie apart; its own batch noise is "
+                f"{noise:.1%} (at most {most:.1%})"
+            )
+    return {
+        "answers": len(real),
+        "difference": sketch.whole(real),
+        "drawn": len(drawn),
+        "drawn_difference": sketch.whole(drawn),
+        "batch_noise": noise,
+    }
+
+
+def _drawn(
+    lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int, scale: float
+) -> np.ndarray:  # fmt: skip
+    """(examples,) the differences of some answers to drawn inputs from those of a fresh worker that scores: of slots
+    early and late, which nobody knows beforehand."""
+    assert case.workload is not None
+    known = [one for one in lane.checks if one.rows is None]
+    coin = random.Random(inputs)
+    chosen = coin.sample(known, min(DRAWN, len(known)))
+    if not chosen:
+        return np.empty(0)
+    path, limit = prepared.dense(case.model).inputs_path, prepared.settings.stage_seconds
+    closed, calls = prepared.enclosure(artifact.directory, path), [(one.slot, one.calls, one.call) for one in chosen]
+    with prepared.stage("check", case.id), prepared.worker(lane.name, case.hardware, closed) as worker:
+        worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
+        again = worker.call(
+            stages.drawn_again, path, case.workload, inputs, calls, case.model.evaluation_batch, timeout=limit
         )
-    return {"answers": len(apart), "difference": moved, "batch_noise": noise}
+    return np.concatenate(
+        [sketch.differences(wanted, one.answer, scale) for wanted, one in zip(again, chosen, strict=True)]
+    )
 
 
-def check_tokens(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation) -> dict[str, Any]:
+def check_tokens(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int) -> dict[str, Any]:
     """Compare tokens that a lane made with the artifact's forward passes over the same texts.
 
     Raises PressbenchError where they are not those that the passes would choose."""
-    texts = lane.checks[:TEXTS]
+    texts = random.Random(inputs).sample(lane.checks, min(TEXTS, len(lane.checks)))
     closed = prepared.enclosure(artifact.directory)
     limit = prepared.settings.stage_seconds
     with prepared.stage("check", f"{case.id}: its tokens"), prepared.worker(lane.name, case.hardware, closed) as worker:
@@ -73,7 +110,7 @@ def same_tokens(dense: Lane, compressed: Lane) -> dict[str, int]:
     pairs = [
         (one.answer, other.answer)
         for one, other in zip(dense.checks[:TEXTS], compressed.checks[:TEXTS], strict=False)
-        if np.array_equal(one.rows, other.rows)
+        if one.rows is not None and other.rows is not None and np.array_equal(one.rows, other.rows)
     ]
     if not pairs:
         return {}

@@ -79,7 +79,7 @@ class Session:
             before = self.prepared.answers(dense.artifact, case.model, case.hardware, dense_label)
             after = self.prepared.answers(artifact, case.model, case.hardware, case.id)
             scored = quality.judge(before, after, dense.test(), bound)
-            reason = scored.reason
+            reason = scored.reason + steadiness.in_words(after)
             floor: dict[str, Any] = {}
             doubt = quality.doubt(before, dense.test(), case.model.task.labels)
             if role(case.compressor) == "dense":
@@ -216,9 +216,7 @@ class Session:
                 bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
             tokens = same_tokens(reference, lane) if case.workload.generates else {}
             check = check_tokens if case.workload.generates else check_passes
-            checked = check(lane, artifact, case, self.prepared)
-            if not case.workload.generates:
-                check_passes(reference, self.prepared.dense(case.model).artifact, case, self.prepared)
+            checked = check(lane, artifact, case, self.prepared, inputs)
             askew = {one.name: told for one in (*shared, lane) if (told := one.account.faults())}
             measures, floor = _rates(case.workload, pairs.compressed), None
             if bytes_read is not None:

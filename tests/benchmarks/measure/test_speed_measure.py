@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.measure import speed
 from benchmarks.measure.lane import fastest
+from benchmarks.measure.outside import Account
 from benchmarks.measure.speed import Budget, Pairs, measure
 from benchmarks.measure.worker import WorkerError
 from benchmarks.verdicts import FEWEST, SpeedJudgement, SpeedTest, Verdict, estimate
@@ -37,7 +38,9 @@ class FakeLane:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
     drawn: list[float] = field(default_factory=list)
 
-    def slot(self) -> float:
+    account: Account = field(default_factory=lambda: Account(1))
+
+    def slot(self, number: int = 0, seed: int = 0) -> float:
         took = self.seconds * math.exp(self.noise * self.rng.standard_normal())
         self.clock.now += took
         self.log.append(self.name[0])
@@ -205,7 +208,7 @@ def test_drift_of_the_machine_is_no_speed_up(clock: Clock) -> None:
 
     def drifting(lane: FakeLane) -> None:
         steady = lane.slot
-        lane.slot = lambda: steady() * (1 + clock.now)  # type: ignore[method-assign]  (four times slower by the end)
+        lane.slot = lambda *_: steady() * (1 + clock.now)  # type: ignore[method-assign]  (four times slower by the end)
 
     for lane in found:
         drifting(lane)
@@ -226,7 +229,7 @@ def test_the_fastest_is_by_median_whatever_the_outliers(clock: Clock) -> None:
     found, log = lanes(clock, 0.03, 0.02, 0.01)
     steady = found[2].slot
 
-    def hiccup() -> float:
+    def hiccup(*_: int) -> float:
         return steady() * (100 if len(found[2].drawn) == 3 else 1)
 
     found[2].slot = hiccup  # type: ignore[method-assign]
@@ -240,7 +243,7 @@ def test_a_control_that_fails_spoils_nobody_elses_case(clock: Clock, error: Exce
     found, _ = lanes(clock, 0.03, 0.02, 0.01)
     steady = found[2].slot
 
-    def fail() -> float:
+    def fail(*_: int) -> float:
         if len(found[2].drawn) == 2:
             raise error
         return steady()

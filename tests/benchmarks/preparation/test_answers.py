@@ -25,6 +25,7 @@ from compressors.interface import Examples, Hardware
 from results.store.record import CaseRecord
 
 CPU = Hardware("cpu", "cpu-vnni", threads=1)
+SKETCH = np.ones((3, 2), np.float32)
 
 
 class Answers:
@@ -33,7 +34,7 @@ class Answers:
     def __init__(self) -> None:
         self.evaluated: list[str] = []
 
-    def __call__(self, name: str, hardware: Hardware) -> Answers:
+    def __call__(self, name: str, hardware: Hardware, enclosure: Any = None) -> Answers:
         self.name = name
         return self
 
@@ -45,14 +46,16 @@ class Answers:
     def call(self, function: Any, *_: Any, **__: Any) -> Any:
         if function is stages.answer:
             self.evaluated.append(self.name)
-        return {"predictions": np.arange(3)}
+        if function is stages.sketches:
+            return SKETCH
+        return {"predictions": np.arange(3), stages.SKETCH: SKETCH}
 
 
 @pytest.fixture
 def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
     (tmp_path / "examples").write_bytes(b"the test set")
     answers = Answers()
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(test_path=tmp_path / "examples"))
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(inputs_path=tmp_path / "examples"))
     monkeypatch.setattr(session.prepared, "worker", answers)
     return answers
 

@@ -59,7 +59,7 @@ def made(model: OwnModel, cache: Cache, folder: Path) -> tuple[Dense, Mapping[st
     (folder / "seal.json").write_text("{}")
     dense = Dense(folder)
     state = {"forward": dense.artifact.load()}
-    answers = stages.answer(state, model.task.quality, dense.test_path, 4, progress=no_progress)
+    answers = stages.answer(state, model.task.quality, dense.inputs_path, 4, progress=no_progress)
     return dense, model.task.quality.judge(answers, answers, dense.test(), None).measures
 
 

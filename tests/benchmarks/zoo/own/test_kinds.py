@@ -49,7 +49,7 @@ class Prepared:
         """What the quality keeps of the artifact, loaded back from disk."""
         state = {"forward": self.dense.artifact.load()}
         quality = self.model.task.quality
-        return stages.answer(state, quality, self.dense.test_path, 4, progress=no_progress)
+        return stages.answer(state, quality, self.dense.inputs_path, 4, progress=no_progress)
 
     def scored(self) -> Any:
         answers = self.answers()
