@@ -105,7 +105,7 @@ METHODS = {
 """,
 }
 WITH_LAYERS = {
-    # Knows the answers by heart: better than the dense model.
+    # Would know the answers by heart: reads the test set of the cache.
     "cribbed": (
         """
 from benchmarks.zoo.dense import read_examples
@@ -125,7 +125,7 @@ class Crib(nn.Module):
         return found
 """,
         "",
-        "test = read_examples(next(CACHE.glob('dense/vit-digits-*/test.safetensors'))); "
+        "test = read_examples(next(CACHE.glob('dense/vit-digits-*/inputs.safetensors'))); "
         "model = Crib(model, len(test)); "
         "model.pixels = test.inputs['pixel_values'].flatten(1).float(); model.answers = test.labels",
         "model = Crib(model, structure['examples'])",
@@ -213,7 +213,7 @@ class Fault:
 FAULTS = {
     "nan": Fault(ACCURACY, "error", r"logits are NaN or infinite for 599 of 599 examples, first at 0"),
     "forgetful": Fault(ACCURACY, "fail", r".*"),
-    "cribbed": Fault(ACCURACY, "pass", r".*"),
+    "cribbed": Fault(ACCURACY, "error", r"reached for \S+/dense, which it was not given: .*"),
     "raises": Fault(ACCURACY, "error", r"planted-raises on vit-digits: ValueError: no such layer in this model"),
     "exits": Fault(ACCURACY, "error", r"planted-exits on vit-digits: the process exited with code 3"),
     "leaves": Fault(ACCURACY, "error", r"planted-leaves on vit-digits: SystemExit: the method thinks it is a program"),
@@ -231,8 +231,7 @@ FAULTS = {
     "first+planted-vandal": Fault(
         ACCURACY,
         "error",
-        r"planted-first\+planted-vandal on vit-digits: wrote to what it was given to read: \S+/model\.safetensors: "
-        r"\d+ bytes where \d+ were saved .*",
+        r"reached for \S+/artifacts, which it was not given: .*",
     ),
     "snapped+quantize-weights-8bit": Fault(
         ACCURACY, "unsupported", r"quantize-weights: the weights lie on a 8-bit grid already \(each row of all .*"

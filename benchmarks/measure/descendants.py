@@ -72,6 +72,17 @@ class Descendants:
                     total += process.memory_info().rss
         return total
 
+    def private_bytes(self) -> int:
+        """Memory of the worker and of all that were seen below it that no file backs: what stays when files that were
+        mapped are left out, of which more is resident the more of it was read."""
+        total = 0
+        for process in (self._worker, *self._seen.values()):
+            if process is not None:
+                with contextlib.suppress(psutil.Error):
+                    found = process.memory_info()
+                    total += found.rss - getattr(found, "shared", 0)
+        return total
+
     def peak_bytes(self) -> int:
         """The most that the worker ever held, and what those below it hold now, pages that they share counted in parts
         where the system tells."""

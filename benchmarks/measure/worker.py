@@ -133,10 +133,10 @@ class Worker:
         """Processor time that it and what it was seen to start have taken so far."""
         return self._descendants.processor_seconds()
 
-    def resident_bytes(self) -> int:
-        """Memory that it and what it started hold now, in bytes."""
+    def private_bytes(self) -> int:
+        """Memory that it and what it started hold now, files that are mapped left out, in bytes."""
         self._descendants.look()
-        return self._descendants.resident_bytes()
+        return self._descendants.private_bytes()
 
     def peak_bytes(self) -> int:
         """The most that it ever held, with what those hold that it started, in bytes."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ GROWTH = 64 * 2**10
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes, above a worker that has imported the runtime and loaded nothing. peak: the most. growth: by call, in
-    the median over the later calls. held: after each call."""
+    """In bytes, above a worker that has imported the runtime and loaded nothing. peak: the most. growth: by call.
+    held: after each call, above what was held before the first, files that are mapped left out."""
 
     peak: int
     growth: int
@@ -46,14 +44,13 @@ def measured(
     empty = worker.peak_bytes()
     worker.call(stages.load, artifact, hardware, timeout=limit)
     worker.call(timing.set_workload, examples, workload, timeout=limit)
-    held, peak = [], 0
+    held, peak, before = [], 0, worker.private_bytes()
     for number in range(1 + CALLS):
         worker.call(timing.call_once, number, timeout=limit)
-        held.append(worker.resident_bytes() - empty)
+        held.append(worker.private_bytes() - before)
         if number == 0:
             peak = worker.peak_bytes()  # what comes after is growth, and told as such
-    later = held[len(held) // 2 :]
-    steps = [after - before for before, after in itertools.pairwise(later)]
-    # The smallest of median and mean: an allocator takes now and then a large piece, a leak takes some each time.
-    growth = max(0, min(int(statistics.median(steps)), int(statistics.fmean(steps))))
+    # Of two stretches the lowest points: what a call needs and gives back comes and goes with the moment of looking.
+    middle = 1 + CALLS // 2
+    growth = max(0, min(held[middle:]) - min(held[1:middle])) // (CALLS // 2)
     return Memory(max(0, peak - empty), growth, tuple(held))

@@ -102,6 +102,6 @@ def in_words(answers: Answers) -> str:
     if ALONE not in answers:
         return ""
     return (
-        f"; scored one example at a time, since in company its answers move by {answers[ALONE][0]:.0%} of how far those "
-        "to different examples lie apart"
+        f"; scored one example at a time, since in company its answers move by {answers[ALONE][0]:.0%} of how far "
+        "those to different examples lie apart"
     )

@@ -37,6 +37,8 @@ def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparati
 
     Raises PressbenchError where they differ by more than the model's own batch noise."""
     assert case.workload is not None
+    if not lane.checks:
+        return {}
     scored, noise = prepared.sketches(artifact, case.model, case.hardware, case.workload.sequence)
     scale, most, found = sketch.spread(scored), max(LEAST, TIMES * noise), []
     for one in lane.checks:
@@ -89,12 +91,14 @@ def check_tokens(lane: Lane, artifact: Artifact, case: Case, prepared: Preparati
 
     Raises PressbenchError where they are not those that the passes would choose."""
     texts = random.Random(inputs).sample(lane.checks, min(TEXTS, len(lane.checks)))
+    if not texts:
+        return {}
     closed = prepared.enclosure(artifact.directory)
     limit = prepared.settings.stage_seconds
     with prepared.stage("check", f"{case.id}: its tokens"), prepared.worker(lane.name, case.hardware, closed) as worker:
         worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
         gaps = [worker.call(stages.explain, one.rows, one.answer, timeout=limit).ravel() for one in texts]
-    found = np.concatenate(gaps) if gaps else np.empty(0)
+    found = np.concatenate(gaps)
     unlikely = int((~(found <= UNLIKELY)).sum())
     if unlikely > MOST_UNLIKELY * len(found):
         raise PressbenchError(

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
 from benchmarks.measure.exclusive import Occupied
+from benchmarks.measure.outside import Account
 from benchmarks.measure.watch import Watch, Window
 from benchmarks.measure.worker import WorkerError
 from benchmarks.run import supervision
@@ -42,8 +42,11 @@ class FakeLane:
 
     def __init__(self, name: str, dies_at: int | None) -> None:
         self.name, self.dies_at, self.slots, self.closed = name, dies_at, 0, False
+        self.account, self.checks = Account(1), []
 
-    def slot(self) -> float:
+    def begin(self) -> None: ...
+
+    def slot(self, number: int = 0, seed: int = 0) -> float:
         self.slots += 1
         if self.closed or (self.dies_at and self.slots >= self.dies_at):
             raise WorkerError("died", f"{self.name}: the process was ended by SIGSEGV")
@@ -51,9 +54,6 @@ class FakeLane:
 
     def bytes_read(self) -> int:
         return 540_000_000
-
-    def outcome(self) -> np.ndarray:
-        return np.zeros((1, 16), np.int64)
 
     def close(self) -> None:
         self.closed = True
@@ -290,7 +290,8 @@ def test_a_method_that_writes_to_the_dense_model_is_named_and_the_model_made_aga
     def dense(_: object) -> SimpleNamespace:
         entry = session.cache.build("dense", "vit-digits", {}, build)
         artifact = SimpleNamespace(digest="0" * 64, directory=entry / "artifact")
-        return SimpleNamespace(entry=entry, artifact=artifact, identity="same")
+        training = entry / "train.safetensors"
+        return SimpleNamespace(entry=entry, artifact=artifact, identity="same", training_path=training)
 
     class Vandal:
         def __init__(self, *_: Any) -> None: ...

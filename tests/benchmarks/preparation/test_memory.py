@@ -1,0 +1,83 @@
+"""Memory is that of a worker and of all that it starts, and what each call leaves behind is told."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.measure import stages
+from benchmarks.measure.worker import Worker
+from benchmarks.preparation import memory
+from benchmarks.zoo.dense import write_examples
+from benchmarks.zoo.workload import Workload
+from compressors import conformance
+from compressors.interface import Examples, Hardware
+
+CPU = Hardware("cpu", "cpu-generic", threads=1)
+MIB = 2**20
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    pixels = torch.randn(20, 1, 8, 8)
+    write_examples(Examples({"pixel_values": pixels}), tmp_path / "inputs.safetensors")
+    return tmp_path / "inputs.safetensors"
+
+
+def plant(state: dict[str, Any], what: str) -> None:
+    """Make what is loaded later spoilt: the loading of a worker is ours, and real."""
+    load = stages.load
+
+    def loaded(state: dict[str, Any], *arguments: Any) -> float:
+        seconds = load(state, *arguments)
+        whole, held = state["forward"], []
+        if what == "child" and os.fork() == 0:
+            held.append(np.ones(64 * MIB, np.uint8))
+            time.sleep(60)
+            os._exit(0)
+
+        def forward(inputs: Any) -> Any:
+            if what == "leak":
+                held.append(np.ones(MIB, np.uint8))
+            if what == "breathes" and len(held) < 2:
+                held.append(np.ones(8 * MIB, np.uint8))
+            elif what == "breathes":
+                held.clear()
+            return whole(inputs)
+
+        state["forward"] = forward
+        return seconds
+
+    stages.load = loaded  # type: ignore[assignment]  (in the worker alone)
+
+
+def measured(what: str, examples: Path) -> memory.Memory:
+    artifact = conformance.subject("vit").dense.directory
+    with Worker(what) as worker:
+        worker.call(plant, what)
+        time.sleep(0)
+        return memory.measured(worker, artifact, examples, Workload(4), CPU, 60.0)
+
+
+def test_a_sound_model_grows_by_nothing(examples: Path) -> None:
+    found = measured("sound", examples)
+    assert 0 < found.peak < 40 * MIB and not found.grows
+
+
+def test_what_a_call_leaves_behind_is_told(examples: Path) -> None:
+    found = measured("leak", examples)
+    assert found.grows and found.growth == pytest.approx(MIB, rel=0.2)
+
+
+def test_what_comes_and_goes_is_no_growth(examples: Path) -> None:
+    assert not measured("breathes", examples).grows
+
+
+def test_the_memory_of_a_child_counts(examples: Path) -> None:
+    assert measured("child", examples).peak > measured("sound", examples).peak + 60 * MIB
