@@ -19,6 +19,7 @@ from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import open_artifact
@@ -35,6 +36,13 @@ SKETCH = "sketch"
 def prepare(state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress) -> None:
     """Train and write the dense entry."""
     prepare_dense(model, Cache(root), hardware, progress, folder)
+
+
+def owners_run(state: State, model: Model, root: Path, dense: Path, hardware: Hardware) -> OwnersRun | None:
+    """A few rows of the test split as the model's owner would run them; None where nobody says how."""
+    rows = model.task.load(Cache(root))["test"][:EXAMPLES]
+    torch.set_num_threads(hardware.threads)
+    return model.owners_run(rows, Dense(dense).artifact.model, Cache(root))
 
 
 def compress(

@@ -4,6 +4,8 @@ pipeline finds its beginning ready."""
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.measure import stages
 from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.preparation.agreement import compare
 from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
 from benchmarks.preparation.steadiness import noise, scored
@@ -32,6 +35,7 @@ from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
 
+AGREED = "agreed.json"
 CUT_EXAMPLES = 256
 """Examples that are scored at another length than the usual one, to compare what is timed at that length."""
 FLIP_BATCH = 1
@@ -44,6 +48,8 @@ class Preparation:
     def __init__(self, cache: Cache, settings: Settings, stage: Stages) -> None:
         self.cache, self.settings, self.stage = cache, settings, stage
         self._dense: dict[str, Dense | Exception] = {}
+        self.agreed: dict[str, dict[str, Any]] = {}
+        """Model -> what came of comparing it with its owner's run."""
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
         self._sketches: dict[str, np.ndarray | Exception] = {}
@@ -69,9 +75,37 @@ class Preparation:
                     except PressbenchError as error:
                         raise Unsupported(str(error)) from None
             with self.stage("dense model", f"{model.name}: dense model") as report:
-                return Dense(self.cache.build("dense", model.name, dense_key(model, hardware), build))
+                dense = Dense(self.cache.build("dense", model.name, dense_key(model, hardware), build))
+            self.agreed[model.name] = self._agreed(model, dense, hardware)
+            return dense
 
         return _once(self._dense, model.name, make)
+
+    def _agreed(self, model: Model, dense: Dense, hardware: Hardware) -> dict[str, Any]:
+        """That the suite runs the model as its owner does, asked once. Raises PressbenchError where it does not."""
+        key = {
+            "dense": dense.identity,
+            "model": model.identity(),
+            "batch": model.evaluation_batch,
+            "code": hash_files(registry.source_closure(compare, "benchmarks")),
+            "kind": hash_files(registry.source_closure(type(model), "benchmarks")),
+            "versions": versions("torch", "transformers", "tokenizers"),
+            "fingerprint": self.fingerprint(hardware)["hash"],
+        }
+
+        def build(folder: Path) -> None:
+            limit, started = self.settings.stage_seconds, time.perf_counter()
+            with (
+                self.stage("owner's run", f"{model.name}: as its owner runs it"),
+                self.worker(f"{model.name}: its owner's run", hardware) as owner,
+                self.worker(f"{model.name}: dense", hardware) as ours,
+            ):
+                found = compare(owner, ours, model, dense, self.cache.root, hardware, limit)
+            found["seconds"] = round(time.perf_counter() - started, 3)
+            (folder / AGREED).write_text(json.dumps(found), encoding="utf-8")
+
+        entry = self.cache.build("agreement", model.name, key, build)
+        return dict(json.loads((entry / AGREED).read_text(encoding="utf-8")))
 
     def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
         """The compressed artifact, from the cache or made now, step by step. Raises Unsupported,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 Metric = Literal["chrf", "rougeL"]
+MOSTLY = 0.8
+"""The share of letters that a metric must see of references to say anything of them."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,23 @@ PACKAGES: Mapping[Metric, Package] = {
     "chrf": Package("chrF", "sacrebleu", "sacrebleu", "translation"),
     "rougeL": Package("ROUGE-L", "rouge_score", "rouge-score", "summarization"),
 }
+
+
+def unseen(metric: Metric, references: Sequence[str]) -> str | None:
+    """Why a metric cannot see these references, and what can; None where it sees most of them. ROUGE-L keeps a–z and
+    digits, and nothing of any other script."""
+    if metric != "rougeL":
+        return None
+    letters = [character for text in references for character in text.casefold() if character.isalpha()]
+    kept = sum(character.isascii() for character in letters)
+    empty = sum(not re.search("[a-z0-9]", text.casefold()) for text in references)
+    if letters and kept >= MOSTLY * len(letters) and empty <= (1 - MOSTLY) * len(references):
+        return None
+    return (
+        f"ROUGE-L keeps a–z and digits alone: {kept / max(1, len(letters)):.0%} of the letters of these references, "
+        "and "
+        f'nothing of {empty:,} of {len(references):,}; say metric = "chrf"'
+    )
 
 
 def sentence_scores(metric: Metric, texts: Sequence[str], references: Sequence[str]) -> np.ndarray:

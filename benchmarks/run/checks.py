@@ -27,7 +27,8 @@ TEXTS = 4
 """Slots of which generated tokens are explained: each takes the model a pass over its prompt."""
 UNLIKELY, MOST_UNLIKELY = 0.5, 0.05
 """A token is not the model's own where its logit is this many standard deviations of the vocabulary below the largest
-(rounding differs between a pass over a text and a step of it: 0.02 in bf16, 0.1 to 0.4 in int8); and the share of tokens that may be so."""
+(rounding differs between a pass over a text and a step of it: 0.02 in bf16, 0.1 to 0.4 in int8); and the share of
+tokens that may be so."""
 
 
 def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int) -> dict[str, Any]:

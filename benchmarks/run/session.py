@@ -18,7 +18,7 @@ from benchmarks.matrix.cases import Case, role
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.worker import WorkerError
-from benchmarks.preparation import steadiness
+from benchmarks.preparation import agreement, steadiness
 from benchmarks.preparation.preparation import Preparation
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
@@ -81,10 +81,12 @@ class Session:
             scored = quality.judge(before, after, dense.test(), bound)
             reason = scored.reason + steadiness.in_words(after)
             floor: dict[str, Any] = {}
+            agreed: dict[str, Any] = {}
             doubt = quality.doubt(before, dense.test(), case.model.task.labels)
             if role(case.compressor) == "dense":
                 floor, words = self.prepared.flip_floor(case.model, case.hardware)
-                reason += f"; {words}"
+                agreed = self.prepared.agreed[case.model.name]
+                reason += f"; {words}{agreement.told(agreed)}"
             return {
                 "verdict": scored.verdict,
                 "reason": reason,
@@ -95,6 +97,7 @@ class Session:
                     "evaluation_batch": case.model.evaluation_batch,
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
+                    **({"owners_run": agreed} if agreed else {}),
                     "steadiness": steadiness.told(after),
                     **({"doubt": doubt} if doubt else {}),
                 },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -12,6 +12,7 @@ import datasets
 from torch import nn
 
 from benchmarks.cache import Cache
+from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress, no_progress
@@ -66,6 +67,13 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         """The dense model, trained on `examples` with a fixed seed, in eval mode."""
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache
+    ) -> OwnersRun | None:
+        """The first rows of the test split, by column, as its owner runs it, see `benchmarks.zoo.owners_run`. dense:
+        loads the dense model, for one that was trained here and has no other owner. None: nobody says how."""
+        return None
 
     def identity(self) -> dict[str, Any]:
         """What decides the dense model beside code and versions, for cache keys."""

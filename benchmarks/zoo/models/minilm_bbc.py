@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from torch import nn
 from benchmarks.cache import Cache
 from benchmarks.zoo.assets import minilm
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.owners_run import OwnersRun, by_pipeline
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.bbc_news import TASK
 from benchmarks.zoo.wheel import WheelAsset
@@ -64,6 +65,11 @@ class MiniLmBbc(Model):
             data["text"][:], truncation=True, max_length=TOKENS, padding="max_length", return_tensors="pt"
         )
         return Examples({name: encoded[name] for name in self.inputs}, torch.tensor(data["label"][:]))
+
+    def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
+        cut = {"truncation": True, "max_length": TOKENS}
+        return by_pipeline("text-classification", rows["text"], dense(), "logits", tokenizer=tokenizer, prepare=cut)
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         torch.manual_seed(0)

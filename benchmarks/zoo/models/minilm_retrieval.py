@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from benchmarks.zoo.assets import minilm
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.models.minilm_bbc import MODEL as CLASSIFIER
 from benchmarks.zoo.models.minilm_bbc import TOKENS
+from benchmarks.zoo.owners_run import OwnersRun, by_calls, tokens_of
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.bbc_headlines import TASK
 from benchmarks.zoo.wheel import WheelAsset
@@ -47,6 +48,15 @@ class MiniLmRetrieval(Model):
         places = torch.arange(len(data))
         labels = torch.cat([places, torch.full_like(places, NOT_SCORED)])
         return Examples({name: encoded[name] for name in self.inputs}, labels)
+
+    def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
+        published = transformers.AutoModel.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
+        return by_calls(
+            published.eval(),
+            map(tokens_of(tokenizer, tuple(self.inputs), TOKENS), rows["headline"]),
+            self.task.quality.output,
+        )
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         config = transformers.BertConfig(**self.config())

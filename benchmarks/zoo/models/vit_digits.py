@@ -6,7 +6,7 @@ It is here to prove that nothing in the path assumes text.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.cache import Cache
 from benchmarks.zoo.model import Model
+from benchmarks.zoo.owners_run import OwnersRun, by_calls
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.digits import TASK
 from benchmarks.zoo.workload import Workload
@@ -51,6 +52,12 @@ class VitDigits(Model):
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         columns = data.with_format("torch")
         return Examples({"pixel_values": columns["pixels"][:].unsqueeze(1)}, columns["label"][:])
+
+    def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
+        pictures = (
+            {"pixel_values": torch.tensor(pixels, dtype=torch.float32)[None, None]} for pixels in rows["pixels"]
+        )
+        return by_calls(dense(), pictures, "logits")
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         torch.manual_seed(0)

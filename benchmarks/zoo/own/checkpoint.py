@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -18,6 +19,17 @@ DROPPED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use
 """Keys of a configuration that say nothing about the dense model, which is in fp32 and keeps no cache of itself."""
 
 
+ADAPTER = "adapter_config.json"
+QUANTIZED = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
+"""Files that a quantized checkpoint has beside it where config.json does not say so."""
+SCALES = re.compile(
+    r"(weight_scale(_inv)?|input_scale|weight_zero_point|qweight|qzeros|scales|g_idx|absmax|quant_state\..*|SCB)$"
+)
+"""How tensors end that only a quantized checkpoint has."""
+OTHERS = ("pytorch_model*.bin", "tf_model.h5", "flax_model.msgpack", "model.*.safetensors", "*lora*.safetensors")
+"""Files of weights that are there beside those that are read."""
+
+
 class ModelError(PressbenchError):
     """A mistake in the model: which file, and what would be right."""
 
@@ -31,6 +43,8 @@ class Checkpoint:
     folder: Path
     config: Mapping[str, Any]
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the folder."""
 
     @property
     def architecture(self) -> str:
@@ -53,7 +67,8 @@ def look(folder: Path, said: str, *, allow_pickle: bool) -> Checkpoint:
     weights = weight_files(folder, said, allow_pickle=allow_pickle)
     if weights[0].suffix == ".safetensors":
         _check_head(found, weights)
-    return found
+        _check_stored(weights, said)
+    return dataclasses.replace(found, notes=_left_alone(folder, weights))
 
 
 def look_at_config(folder: Path, said: str) -> Checkpoint:
@@ -62,7 +77,7 @@ def look_at_config(folder: Path, said: str) -> Checkpoint:
 
     path = folder / "config.json"
     if not path.is_file():
-        if (folder / "adapter_config.json").is_file():
+        if (folder / ADAPTER).is_file():
             raise ModelError(f"{said}: an adapter, no whole model; merge it into its base and save that")
         raise ModelError(f"{said}: no config.json; a model folder is what save_pretrained writes")
     try:
@@ -81,8 +96,15 @@ def look_at_config(folder: Path, said: str) -> Checkpoint:
             f"{said}: {names[0]} is no class of transformers {transformers.__version__} ({own}); "
             "use a model whose class is part of transformers"
         )
+    if found := next((name for name in QUANTIZED if (folder / name).is_file()), None):
+        raise ModelError(f"{said}: it is quantized already ({found}); the dense model must be the one before that")
     if "quantization_config" in raw:
         raise ModelError(f"{said}: it is quantized already; the dense model must be the one before that")
+    if (folder / ADAPTER).is_file():
+        raise ModelError(
+            f"{said}: an adapter lies beside the model ({ADAPTER}), and who loads the folder with peft gets the two "
+            "together; merge it (merge_and_unload) and save that, or take it out of the folder"
+        )
     try:
         config = transformers.AutoConfig.for_model(kind, **{k: v for k, v in raw.items() if k != "model_type"})
     except Exception as error:  # whatever its own checks raise
@@ -135,6 +157,37 @@ def tensor_names(path: Path, said: str) -> list[str]:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{said}/{path.name}: damaged or truncated: {error}") from None
+
+
+def _check_stored(weights: list[Path], said: str) -> None:
+    """Weights in 8 bits or fewer, and what belongs to them, are no dense model's."""
+    from safetensors import safe_open
+
+    for path in weights:
+        names = tensor_names(path, said)
+        if scales := [name for name in names if SCALES.search(name)]:
+            raise ModelError(
+                f"{said}: it is quantized already: {path.name} has {len(scales)} tensors such as {scales[0]}; the "
+                "dense model must be the one before that"
+            )
+        with safe_open(path, framework="pt") as file:
+            narrow = [
+                n for n in names if file.get_slice(n).get_dtype().startswith(("F8", "F4", "F6", "I8", "U8", "I4"))
+            ]
+        if narrow := [name for name in narrow if name.endswith("weight")]:
+            raise ModelError(
+                f"{said}: it is quantized already: {narrow[0]} of {path.name} is stored in 8 bits or fewer; the dense "
+                "model must be the one before that"
+            )
+
+
+def _left_alone(folder: Path, weights: list[Path]) -> tuple[str, ...]:
+    """The files of weights that are there too, by name."""
+    read = {path.name for path in weights}
+    found = sorted({p.name for pattern in OTHERS for p in folder.glob(pattern) if p.name not in read})
+    if (folder / "model.safetensors").is_file() and "model.safetensors" not in read:
+        found.append("model.safetensors")
+    return (f"weights are read from {', '.join(sorted(read)[:3])}; left alone: {', '.join(found)}",) if found else ()
 
 
 _HEADS = ("classifier", "score", "lm_head", "qa_outputs", "pre_classifier", "classification_head")

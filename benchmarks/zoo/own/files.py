@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.zoo.own.separated import separated
 from benchmarks.zoo.own.table import DataError, Table
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -52,27 +53,6 @@ def _decoded(path: Path, said: str, encoding: str) -> str:
             f"{said}: line {line} is not {encoding} (byte 0x{raw[error.start]:02x}); "
             "save the file as UTF-8 or say encoding=latin-1 (or cp1252)"
         ) from None
-
-
-def _separated(path: Path, said: str, encoding: str) -> Table:
-    import io
-
-    import pandas
-
-    text = _decoded(path, said, encoding)
-    heading = text.partition("\n")[0]
-    separator = "\t" if path.suffix.lower() == ".tsv" else max((",", ";", "\t"), key=heading.count)
-    try:
-        # Everything as text: "NA" is a word, "007" no 7, and only an empty field is missing.
-        frame = pandas.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=[""])
-    except pandas.errors.ParserError as error:
-        raise DataError(f"{said}: {' '.join(str(error).split()).rpartition('C error: ')[2]}") from None
-    except pandas.errors.EmptyDataError:
-        raise DataError(f"{said}: no columns") from None
-    columns = [str(name).strip() for name in frame.columns]
-    frame.columns = columns
-    rows = [{c: (None if v != v else v) for c, v in row.items()} for row in frame.to_dict("records")]
-    return Table(said, columns, rows)
 
 
 def _lines(path: Path, said: str, encoding: str) -> Table:
@@ -131,6 +111,10 @@ def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             found[column] = list(inner["names"])
     return found
+
+
+def _separated(path: Path, said: str, encoding: str) -> Table:
+    return separated(_decoded(path, said, encoding), said, tabs=path.suffix.lower() == ".tsv")
 
 
 READERS: dict[str, Callable[[Path, str, str], Table]] = {

@@ -18,6 +18,7 @@ from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, InputSpec, PressbenchError
 from compressors.registry import nearest
@@ -86,6 +87,17 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
         """Those of every tier, the usual one first, and those of the nightly one, unless the user says which."""
+
+    def settled(self, model: Checkpoint) -> Checkpoint:
+        """The model, with what its folder leaves open or contradicts settled, and a note of it."""
+        return model
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun | None:
+        """Rows of the test split as the model's owner runs it, see `benchmarks.zoo.owners_run`. whole: the folder with
+        its weights."""
+        return None
 
     def arrange(self, rows: Sequence[Row], model: Checkpoint, said: Declaration) -> Sequence[Row]:
         """The rows of one split as examples: one each, unless a kind makes something else of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from torch import nn
 from benchmarks.cache import SEAL, Cache, hash_files
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.model import Asset, Model
-from benchmarks.zoo.own.checkpoint import ModelError, identity
+from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError, identity, weight_files
 from benchmarks.zoo.own.kind import Kind, kinds
+from benchmarks.zoo.own.weights import account
+from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
 from compressors.artifact import file_hash
@@ -109,23 +111,28 @@ class OwnModel(Model):
         rows = {name: data[name][:] for name in data.column_names}
         return self.task.of_kind.encode(rows, self.folder, self.task.settings)
 
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache
+    ) -> OwnersRun | None:
+        whole = self.weights.folder(cache)
+        model = Checkpoint(self.said, self.folder, self.configuration, self.task.labels)
+        return self.task.of_kind.owners_run(rows, whole, model, self.task.settings)
+
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         progress("reading the weights", 0, 1)
         folder, config = self.weights.folder(cache), self.config()
         cls: Any = getattr(transformers, config["architectures"][0])
         parsed = skeleton(config, device="meta").config
+        files = weight_files(folder, self.said, allow_pickle=self.allow_pickle)
         try:
             loaded, told = cls.from_pretrained(
                 folder, config=parsed, dtype=torch.float32, local_files_only=True, trust_remote_code=False,
-                use_safetensors=not self.allow_pickle, output_loading_info=True,
+                use_safetensors=files[0].suffix == ".safetensors", output_loading_info=True,
             )  # fmt: skip
         except PressbenchError:
             raise
         except Exception as error:  # of many kinds, down to those of Rust
             raise ModelError(f"{self.said}: its weights cannot be read: {' '.join(str(error).split())[:300]}") from None
-        for what in ("missing_keys", "mismatched_keys"):
-            if found := sorted(map(str, told.get(what) or ())):
-                how = "not in its weights" if what == "missing_keys" else "of another shape there"
-                raise ModelError(f"{self.said}: {len(found)} tensors of {cls.__name__} are {how}, the first {found[0]}")
+        account(loaded, told, self.said, self.spec())
         progress("reading the weights", 1, 1)
         return loaded.eval()

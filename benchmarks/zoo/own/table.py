@@ -27,6 +27,8 @@ class Table:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     places: Sequence[str] = ()
     """Of each row, where `row 17` would tell less than the name of a file."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was read."""
 
     def at(self, index: int) -> str:
         """Where row `index` (from 0) is: `reviews.csv: row 17`, counted from 1 without the heading."""

@@ -11,11 +11,13 @@ import torch
 
 from benchmarks.quality.scoring import Quality
 from benchmarks.quality.text_generation import TextGeneration
+from benchmarks.quality.text_scores import unseen
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
-from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.own.table import DataError, Table
+from benchmarks.zoo.owners_run import OwnersRun, by_generate, loaded, tokens_of
 from benchmarks.zoo.workload import Workload
 from compressors.interface import NOT_SCORED, Examples, InputSpec
 
@@ -69,9 +71,12 @@ class TextToText(Kind):
             "attention_mask": InputSpec("int64", ("batch", "sequence")),
             "decoder_input_ids": InputSpec("int64", ("batch", "decoder_sequence")),
         }
+        metric = said.metric or self.metric
+        if why := unseen(metric, [row["target"] for row in every]):
+            raise DataError(f"{every[0]['place'].partition(':')[0]}: {why}")
         settings = {
             "tokens": source.tokens, "new_tokens": target.tokens, "start": start, "end": end,
-            "metric": said.metric or self.metric, "forbidden": _forbidden(model.folder, tokenizer, end),
+            "metric": metric, "forbidden": _forbidden(model.folder, tokenizer, end),
         }  # fmt: skip
         notes = [*source.notes, *(f"references: {note}" for note in target.notes)]
         return Fitted(settings, inputs, (*notes, "answers are written greedily, the likeliest token each time"))
@@ -88,6 +93,22 @@ class TextToText(Kind):
         shifted[:, 0] = settings["start"]
         inputs["decoder_input_ids"] = shifted.masked_fill(shifted == NOT_SCORED, tokenizer.pad_token_id)
         return Examples(inputs, labels)
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        tokenizer, prefix = texts.tokenizer_of(model.folder, model.said), _prefix(model, self.name)
+        suspects = [
+            f"generation_config.json has {key} = {value}"
+            for key, value in _generation(model.folder).items()
+            if key.startswith("forced_") and value is not None
+        ]
+        if prefix and not rows["source"][0].startswith(prefix):
+            suspects.append(f"config.json has the prefix {prefix!r} for {self.name}: say prefix = {prefix!r}")
+        given = [text if text.startswith(prefix) else prefix + text for text in rows["source"]]
+        prepared = map(tokens_of(tokenizer, ("input_ids", "attention_mask"), settings["tokens"]), given)
+        owned = loaded(whole, model.architecture)
+        return by_generate(owned, prepared, settings["new_tokens"], suspects=tuple(suspects))
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return TextGeneration(
@@ -128,6 +149,12 @@ def _start_and_end(model: Checkpoint) -> tuple[int, int]:
             raise ModelError(f"{model.said}/config.json: without {key}, which generating needs")
         found.append(value)
     return found[0], found[1]
+
+
+def _prefix(model: Checkpoint, task: str) -> str:
+    """What the folder says is put before each text for a task; empty where it says nothing."""
+    of_task = (model.config.get("task_specific_params") or {}).get(task) or {}
+    return str(of_task.get("prefix") or model.config.get("prefix") or "")
 
 
 def _forbidden(folder: Path, tokenizer: Any, end: int) -> list[int]:

@@ -124,6 +124,14 @@ def token_ids(tokenizer: Any, *texts: Sequence[str], **how: Any) -> list[list[in
     return list(found["input_ids"])
 
 
+def suspects(model: Checkpoint) -> tuple[str, ...]:
+    """What in a folder makes batches of padded texts come out otherwise than texts by themselves, most often."""
+    own, tokenizer = model.config.get("pad_token_id"), tokenizer_of(model.folder, model.said)
+    if own is not None and own != tokenizer.pad_token_id:
+        return (f"config.json has pad_token_id {own}, the tokenizer pads with {tokenizer.pad_token_id}",)
+    return ()
+
+
 def text_inputs(model: Checkpoint, tokenizer: Any, *, pairs: bool = False) -> Mapping[str, InputSpec]:
     """The inputs that are fed. Types of tokens only where they tell two texts apart: they are zero otherwise."""
     import transformers

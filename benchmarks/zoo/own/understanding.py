@@ -54,6 +54,7 @@ def _understand(declared: Declared, cache: Cache) -> OwnModel:
     said = declared.said
     model, weights = _model(declared, cache)
     kind = find_kind(said.task, model)
+    model = kind.settled(model)
     for number, one in enumerate(said.published):
         if kind.bound != "perplexity_rise" and not 0 <= one.value <= 1:
             raise PressbenchError(f"published.{number}.value: {one.value:g} is no share of 1; 93.2 % is 0.932")
@@ -65,7 +66,7 @@ def _understand(declared: Declared, cache: Cache) -> OwnModel:
     key = {
         "data": {name: source.identity for name, source in sources.items()},
         "said": said.model_dump(mode="json", exclude=NOT_IN_KEY),
-        "model": {"files": _small_hashes(model.folder), "said": model.said},
+        "model": {"files": _small_hashes(model.folder), "said": model.said, "notes": model.notes},
         "kind": kind.name,
         "source": hash_files({*source_closure(type(kind), "benchmarks"), *source_closure(_read, "benchmarks")}),
         "versions": versions("transformers", "tokenizers", "datasets", "pandas"),
@@ -145,12 +146,13 @@ def _read(
     said: Declaration, sources: Mapping[str, Source], kind: Kind, model: Checkpoint, cache: Cache, folder: Path
 ) -> None:
     """Read, check, split, and write the entry."""
-    notes: list[str] = []
+    notes = list(model.notes)
     tables = dict(sources["data"].read(cache, said.encoding))
     if "test_data" in sources:
         test = sources["test_data"].read(cache, said.encoding)
         tables = {"train": tables.get("train") or tables["all"], "test": test.get("test") or test["all"]}
     tables = {split: flattened(table) for split, table in tables.items()}
+    notes += [f"{table.where}: {note}" for table in tables.values() for note in table.notes]
     read: dict[str, Read] = {}
     columns: dict[str, str] = {}
     for split, table in tables.items():

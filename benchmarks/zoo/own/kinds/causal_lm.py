@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +15,15 @@ from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table, missing
+from benchmarks.zoo.owners_run import OwnersRun, by_calls, loaded, tokens_of
 from benchmarks.zoo.workload import Workload, decode, prefill
 from compressors.interface import Examples
 
 MOST = 512
 WINDOW = 2048
 """Tokens of a window of joined texts, as most published tables have it, where the model has so many positions."""
+FEW = 4
+"""Texts that are also run as the model's owner would: a vocabulary at each position is much to compare."""
 CONTEXT, NEW = 128, 16
 """Of the workloads that are timed."""
 
@@ -99,6 +102,17 @@ class CausalLm(Kind):
             tokenizer = texts.tokenizer_of(folder, str(folder))
             inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], rows["text"])
         return Examples(inputs, next_tokens(**inputs))
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        given: Iterable[dict[str, Any]]
+        if "ids" in rows:
+            given = ({"input_ids": torch.tensor([list(window)])} for window in rows["ids"][:FEW])
+        else:
+            tokenizer = texts.tokenizer_of(model.folder, model.said)
+            given = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), rows["text"][:FEW])
+        return by_calls(loaded(whole, model.architecture), given, "logits", suspects=texts.suspects(model))
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return LanguageModelling()

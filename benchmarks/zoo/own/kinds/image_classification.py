@@ -19,6 +19,7 @@ from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
+from benchmarks.zoo.owners_run import OwnersRun, by_pipeline
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Examples, InputSpec, PressbenchError
 
@@ -69,6 +70,15 @@ class ImageClassification(Kind):
         images = [_prepared(processor, image, place) for image, place in zip(rows["image"], rows["place"], strict=True)]
         pixels = torch.from_numpy(np.stack(images).astype(np.float32))
         return Examples({"pixel_values": pixels}, torch.tensor(list(rows["label"]), dtype=torch.int64))
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        from PIL import Image
+        from transformers.image_utils import load_image
+
+        images = (load_image(Image.open(io.BytesIO(data))) for data in rows["image"])
+        return by_pipeline("image-classification", images, str(whole), "logits")
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return Classification()

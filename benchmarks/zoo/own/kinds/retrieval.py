@@ -12,10 +12,11 @@ import torch
 from benchmarks.quality.retrieval import Retrieval
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.own import texts
-from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.owners_run import OwnersRun, by_calls, loaded, tokens_of
 from benchmarks.zoo.workload import Workload
 from compressors.interface import NOT_SCORED, Examples
 
@@ -34,6 +35,22 @@ class EmbeddingRetrieval(Kind):
 
     def fits(self, architecture: str) -> bool:
         return architecture.endswith("Model") and not architecture.endswith(("LMHeadModel", "MTModel"))
+
+    def settled(self, model: Checkpoint) -> Checkpoint:
+        """What sentence-transformers wrote beside the model is followed, or the model refused."""
+        said = _read(model.folder / "config_sentence_transformers.json")
+        similarity = said.get("similarity_fn_name")
+        if similarity not in (None, "cosine"):
+            raise ModelError(
+                f"{model.said}: config_sentence_transformers.json compares by {similarity!r}, which is not taken yet: "
+                "cosine alone is"
+            )
+        if (name := said.get("default_prompt_name")) and (said.get("prompts") or {}).get(name):
+            raise ModelError(
+                f"{model.said}: config_sentence_transformers.json puts the prompt {said['prompts'][name]!r} before "
+                "each text, which is not taken yet"
+            )
+        return model
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         rows: list[Row] = [
@@ -61,6 +78,13 @@ class EmbeddingRetrieval(Kind):
         labels = torch.cat([places, torch.full_like(places, NOT_SCORED)])
         return Examples(texts.padded(tokenizer, settings["tokens"], settings["inputs"], both), labels)
 
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        prepared = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), rows["query"])
+        return by_calls(loaded(whole, model.architecture), prepared, Retrieval.output, suspects=texts.suspects(model))
+
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return Retrieval(settings["pooling"])
 
@@ -75,14 +99,27 @@ class EmbeddingRetrieval(Kind):
 def pooling(folder: Path) -> tuple[str, str]:
     """How the hidden states of a text become one: "mean" or "cls", by what sentence-transformers writes beside the
     model; and in words."""
-    path = folder / "1_Pooling" / "config.json"
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    said = _read(folder / "1_Pooling" / "config.json")
+    modes = {key.removeprefix("pooling_mode_") for key, on in said.items() if key.startswith("pooling_mode_") and on}
+    modes |= {said["pooling_mode"]} if isinstance(said.get("pooling_mode"), str) else set()
+    if not modes:
         return "mean", "pooled by their mean (the folder does not say how)"
-    if said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls":
+    if modes <= {"cls", "cls_token"}:
         return "cls", "pooled by the first token, as the folder says"
-    return "mean", "pooled by their mean, as the folder says"
+    if modes <= {"mean", "mean_tokens"}:
+        return "mean", "pooled by their mean, as the folder says"
+    raise ModelError(f"{folder.name}/1_Pooling: pools by {', '.join(sorted(modes))}: mean and cls alone are taken")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """An object of JSON; empty where there is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name}: not readable as JSON: {error}") from None
+    return found if isinstance(found, dict) else {}
 
 
 KIND = EmbeddingRetrieval()

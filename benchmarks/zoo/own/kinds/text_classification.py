@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +12,13 @@ import torch
 from benchmarks.quality.classification import Classification
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.own import labels, texts
-from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import Table
+from benchmarks.zoo.owners_run import OwnersRun, by_pipeline
 from benchmarks.zoo.workload import Workload
-from compressors.interface import Examples
+from compressors.interface import Examples, skeleton
 
 MOST = 512
 
@@ -29,6 +31,20 @@ class TextClassification(Kind):
     roles: ClassVar[tuple[str, ...]] = ("text", "label")
     optional: ClassVar[tuple[str, ...]] = ("second",)
     distinct: ClassVar[tuple[str, ...]] = ("text", "second")
+
+    def settled(self, model: Checkpoint) -> Checkpoint:
+        """A head on the last token looks for the padding that config.json names. In a batch it must be that which the
+        tokenizer pads with: one text at a time, as its owner runs it, there is none."""
+        if model.config.get("problem_type") not in (None, "single_label_classification"):
+            raise ModelError(
+                f"{model.said}: config.json says problem_type {model.config['problem_type']}: its outputs do not "
+                "exclude each other, or are no classes, and are not scored here"
+            )
+        own, pads = model.config.get("pad_token_id"), texts.tokenizer_of(model.folder, model.said).pad_token_id
+        if own == pads or "score" not in dict(skeleton(model.config, device="meta").named_children()):
+            return model
+        note = f"config.json names the padding token {own}, the tokenizer {pads}: the tokenizer's is taken"
+        return replace(model, config={**model.config, "pad_token_id": pads}, notes=(*model.notes, note))
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         found = labels.match(table, columns["label"], model, said.labels)
@@ -55,6 +71,15 @@ class TextClassification(Kind):
         tokenizer = texts.tokenizer_of(folder, str(folder))
         inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], *_texts(rows))
         return Examples(inputs, torch.tensor(list(rows["label"]), dtype=torch.int64))
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        given = [dict(zip(("text", "text_pair"), both, strict=False)) for both in zip(*_texts(rows), strict=True)]
+        return by_pipeline(
+            "text-classification", given, str(whole), "logits", suspects=texts.suspects(model),
+            prepare={"truncation": True, "max_length": settings["tokens"]},
+        )  # fmt: skip
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return Classification()

@@ -15,6 +15,7 @@ from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
+from benchmarks.zoo.owners_run import OwnersRun, by_calls, loaded, tokens_of
 from benchmarks.zoo.workload import Workload
 from compressors.interface import NOT_SCORED, Examples
 
@@ -78,6 +79,14 @@ class TokenClasses(Kind):
                     found[number, place] = tags[word]
                 before = word
         return Examples({name: encoded[name] for name in settings["inputs"]}, found)
+
+    def owners_run(
+        self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
+    ) -> OwnersRun:
+        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        prepared = tokens_of(tokenizer, settings["inputs"], settings["tokens"], is_split_into_words=True)
+        words = (list(sentence) for sentence in rows["words"])
+        return by_calls(loaded(whole, model.architecture), map(prepared, words), "logits")
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return TokenClassification(tuple(settings["names"]))

@@ -1,0 +1,55 @@
+"""What became of every tensor of a file and of every weight of a model: loaded, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.zoo.own.checkpoint import ModelError
+from compressors import surgery
+from compressors.interface import ModelSpec
+from compressors.runtimes.program import example_inputs
+
+
+def account(model: nn.Module, told: Mapping[str, Any], said: str, spec: ModelSpec) -> None:
+    """Raises ModelError where a tensor of the file belongs to a part of the model and was not taken, or a weight that
+    the task needs was not found. told: what `from_pretrained` says of its loading. A part that the output does not
+    depend on, such as a pooler beside hidden states, may be missing, and is noughts then, so that the model is the
+    same each time."""
+    name = type(model).__name__
+    if shapes := sorted(str(key[0] if isinstance(key, tuple) else key) for key in told.get("mismatched_keys") or ()):
+        raise ModelError(f"{said}: {len(shapes)} tensors of {name} are of another shape there, the first {shapes[0]}")
+    parts = {part for path, _ in model.named_parameters() for part in path.split(".") if not part.isdigit()}
+    lost = sorted(key for key in map(str, told.get("unexpected_keys") or ()) if _belongs(key, parts))
+    if lost:
+        raise ModelError(
+            f"{said}: {len(lost)} tensors of its weights are not taken by {name}, the first {lost[0]}: what they "
+            "hold would be left out"
+        )
+    missing = sorted(map(str, told.get("missing_keys") or ()))
+    if missing and _needed(model, missing, spec):
+        raise ModelError(f"{said}: {len(missing)} tensors of {name} are not in its weights, the first {missing[0]}")
+
+
+def _belongs(key: str, parts: set[str]) -> bool:
+    """Whether a tensor is named as if it were one of a part that the model has, and not of another head or tower."""
+    *path, leaf = [part for part in key.split(".") if not part.isdigit()]
+    return (
+        bool(path) and all(part in parts for part in path) and leaf not in ("position_ids", "inv_freq", "masked_bias")
+    )
+
+
+def _needed(model: nn.Module, missing: list[str], spec: ModelSpec) -> bool:
+    """Whether the output depends on weights: it does where it is another one with other values. They are left as
+    noughts."""
+    inputs = example_inputs(spec)
+    found = []
+    for value in (1.0, 0.0):
+        with torch.no_grad():
+            for key in missing:
+                surgery.get(model, key).fill_(value)
+            found.append(getattr(model.eval()(**inputs), spec.output))
+    return not torch.equal(*found)
