@@ -34,6 +34,11 @@ BESIDE_WEIGHTS = (
     "normalizer.json",
     "*preprocessor_config.json",
     "*processor_config.json",
+    # What says that there is more to a model than its weights, and has to be followed or refused.
+    "config_sentence_transformers.json",
+    "adapter_config.json",
+    "hf_quant_config.json",
+    "quant*_config.json",
 )
 """Patterns of the files of the top folder that are wanted beside the weights."""
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json", r"model(\.safetensors)?-\d+-of-\d+\.safetensors")

@@ -67,7 +67,7 @@ def look(folder: Path, said: str, *, allow_pickle: bool) -> Checkpoint:
     weights = weight_files(folder, said, allow_pickle=allow_pickle)
     if weights[0].suffix == ".safetensors":
         _check_head(found, weights)
-        _check_stored(weights, said)
+        check_stored(weights, said)
     return dataclasses.replace(found, notes=_left_alone(folder, weights))
 
 
@@ -159,7 +159,7 @@ def tensor_names(path: Path, said: str) -> list[str]:
         raise ModelError(f"{said}/{path.name}: damaged or truncated: {error}") from None
 
 
-def _check_stored(weights: list[Path], said: str) -> None:
+def check_stored(weights: list[Path], said: str) -> None:
     """Weights in 8 bits or fewer, and what belongs to them, are no dense model's."""
     from safetensors import safe_open
 

@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks.cache import SEAL, Cache, hash_files
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.model import Asset, Model
-from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError, identity, weight_files
+from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError, check_stored, identity, weight_files
 from benchmarks.zoo.own.kind import Kind, kinds
 from benchmarks.zoo.own.weights import account
 from benchmarks.zoo.owners_run import OwnersRun
@@ -124,6 +124,8 @@ class OwnModel(Model):
         cls: Any = getattr(transformers, config["architectures"][0])
         parsed = skeleton(config, device="meta").config
         files = weight_files(folder, self.said, allow_pickle=self.allow_pickle)
+        if files[0].suffix == ".safetensors":  # those of a hub are here for the first time
+            check_stored(files, self.said)
         try:
             loaded, told = cls.from_pretrained(
                 folder, config=parsed, dtype=torch.float32, local_files_only=True, trust_remote_code=False,

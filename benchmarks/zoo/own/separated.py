@@ -35,13 +35,12 @@ def separated(text: str, said: str, *, tabs: bool) -> Table:
     else:
         rows = _by_quotation(text, separator, said)
         broken = sum("\n" in field for _, row in rows for field in row)
-        notes += [f"{broken:,} fields hold line breaks within quotation marks"] if broken else []
+        notes += _told(broken, "fields hold line breaks within quotation marks")
     if not rows:
         raise DataError(f"{said}: no columns")
+    if '"' not in text:  # else an empty line may be a part of a field
+        notes += _told(len(re.findall(r"\n(?=\n)", text.rstrip("\n"))), "empty lines are left out")
     (_, heading), *rows = rows
-    blank = sum(not any(row) for _, row in rows)
-    rows = [(line, row) for line, row in rows if any(row)]
-    notes += [f"{blank:,} empty lines are left out"] if blank else []
     columns, rows = _even([name.strip() for name in heading], rows, said, notes)
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise DataError(f"{said}: two columns are called {quoted(twice[0])}")
@@ -51,6 +50,10 @@ def separated(text: str, said: str, *, tabs: bool) -> Table:
 
 def _plain(text: str, separator: str) -> Numbered:
     return [(number, line.split(separator)) for number, line in enumerate(text.split("\n"), 1) if line]
+
+
+def _told(count: int, what: str) -> list[str]:
+    return [f"{count:,} {what}"] if count else []
 
 
 def _quoted(text: str, separator: str) -> bool:
@@ -76,7 +79,8 @@ def _by_quotation(text: str, separator: str, said: str) -> Numbered:
     begun = 1
     try:
         for row in reader:
-            rows.append((begun, row))
+            if row:  # of a line that is empty there is none; one that is "" is a row
+                rows.append((begun, row))
             begun = reader.line_num + 1
     except csv.Error as error:
         why = "a quotation mark opens a field that none closes" if "unexpected end" in str(error) else str(error)

@@ -96,7 +96,7 @@ class ImageClassification(Kind):
 
 def opened(data: bytes, place: str) -> Any:
     """The image, in RGB. Raises DataError naming its file where it does not decode."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
@@ -104,7 +104,7 @@ def opened(data: bytes, place: str) -> Any:
             image = Image.open(io.BytesIO(data))
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{place}: {image.width} × {image.height} pixels are too many ({MOST_PIXELS:,} at most)")
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image).convert("RGB")  # as the camera was held: transformers does so too
     except DataError:
         raise
     except Exception as error:  # a decoder's errors are of many kinds

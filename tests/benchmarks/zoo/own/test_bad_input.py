@@ -160,7 +160,7 @@ def test_a_wrong_encoding(tmp_path: Path, refusal: Callable[..., str], understoo
 
 def test_rows_with_too_many_fields(tmp_path: Path, refusal: Callable[..., str]) -> None:
     (tmp_path / "reviews.csv").write_text("review,sentiment\na film,positive\na, bad, film,negative\n")
-    assert refusal() == "reviews.csv: Expected 2 fields in line 3, saw 4"
+    assert refusal() == "reviews.csv: line 3 has 4 fields, the heading 2"
 
 
 @pytest.mark.parametrize(
