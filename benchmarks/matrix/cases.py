@@ -47,6 +47,12 @@ class Case:
         return stated
 
     @property
+    def bounds_beside(self) -> dict[str, float]:
+        """What is stated beside that, by name."""
+        stated = {name: getattr(self.target, name) for name in self.model.task.quality.more_bounds}
+        return {name: bound for name, bound in stated.items() if bound is not None}
+
+    @property
     def speed_target(self) -> float | None:
         """The speed-up to reach on this class of hardware with this workload, if one is stated for it."""
         usual = self.workload is None or self.workload == self.model.workloads[0]

@@ -4,6 +4,9 @@
     accuracy_drop = 0.02                  # at most, as a fraction of examples, paired; of a language model
                                           # perplexity_rise, as a fraction of the dense model's perplexity; of
                                           # generated text score_drop, 0.01 being one point of chrF or ROUGE-L
+    worst_class_drop = 0.10               # at most, of the class that lost most, as a fraction of its examples
+    agreement = 0.95                      # with the dense model's answers, at least, as a fraction of them
+    ece_rise = 0.02                       # of the expected calibration error, at most
     size = 0.27                           # of the dense model's bytes on disk, at most
     speed = { cpu-amx = 2.5, cpu-vnni = 2.5 }   # against dense torch fp32, at least, by hardware class, on
                                           # the model's usual workload; on another one by its name:
@@ -50,6 +53,9 @@ class Target(pydantic.BaseModel):
     accuracy_drop: Fraction | None = None
     perplexity_rise: Ratio | None = None
     score_drop: Fraction | None = None
+    agreement: Fraction | None = None
+    worst_class_drop: Fraction | None = None
+    ece_rise: Fraction | None = None
     size: Ratio | None = None
     speed: Mapping[str, _Speed] = {}
 
@@ -69,6 +75,8 @@ Targets = Mapping[str, Mapping[str, Target]]
 
 
 QUALITY = {"accuracy_drop", "perplexity_rise", "score_drop"}
+BESIDE = {"agreement", "worst_class_drop", "ece_rise"}
+"""What may be stated beside the average, where a task has it."""
 """The keys of which each model has one: how its task is scored decides which."""
 
 
@@ -78,11 +86,13 @@ class Stated:
 
     quality: str
     workloads: tuple[str, ...] = ()
+    more: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, model: Model) -> Stated:
         """What targets may state of one model."""
-        return cls(model.task.quality.bound, tuple(w.name for w in model.workloads_of("full")[1:]))
+        quality, workloads = model.task.quality, model.workloads_of("full")[1:]
+        return cls(quality.bound, tuple(w.name for w in workloads), quality.more_bounds)
 
 
 def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[str, Compressor]) -> Targets:
@@ -117,6 +127,10 @@ def parse_targets(
             target = _target(where, values)
             for key in sorted(QUALITY & target.model_fields_set - {models[model].quality}):
                 raise TargetsError(f"{where} {key}: {model} is judged by {models[model].quality}; state that")
+            for key in sorted(BESIDE & target.model_fields_set - models[model].more):
+                raise TargetsError(
+                    f"{where} {key}: not judged for the task of {model}{nearest(key, models[model].more)}"
+                )
             for key in (key for key, stated in target.speed.items() if isinstance(stated, Mapping)):
                 if key not in models[model].workloads:
                     raise TargetsError(f"{where} speed.{key}: no such workload{nearest(key, models[model].workloads)}")

@@ -6,6 +6,7 @@ lowers it, so the context stands beside it in the record.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import verdicts
+from benchmarks.quality.beside import Beside, Bounds, agreement, joined, repetition
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
@@ -26,6 +28,7 @@ class LanguageModelling(Quality):
     (documents, tokens), NOT_SCORED where there is none to predict."""
 
     bound: ClassVar[str] = "perplexity_rise"
+    more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
 
     def veiled(self, test: Examples, training: Examples) -> Examples:
         """As they are: the next tokens are in the inputs."""
@@ -64,6 +67,32 @@ class LanguageModelling(Quality):
                 "method": judged.method,
             },
         )
+
+    def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        """Against the frequencies of the very tokens that are to be predicted: no constant answer is better."""
+        assert test.labels is not None
+        wanted = test.labels.numpy()
+        scored = wanted != NOT_SCORED
+        _, place, counts = np.unique(wanted[scored], return_inverse=True, return_counts=True)
+        each = np.zeros(wanted.shape)
+        # Miller & Madow's correction: frequencies of few tokens promise more than they keep on others.
+        each[scored] = np.log(counts.sum() / counts)[place] + (len(counts) - 1) / (2 * counts.sum())
+        constant = each.sum(axis=1)
+        if verdicts.surely_better(-dense["nll"], -constant):
+            return None
+        tokens = dense["tokens"].sum()
+        return (
+            f"the dense model's perplexity is {np.exp(dense['nll'].sum() / tokens):,.4g}, not surely below the "
+            f"{np.exp(constant.sum() / tokens):,.4g} of the tokens' frequencies alone"
+        )
+
+    def beside(
+        self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
+    ) -> Beside:
+        scored, ids = dense["likeliest"] != NOT_SCORED, test.inputs["input_ids"].numpy()
+        before, after = (repetition(ids, answers["likeliest"], scored) for answers in (dense, compressed))
+        more = Beside({"repetition": Measure(value=after)}, {"dense_repetition": before})
+        return joined([agreement(dense["likeliest"][scored], compressed["likeliest"][scored], bounds), more])
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         scored = usual["likeliest"] != NOT_SCORED

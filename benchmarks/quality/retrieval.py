@@ -7,12 +7,14 @@ states over what is no padding (Reimers and Gurevych 2019), or the first of them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from benchmarks import verdicts
+from benchmarks.quality.beside import Beside, Bounds, agreement
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
@@ -28,6 +30,7 @@ class Retrieval(Quality):
 
     bound: ClassVar[str] = "accuracy_drop"
     output: ClassVar[str] = "last_hidden_state"
+    more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
 
     def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:
         if self.pooling == "cls":
@@ -67,6 +70,26 @@ class Retrieval(Quality):
                 "method": judged.method,
             },
         )
+
+    def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        assert test.labels is not None
+        wanted = test.labels.numpy()
+        truth = wanted[wanted != NOT_SCORED]
+        documents = int((wanted == NOT_SCORED).sum())
+        right = int((_nearest(dense["embeddings"], wanted).first == truth).sum())
+        if documents > 1 and verdicts.above_chance(right, len(truth), 1 / documents):
+            return None
+        return (
+            f"the dense model finds {right} of {len(truth)}, not surely more than chance does of {documents} documents"
+        )
+
+    def beside(
+        self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
+    ) -> Beside:
+        assert test.labels is not None
+        wanted = test.labels.numpy()
+        before, after = (_nearest(answers["embeddings"], wanted).first for answers in (dense, compressed))
+        return agreement(before, after, bounds)
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         cosines = (usual["embeddings"] * other["embeddings"]).sum(axis=1)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from benchmarks.quality.beside import Beside, Bounds
 from compressors.interface import NOT_SCORED, Examples
 from compressors.runtimes.base import Forward
 from results.store.record import Measure
@@ -37,6 +38,9 @@ class Quality(abc.ABC):
 
     bound: ClassVar[str]
     """The key of targets.toml that states what may be lost."""
+
+    more_bounds: ClassVar[frozenset[str]] = frozenset()
+    """The keys of targets.toml that it can judge beside that one."""
 
     output: ClassVar[str] = "logits"
     """What of a model's answer is scored, as in ModelSpec."""
@@ -85,10 +89,16 @@ class Quality(abc.ABC):
         shown: what a person is shown of each example."""
         return {}
 
-    def doubt(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
-        """Why the dense model's own answers look like a mistake of set-up rather than a model worth comparing with, in
-        one line; None where they do not. labels: names of the classes."""
+    def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        """Why the dense model's answers are no quality that a method could keep, in one line: no better than one answer
+        to everything, or a test set that asks one thing alone. None where they are. labels: names of the classes."""
         return None
+
+    def beside(
+        self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
+    ) -> Beside:
+        """What is told beside the average. bounds: those of `more_bounds` that targets state."""
+        return Beside()
 
     def resolves(self, examples: int, bound: float) -> str | None:
         """Why so many examples cannot show that the bound is kept, in one line; None where they can."""

@@ -7,6 +7,7 @@ a score need not be one published for the same texts. The record says how many r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import verdicts
+from benchmarks.quality.beside import Beside, Bounds, agreement, joined, repeated_pieces
 from benchmarks.quality.flips import rescored
 from benchmarks.quality.greedy import greedy
 from benchmarks.quality.scoring import Answers, Quality, Scored
@@ -24,6 +26,9 @@ from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples, PressbenchError
 from compressors.runtimes.base import Forward
 from results.store.record import Measure
+
+CONSTANTS = 5
+"""References that are tried as the answer to every text."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TextGeneration(Quality):
     """
 
     bound: ClassVar[str] = "score_drop"
+    more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
 
     metric: Metric
     new_tokens: int
@@ -109,6 +115,38 @@ class TextGeneration(Quality):
             return {name: fit({"text": each[row]})["text"] for name, each in given.items()}
 
         return {"flipped": rescored(told.before, told.after, texts, shown)}
+
+    def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+        """Against some of the references as the answer to every text, the most frequent ones first."""
+        if len(dense["tokens"]) > 1 and verdicts.one_answer(dense["tokens"]):
+            return f"the dense model writes one text for all {len(dense['tokens'])}"
+        told = self._told(dense, dense, test)
+        best, title = None, PACKAGES[self.metric].title
+        for text, _ in Counter(told.references).most_common(CONSTANTS):
+            scores = sentence_scores(self.metric, [text] * len(told.references), told.references)
+            if best is None or scores.mean() > best.mean():
+                best = scores
+        if best is None or verdicts.surely_better(told.before, best):
+            return None
+        return (
+            f"the dense model's {title} is {100 * told.before.mean():.1f}, not surely more than the "
+            f"{100 * best.mean():.1f} of one text for all"
+        )
+
+    def beside(
+        self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
+    ) -> Beside:
+        texts = [[row[row != NOT_SCORED].tolist() for row in answers["tokens"]] for answers in (dense, compressed)]
+        same = np.array([one == other for one, other in zip(*texts, strict=True)])
+        lengths = [sum(map(len, found)) for found in texts]
+        more = Beside(
+            {
+                "length_ratio": Measure(value=lengths[1] / max(1, lengths[0])),
+                "repetition": Measure(value=repeated_pieces(texts[1])),
+            },
+            {"dense_repetition": repeated_pieces(texts[0])},
+        )
+        return joined([agreement(np.ones(len(same), dtype=bool), same, bounds), more])
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         examples = len(usual["tokens"])

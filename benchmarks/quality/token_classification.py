@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks import verdicts
-from benchmarks.quality.classification import worse_than_one_answer
+from benchmarks.quality.beside import Beside, Bounds, agreement
 from benchmarks.quality.entities import are_tags, f1
 from benchmarks.quality.flips import rescored
 from benchmarks.quality.scoring import Answers, Quality, Scored
@@ -27,6 +27,7 @@ class TokenClassification(Quality):
     """
 
     bound: ClassVar[str] = "accuracy_drop"
+    more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
 
     labels: tuple[str, ...] = ()
 
@@ -73,11 +74,31 @@ class TokenClassification(Quality):
 
         return {"flipped": rescored(before, after, told, shown)}
 
-    def doubt(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
+    def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
         assert test.labels is not None
-        truth = test.labels.numpy()
-        words = truth[truth != NOT_SCORED]
-        return worse_than_one_answer(int(_right(dense, test).sum()), words, labels)
+        truth, said = test.labels.numpy(), dense["predictions"]
+        words = truth != NOT_SCORED
+        counts = np.bincount(truth[words])
+        number = int(counts.argmax())
+        name = labels[number] if labels else f"class {number}"
+        if counts.max() == words.sum():
+            return f"all {int(words.sum())} words are {name!r}: whoever says so is right"
+        if verdicts.one_answer(said[words]):
+            return f"the dense model gives all {int(words.sum())} words one label"
+        usual = ((truth == number) & words).sum(axis=1)
+        if verdicts.surely_better(_right(dense, test), usual):
+            return None
+        return (
+            f"the dense model is right on {_right(dense, test).sum() / words.sum():.1%} of the words, not surely more "
+            f"than the {counts.max() / words.sum():.1%} that always saying {name!r} would be"
+        )
+
+    def beside(
+        self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
+    ) -> Beside:
+        assert test.labels is not None
+        words = test.labels.numpy() != NOT_SCORED
+        return agreement(dense["predictions"][words], compressed["predictions"][words], bounds)
 
     def unsteadiness(self, usual: Answers, other: Answers) -> tuple[dict[str, Any], str]:
         scored = usual["predictions"] != NOT_SCORED

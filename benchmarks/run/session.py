@@ -23,6 +23,7 @@ from benchmarks.preparation.preparation import Preparation
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
 from benchmarks.qualification.bandwidth_floor import floor_of
+from benchmarks.quality.beside import worst
 from benchmarks.run.checks import check_passes, check_tokens, same_tokens
 from benchmarks.run.lanes import Lanes, no_generator
 from benchmarks.run.resume import Finished
@@ -78,28 +79,33 @@ class Session:
             dense_label = f"{case.model.name}: dense"
             before = self.prepared.answers(dense.artifact, case.model, case.hardware, dense_label)
             after = self.prepared.answers(artifact, case.model, case.hardware, case.id)
-            scored = quality.judge(before, after, dense.test(), bound)
-            reason = scored.reason + steadiness.in_words(after)
+            labels, test = case.model.task.labels, dense.test()
+            nothing, agreed = quality.nothing_to_lose(before, test, labels), self.prepared.agreed[case.model.name]
+            if not nothing and not agreed.get("shown"):
+                nothing = f"it is not shown that the dense model is run as its owner would: {agreed.get('why')}"
+            scored = quality.judge(before, after, test, None if nothing else bound)
+            more = quality.beside(before, after, test, {} if nothing else case.bounds_beside, labels)
+            reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after)
+            if nothing:
+                reason = f"no verdict: {nothing}; {reason}"
             floor: dict[str, Any] = {}
-            agreed: dict[str, Any] = {}
-            doubt = quality.doubt(before, dense.test(), case.model.task.labels)
             if role(case.compressor) == "dense":
                 floor, words = self.prepared.flip_floor(case.model, case.hardware)
-                agreed = self.prepared.agreed[case.model.name]
                 reason += f"; {words}{agreement.told(agreed)}"
             return {
-                "verdict": scored.verdict,
+                "verdict": worst(scored.verdict, more.measures),
                 "reason": reason,
-                "measures": scored.measures,
+                "measures": {**scored.measures, **more.measures},
                 "evidence": {
                     **scored.evidence,
-                    **quality.examples_told(before, after, dense.test(), case.model.task.labels, dense.shown()),
+                    **more.evidence,
+                    **quality.examples_told(before, after, test, labels, dense.shown()),
                     "evaluation_batch": case.model.evaluation_batch,
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
-                    **({"owners_run": agreed} if agreed else {}),
+                    "owners_run": agreed,
                     "steadiness": steadiness.told(after),
-                    **({"doubt": doubt} if doubt else {}),
+                    **({"doubt": nothing} if nothing else {}),
                 },
                 "artifact": artifact,
             }

@@ -19,6 +19,9 @@ from results.store.store import Run as StoredRun
 from results.store.store import read_run
 from results.table.table import print_terminal, render
 
+COLLAPSE, TIMES = 0.10, 3.0
+"""From which drop a class counts as lost beside a stable average, and how many times that of the average."""
+
 
 def summary(
     run: Run,
@@ -46,7 +49,7 @@ def summary(
         unwritten.append(f"{_shown(markdown)}: cannot be written: {error.strerror}")
     text = io.StringIO()
     print_terminal(stored, Console(file=text, width=max(80, width), force_terminal=colour))
-    changes = [*run.changes(existing), *_doubts(stored)]
+    changes = [*run.changes(existing), *_doubts(stored), *_collapses(stored)]
     amiss = [f"required: {required} cases, executed {done}"] if done < required else []
     amiss += [f"pressbench: {line}" for line in unwritten]
     files = f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}"
@@ -57,6 +60,24 @@ def _doubts(stored: StoredRun) -> list[str]:
     """What makes a dense model look mistaken, so that no verdict beside it means much, a line a model."""
     found = {record.model: record.evidence["doubt"] for record in stored.cases if "doubt" in record.evidence}
     return [f"doubt: {model}: {reason}" for model, reason in found.items()]
+
+
+def _collapses(stored: StoredRun) -> list[str]:
+    """Classes that were lost while the average held, a line each: surely more than COLLAPSE of their examples, and more
+    than TIMES what was lost of all."""
+    found = []
+    for record in stored.cases:
+        worst, all_ = record.measures.get("worst_class_drop"), record.measures.get("accuracy_drop")
+        if not worst or not all_ or worst.value is None or worst.low is None or all_.value is None:
+            continue
+        if worst.low > COLLAPSE and worst.value > TIMES * max(0.0, all_.value):
+            found.append(
+                f"class lost: {record.case}: {100 * worst.value:.1f} [{100 * worst.low:.1f}, "
+                f"{100 * (worst.high or 1):.1f}] "
+                f"points of {record.evidence.get('worst_class')!r}, where all classes together lost "
+                f"{100 * all_.value:.1f}"
+            )
+    return found
 
 
 def _for_github(stored: StoredRun, cases: Sequence[Case], changes: list[str], amiss: list[str]) -> list[str]:

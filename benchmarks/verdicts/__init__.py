@@ -1,5 +1,6 @@
 """The statistics behind the verdicts, one question a file: is it as fast as claimed (`speed`), did it
-lose more than the margin (`accuracy`, `perplexity`, `score`), has it become worse than its own history
+lose more than the margin (`accuracy`, `perplexity`, `score`), or in one class (`classes`), is there
+anything to lose at all (`worth`), has it become worse than its own history
 (`regression`, `false_discoveries`), or was that the machine (`environment`).
 
 Pure functions over numbers: no I/O, no clocks, nothing from the rest of the project. Each docstring
@@ -15,6 +16,7 @@ from benchmarks.verdicts.accuracy import (
     proportion_interval,
     resolves,
 )
+from benchmarks.verdicts.classes import ClassJudgement, calibration_error, calibration_rise, worst_class_drop
 from benchmarks.verdicts.environment import EnvironmentJudgement, environment_changed
 from benchmarks.verdicts.false_discoveries import control_false_discoveries
 from benchmarks.verdicts.judgement import Judgement, Verdict
@@ -39,12 +41,14 @@ from benchmarks.verdicts.speed import (
     log_speedup,
     pairs_to_decide,
 )
+from benchmarks.verdicts.worth import above_chance, one_answer, surely_better
 
 __all__ = [
     "FEWEST",
     "AccuracyJudgement",
     "Change",
     "ChangeJudgement",
+    "ClassJudgement",
     "Confirmation",
     "EnvironmentJudgement",
     "Judgement",
@@ -54,8 +58,11 @@ __all__ = [
     "SpeedJudgement",
     "SpeedTest",
     "Verdict",
+    "above_chance",
     "accuracy_drop",
     "anytime_interval",
+    "calibration_error",
+    "calibration_rise",
     "confirmed",
     "control_false_discoveries",
     "environment_changed",
@@ -65,6 +72,7 @@ __all__ = [
     "log_e_value",
     "log_speedup",
     "minimum_detectable_effect",
+    "one_answer",
     "pairs_to_decide",
     "perplexity_rise",
     "proportion_interval",
@@ -73,4 +81,6 @@ __all__ = [
     "resolves_score",
     "score_drop",
     "score_interval",
+    "surely_better",
+    "worst_class_drop",
 ]

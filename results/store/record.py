@@ -21,7 +21,23 @@ STEPS: dict[int, Step] = {}
 """Schema -> what makes a line of it one of the next schema. A step may raise on a line that is not what it
 expects: the line is then told as damaged. Whoever raises SCHEMA adds the step from the one before."""
 MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "score", "score_drop", "mrr", "f1"),
+    "accuracy": (
+        "accuracy",
+        "accuracy_drop",
+        "perplexity",
+        "perplexity_rise",
+        "score",
+        "score_drop",
+        "mrr",
+        "f1",
+        "agreement",
+        "worst_class_drop",
+        "ece",
+        "ece_rise",
+        "confidence",
+        "repetition",
+        "length_ratio",
+    ),
     "speed": (
         "speedup",
         "speedup_vs_control",

@@ -64,6 +64,14 @@ def _percent(name: str, heading: str, measure: str, unit: str, level: str, bette
     )  # fmt: skip
 
 
+def _share(name: str, heading: str, measure: str, better: str = "") -> Column:
+    """A column of fractions that no bound is stated of."""
+    return Column(
+        name=name, heading=heading, unit="%", measure=measure, recorded="fraction", scale=100, digits=1, better=better,
+        marked=bool(better),
+    )  # fmt: skip
+
+
 def _speed(name: str, heading: str, measure: str) -> Column:
     return Column(
         name=name, heading=heading, unit="×", measure=measure, recorded="ratio", digits=2,
@@ -99,6 +107,13 @@ COLUMNS: tuple[Column, ...] = (
     _percent("rise", "perplexity rise (+ is a loss)", "perplexity_rise", "%", "90 %", "lower"),
     _percent("score", "score (chrF or ROUGE-L)", "score", "points", "95 %", "higher"),
     _percent("score-drop", "score drop (+ is a loss)", "score_drop", "points", "90 %", "lower"),
+    _percent("agreement", "agreement with dense", "agreement", "%", "95 %", "higher"),
+    _percent("worst-class", "drop of the worst class", "worst_class_drop", "points", "90 %", "lower"),
+    _share("ece", "calibration error", "ece", "lower"),
+    _percent("ece-rise", "calibration error rise", "ece_rise", "points", "90 %", "lower"),
+    _share("confidence", "mean confidence", "confidence"),
+    _share("repetition", "repeated tokens", "repetition"),
+    _share("length-ratio", "length of dense's texts", "length_ratio"),
     Column(
         name="f1",
         heading="F1 of entities",

@@ -100,7 +100,8 @@ def test_what_may_be_lost_is_stated_as_the_task_is_scored(file: Path) -> None:
         (
             "[minilm-bbc.int8-openvino]\nacuracy_drop = 0.02",
             "[minilm-bbc.int8-openvino] acuracy_drop: Extra inputs are not permitted, got 0.02; "
-            "known keys: accuracy_drop, perplexity_rise, score_drop, size, speed",
+            "known keys: accuracy_drop, perplexity_rise, score_drop, agreement, worst_class_drop, ece_rise, size, "
+            "speed",
         ),
     ],
     ids=["model", "case", "model-is-a-number", "case-is-a-number", "key"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,16 +17,20 @@ from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
 from benchmarks.measure import stages
 from benchmarks.progress import Stages
-from benchmarks.quality.classification import worse_than_one_answer
+from benchmarks.quality.beside import agreement, repeated_pieces, repetition
+from benchmarks.quality.classification import no_better_than_one_class
 from benchmarks.quality.text_generation import TextGeneration
+from benchmarks.run import summary
 from benchmarks.run.session import Session
 from benchmarks.zoo import find_model
 from compressors import registry
 from compressors.interface import Examples, Hardware
-from results.store.record import CaseRecord
+from results.store.record import CaseRecord, RunHeader
+from results.store.store import Run as StoredRun
 
 CPU = Hardware("cpu", "cpu-vnni", threads=1)
 SKETCH = np.ones((3, 2), np.float32)
+NO_TARGET = Target()
 
 
 class Answers:
@@ -153,10 +158,16 @@ def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is
     assert "599 examples cannot resolve a margin" in record.reason
 
 
+def answered(predictions: np.ndarray) -> dict[str, np.ndarray]:
+    return {"predictions": predictions, "confidence": np.full(len(predictions), 0.9, np.float32)}
+
+
 def recorded(
-    session: Session, monkeypatch: pytest.MonkeyPatch, labels: np.ndarray, dense: np.ndarray, compressed: np.ndarray
-) -> CaseRecord:
-    """The accuracy of a method on digits, given both models' predictions."""
+    session: Session, monkeypatch: pytest.MonkeyPatch, labels: np.ndarray, dense: np.ndarray, compressed: np.ndarray,
+    *, shown: bool = True, target: Target = NO_TARGET,
+) -> CaseRecord:  # fmt: skip
+    """The accuracy of a method on digits, given both models' predictions. shown: whether the dense model is run as its
+    owner would."""
     answers = iter((dense, compressed))
     entry = SimpleNamespace(
         artifact=SimpleNamespace(digest="0" * 64, recipe=[]),
@@ -165,9 +176,10 @@ def recorded(
     )
     monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
-    monkeypatch.setattr(session.prepared, "answers", lambda *_: {"predictions": next(answers)})
+    monkeypatch.setattr(session.prepared, "answers", lambda *_: answered(next(answers)))
+    session.prepared.agreed["vit-digits"] = {"shown": True} if shown else {"shown": False, "why": "no reason"}
     model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
-    return session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, Target()))
+    return session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, target))
 
 
 def test_a_record_of_accuracy_holds_the_examples_that_flipped(
@@ -202,9 +214,68 @@ def test_a_dense_model_worse_than_always_the_same_answer_is_doubted(
     )
 
 
-@pytest.mark.parametrize(("right", "doubted"), [(120, True), (140, False), (160, False)])
-def test_chance_alone_is_no_doubt(right: int, doubted: bool) -> None:
-    """150 of 300 would be right by one answer; what the error of 300 examples may explain is not told."""
+@pytest.mark.parametrize(("right", "nothing"), [(120, "less than the 50.0%"), (155, "not surely more"), (190, None)])
+def test_what_chance_alone_may_explain_is_nothing_to_lose(right: int, nothing: str | None) -> None:
+    """150 of 300 would be right by one answer."""
     truth = np.repeat([0, 1], 150)
-    told = worse_than_one_answer(right, truth, ("no", "yes"))
-    assert (told is not None) == doubted
+    said = np.where(np.random.default_rng(0).permutation(300) < right, truth, 1 - truth)
+    told = no_better_than_one_class(said == truth, truth, said, ("no", "yes"))
+    assert (told is None) if nothing is None else (told is not None and nothing in told)
+
+
+def test_one_answer_to_everything_and_a_test_set_of_one_class_are_nothing() -> None:
+    truth, same = np.repeat([0, 1], [190, 10]), np.zeros(200, int)
+    told = no_better_than_one_class(truth == 0, truth, same, ("no", "yes"))
+    assert told == "the dense model says 'no' to all 200 examples"
+    told = no_better_than_one_class(same == 0, same, same, ("no", "yes"))
+    assert told == "all 200 test examples are 'no': whoever says so is right"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_beside_nothing_there_is_no_verdict(session: Session, monkeypatch: pytest.MonkeyPatch, shown: bool) -> None:
+    """Of a method that loses nothing of what is none, though its bound is stated."""
+    labels = np.arange(599) % 10
+    wrong = (labels + 1) % 10
+    said = labels if not shown else wrong
+    record = recorded(session, monkeypatch, labels, said, said, shown=shown, target=Target(accuracy_drop=0.05))
+    assert record.verdict == "measured" and record.reason.startswith("no verdict: ")
+    assert record.measures["accuracy_drop"].bound is None
+    if not shown:
+        assert "it is not shown that the dense model is run as its owner would: no reason" in record.reason
+
+
+def test_a_lost_class_is_told_and_fails_its_bound(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average holds: what one class loses, others gain."""
+    labels = np.arange(599) % 10
+    dense = np.where(np.arange(599) % 37 == 1, (labels + 1) % 10, labels)
+    dense = np.where(labels == 3, labels, dense)
+    compressed = np.where(labels == 3, np.where(np.arange(599) % 4 == 1, 5, 3), labels)
+    target = Target(accuracy_drop=0.05, worst_class_drop=0.1, agreement=0.5)
+    record = recorded(session, monkeypatch, labels, dense, compressed, target=target)
+    assert record.measures["accuracy_drop"].verdict == "pass" and record.measures["agreement"].verdict == "pass"
+    worst = record.measures["worst_class_drop"]
+    assert worst.verdict == "fail" and worst.value is not None and worst.value > 0.4
+    assert record.verdict == "fail" and record.evidence["worst_class"] == "3"
+    assert "worst class '3': drop 50" in record.reason
+    stored = StoredRun(Path("r"), RunHeader(run="r", started=""), (record,), None, ())
+    (line,) = summary._collapses(stored)
+    assert re.match(
+        r"class lost: distil-layers-vit-digits-cpu: 50\.0 \[\d.*\] points of '3', where all classes .*", line
+    )
+
+
+def test_agreement_is_judged_by_its_interval() -> None:
+    dense = np.zeros(400, int)
+    moved = np.where(np.arange(400) < 20, 1, 0)
+    for bound, verdict in ((0.9, "pass"), (0.95, "inconclusive"), (0.99, "fail"), (None, "measured")):
+        found = agreement(dense, moved, {"agreement": bound} if bound else {})
+        assert found.measures["agreement"].verdict == verdict and found.measures["agreement"].value == 0.95
+
+
+def test_repetition_is_counted_by_hand() -> None:
+    ids = np.array([[1, 2, 3, 4]])
+    said = np.array([[2, 1, 3, 9]])  # of 2, 1, 3, 9 only 1 and 3 stood before
+    scored = np.array([[True, True, True, True]])
+    assert repetition(ids, said, scored) == 0.5
+    assert repetition(ids, said, np.array([[True, True, False, False]])) == 0.5
+    assert repeated_pieces([[1, 2, 3, 4, 1, 2, 3, 4]]) == 1 / 5
