@@ -18,6 +18,7 @@ from typing import Any
 
 from compressors.interface import InputSpec, ModelSpec, PressbenchError
 from compressors.runtimes.base import Forward, Inventory, runtime
+from compressors.runtimes.executed import Executed
 from compressors.runtimes.generation import Generator
 
 SCHEMA = 1
@@ -82,6 +83,10 @@ class Artifact:
         """Load it into its runtime with a key-value cache. Raises Unsupported where it can have none."""
         files, manifest = self.directory, self.manifest
         return runtime(manifest["runtime"]).generator(files, manifest, device=device, threads=threads)
+
+    def executed(self, inputs: Mapping[str, Any]) -> Executed | None:
+        """What one forward pass on `inputs` executes on the CPU; None where its runtime does not tell."""
+        return runtime(self.manifest["runtime"]).executed(self.directory, self.manifest, inputs)
 
     def inventory(self) -> Inventory:
         """What its files hold."""

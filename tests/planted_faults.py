@@ -227,7 +227,7 @@ FAULTS = {
     "careful": Fault(ACCURACY, "unsupported", r"still running: \[\]"),
     "untidy": Fault(ACCURACY, "unsupported", r"enough was written"),
     "declines": Fault(ACCURACY, "unsupported", r"these weights are small enough"),
-    "liar": Fault(FOOTPRINT, "fail", r"simulated effect not witnessed: the stored weights are the dense ones.*"),
+    "liar": Fault(FOOTPRINT, "fail", r"simulated effect not witnessed: the answers are the dense model's, to rounding"),
     "first+planted-vandal": Fault(
         ACCURACY,
         "error",

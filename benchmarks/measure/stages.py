@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,27 @@ from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import open_artifact
 from compressors.build import build_step
-from compressors.conformance import witness
 from compressors.interface import Context, Effect, Hardware, PressbenchError, Progress
 from compressors.runtimes.base import Forward, Inventory, runtime
+from compressors.runtimes.executed import Executed
+from compressors.witness import witness
 
 State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an artifact holds and executes, and the dense one: see `Inventory` and `Executed`. seen: what changed, in a
+    few words each; fault: why that does not bear out the claimed effect, None where it does."""
+
+    inventory: Inventory
+    dense: Inventory
+    executed: Executed | None
+    dense_executed: Executed | None
+    seen: list[str]
+    fault: str | None
+
+
 SKETCH = "sketch"
 """What the sketches of the outputs are kept as, beside what a quality keeps."""
 
@@ -180,10 +197,30 @@ def explain(state: State, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray
 
 
 def count(
-    state: State, dense: Path, directory: Path, effect: Effect | None
-) -> tuple[Inventory, Inventory, list[str], str | None]:  # fmt: skip
-    """What an artifact and the dense one hold; what changed between them; and why that does not bear out `effect`,
-    None where it does or where nothing is claimed."""
+    state: State, dense: Path, directory: Path, effect: Effect | None, examples: Path, workload: Workload
+) -> Counted:
+    """What an artifact and the dense one hold and execute, by the shape of `workload`; what changed between them; and
+    why that does not bear out `effect`, None where it does or where nothing is claimed."""
     reference, artifact = open_artifact(dense), open_artifact(directory)
-    seen, fault = witness(reference, artifact, effect) if effect else ([], None)
-    return artifact.inventory(), reference.inventory(), seen, fault
+    inputs = _few(examples, workload)
+    seen, fault = witness(reference, artifact, effect, inputs) if effect else ([], None)
+    return Counted(
+        artifact.inventory(), reference.inventory(), artifact.executed(inputs), reference.executed(inputs), seen, fault
+    )
+
+
+def executed(state: State, directory: Path, examples: Path, workload: Workload) -> Executed | None:
+    """What one pass executes by the shape of `workload`: of a decode the pass over one token, without what it reads of
+    the tokens before."""
+    return open_artifact(directory).executed(_few(examples, workload))
+
+
+def _few(examples: Path, workload: Workload) -> dict[str, np.ndarray]:
+    """Inputs of the workload's shape, from the examples."""
+    data = read_examples(examples)
+    rows = np.arange(workload.batch) % len(data)
+    places = 1 if workload.kind == "decode" else workload.sequence
+    arrays = {name: values.numpy()[rows] for name, values in data.inputs.items()}
+    if places:
+        arrays = {name: np.ascontiguousarray(a[:, :places]) if a.ndim == 2 else a for name, a in arrays.items()}
+    return arrays

@@ -34,6 +34,7 @@ from compressors.artifact import Artifact, ArtifactError, file_hash, open_artifa
 from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime
+from compressors.runtimes.executed import Executed
 
 AGREED = "agreed.json"
 CUT_EXAMPLES = 256
@@ -52,6 +53,7 @@ class Preparation:
         """Model -> what came of comparing it with its owner's run."""
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
+        self._executed: dict[tuple[str, str, str], Executed | None] = {}
         self._sketches: dict[str, np.ndarray | Exception] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
 
@@ -177,6 +179,19 @@ class Preparation:
             name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit,
             enclosure=enclosure,
         )  # fmt: skip
+
+    def executed(
+        self, artifact: Artifact, inputs: Path, workload: Workload, hardware: Hardware
+    ) -> Executed | None:  # fmt: skip
+        """What one pass of that shape executes, see `benchmarks.measure.stages.executed`."""
+        key = (artifact.digest, artifact.manifest["runtime"], workload.name)
+        if key not in self._executed:
+            closed = self.enclosure(artifact.directory, inputs)
+            with self.worker(label_of(artifact), hardware, closed) as worker:
+                self._executed[key] = worker.call(
+                    stages.executed, artifact.directory, inputs, workload, timeout=self.settings.stage_seconds
+                )
+        return self._executed[key]
 
     def memory(self, artifact: Artifact, dense: Dense, workload: Workload, hardware: Hardware, name: str) -> Memory:
         """What the artifact takes in a worker of its own."""

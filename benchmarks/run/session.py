@@ -17,22 +17,25 @@ from benchmarks.cache import Cache
 from benchmarks.matrix.cases import Case, role
 from benchmarks.measure import speed, stages
 from benchmarks.measure.exclusive import Occupied
+from benchmarks.measure.lane import Lane
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import agreement, steadiness
 from benchmarks.preparation.preparation import Preparation
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
 from benchmarks.qualification.bandwidth_floor import floor_of
+from benchmarks.qualification.possible import ceiling_of, impossible
 from benchmarks.quality.beside import worst
 from benchmarks.run.checks import check_passes, check_tokens, same_tokens
 from benchmarks.run.lanes import Lanes, no_generator
 from benchmarks.run.resume import Finished
-from benchmarks.run.supervision import Supervision
+from benchmarks.run.supervision import Supervision, Watched
 from benchmarks.verdicts import SpeedTest, Verdict, estimate
 from benchmarks.verdicts.judged import measure_of
 from benchmarks.zoo.workload import Workload
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
+from compressors.runtimes.executed import Executed
 from results.store.record import CaseRecord, Measure
 from results.store.store import ResultsError, now
 
@@ -121,14 +124,16 @@ class Session:
             workload = case.model.memory_workload or case.model.workloads[0]
             with self.stage("footprint", case.id):
                 memory = self.prepared.memory(artifact, dense, workload, case.hardware, case.id)
-            closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory)
+            closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory, dense.inputs_path)
             with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware, closed) as worker:
                 # In a worker, too: to count a module it has to be rebuilt, by the method's own code.
                 limit = self.settings.stage_seconds
                 effect = case.compressor.effect if role(case.compressor) == "method" else None
-                inventory, whole, seen, fault = worker.call(
-                    stages.count, dense.artifact.directory, artifact.directory, effect, timeout=limit
-                )
+                counted: stages.Counted = worker.call(
+                    stages.count, dense.artifact.directory, artifact.directory, effect, dense.inputs_path, workload,
+                    timeout=limit,
+                )  # fmt: skip
+            inventory, whole, fault = counted.inventory, counted.dense, counted.fault
             size = artifact.disk_bytes / dense.artifact.disk_bytes
             bound = case.target.size
             if bound is None:
@@ -158,6 +163,7 @@ class Session:
                     "peak_memory_bytes": Measure(value=memory.peak),
                     "memory_growth_bytes": Measure(value=memory.growth),
                     "compress_seconds": Measure(value=artifact.compress_seconds),
+                    **(_work(counted.executed) if counted.executed else {}),
                 },
                 "evidence": {
                     "dtypes": dict(inventory.dtypes),
@@ -166,7 +172,9 @@ class Session:
                     "layers": {name: dataclasses.asdict(layer) for name, layer in inventory.layers.items()},
                     "dense_layers": {name: dataclasses.asdict(layer) for name, layer in whole.layers.items()},
                     "files": dict(artifact.manifest["files"]),
-                    "witness": seen,
+                    "witness": counted.seen,
+                    "executed": counted.executed.to_json() if counted.executed else None,
+                    "dense_executed": counted.dense_executed.to_json() if counted.dense_executed else None,
                     "memory_workload": workload.name,
                     "memory": memory.to_json(),
                 },
@@ -226,6 +234,7 @@ class Session:
             tokens = same_tokens(reference, lane) if case.workload.generates else {}
             check = check_tokens if case.workload.generates else check_passes
             checked = check(lane, artifact, case, self.prepared, inputs)
+            self._possible(case, artifact, lane, pairs.compressed, watched)
             askew = {one.name: told for one in (*shared, lane) if (told := one.account.faults())}
             measures, floor = _rates(case.workload, pairs.compressed), None
             if bytes_read is not None:
@@ -274,6 +283,21 @@ class Session:
             }
 
         return self._record(case, measure)
+
+    def _possible(
+        self, case: Case, artifact: Artifact, lane: Lane, seconds: Sequence[float], watched: Watched
+    ) -> None:  # fmt: skip
+        """Raises PressbenchError where the machine cannot have done in these seconds what the artifact executes."""
+        assert case.workload is not None
+        probes = watched.conditions.probes if watched.conditions else ()
+        ceiling = ceiling_of(watched.standing, probes)
+        if ceiling is None:
+            return
+        inputs = self.prepared.dense(case.model).inputs_path
+        executed = self.prepared.executed(artifact, inputs, case.workload, case.hardware)
+        passes = case.workload.new_tokens if case.workload.kind == "decode" else 1
+        if executed and (why := impossible(executed, passes, statistics.median(seconds), ceiling, case.hardware)):
+            raise PressbenchError(f"{lane.name}: {why}")
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -332,6 +356,13 @@ def _rates(workload: Workload, seconds: Sequence[float]) -> dict[str, Measure]:
     if workload.kind == "prefill":
         return rates | {"seconds_to_first_token": Measure(value=usual)}
     return rates | {"seconds_per_token": Measure(value=usual / workload.new_tokens)}
+
+
+def _work(executed: Executed) -> dict[str, Measure]:
+    return {
+        "operations": Measure(value=executed.total),
+        "weight_bytes_read": Measure(value=executed.weight_bytes),
+    }
 
 
 def _ratio(value: float, low: float, high: float) -> Measure:

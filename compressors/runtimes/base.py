@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compressors.interface import PressbenchError, Unsupported
+from compressors.runtimes.executed import Executed
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import Layer
 
@@ -75,6 +76,12 @@ class Runtime(abc.ABC):
     def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
         """The same, with a key-value cache. Raises Unsupported where this runtime, or this model, has none."""
         raise Unsupported(f"{self.name} keeps no key-value cache here: no prefill and no decode")
+
+    def executed(
+        self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> Executed | None:
+        """What one forward pass on `inputs` executes; None where this runtime does not tell."""
+        return None
 
     @abc.abstractmethod
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:

@@ -12,9 +12,20 @@ import numpy as np
 
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.executed import Executed
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 
 GRAPH = "model.onnx"
+
+
+CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
+INTEGER = {
+    "MatMulInteger": "int8", "QLinearMatMul": "int8", "QGemm": "int8", "ConvInteger": "int8", "QLinearConv": "int8",
+    "DynamicQuantizeMatMul": "int8", "MatMulIntegerToFloat": "int8", "MatMulNBits": "int4",
+}  # fmt: skip
+"""Products on integers -> bits of what they multiply."""
+PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "Conv", *INTEGER)
+_SEEN_THROUGH = ("DequantizeLinear", "Transpose")
 
 
 class OnnxRuntime(Runtime):
@@ -55,6 +66,47 @@ class OnnxRuntime(Runtime):
 
         return forward
 
+    def executed(
+        self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> Executed | None:
+        """By the shapes that its products have in a run, in which they are outputs of the graph."""
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(str(directory / GRAPH))
+        graph = model.graph
+        products = [node for node in graph.node if node.op_type in PRODUCTS]
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        wanted = {name for node in products for name in (*_operands(node), node.output[0]) if name not in stored}
+        given = {value.name for value in (*graph.output, *graph.input)}
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted - given))
+        settings = onnxruntime.SessionOptions()
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # names stay
+        settings.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        shapes = {name: list(value.shape) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)}
+        shapes |= {name: list(values.shape) for name, values in inputs.items()}
+        shapes |= {name: list(tensor.dims) for name, tensor in stored.items()}
+        made = {name: node for node in graph.node for name in node.output}
+        operations: Counter[str] = Counter()
+        read = {}
+        for node in products:
+            first, second = _operands(node)
+            if node.op_type in CONVOLUTIONS:
+                inner = int(np.prod(shapes[second][1:]))
+            else:
+                transposed = any(a.name == "transA" and a.i for a in node.attribute)
+                inner = shapes[first][0] if transposed else shapes[first][-1]
+            operations[_operand_type(node, made, stored)] += 2 * int(np.prod(shapes[node.output[0]])) * inner
+            for name in (first, second):
+                source = name
+                while source not in stored and source in made and made[source].op_type in _SEEN_THROUGH:
+                    source = made[source].input[0]
+                if source in stored:
+                    read[source] = stored[source].ByteSize()
+        return Executed(dict(operations), sum(read.values()), dict(Counter(node.op_type for node in products)))
+
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         import onnx
         from onnx import numpy_helper
@@ -77,6 +129,23 @@ class OnnxRuntime(Runtime):
             weights.append((paths[tensor.name], values.size))
         operators = dict(Counter(n.op_type for n in graph.node))
         return Inventory(parameters, nonzero, dict(dtypes), operators, by_layer(sizes, weights))
+
+
+def _operands(node: Any) -> tuple[str, str]:
+    """The names of the two tensors that a product multiplies."""
+    if node.op_type in ("QLinearMatMul", "QLinearConv"):  # each comes with a scale and a zero point
+        return node.input[0], node.input[3]
+    return node.input[0], node.input[1]
+
+
+def _operand_type(node: Any, made: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
+    if node.op_type in INTEGER:
+        return INTEGER[node.op_type]
+    sources = [made[name].op_type for name in _operands(node) if name in made]
+    if sources.count("DequantizeLinear") == 2:  # which the runtime computes in integers
+        return "int8"
+    weights = [stored[name].data_type for name in _operands(node) if name in stored]
+    return {10: "float16", 16: "bfloat16"}.get(weights[0] if weights else 1, "float32")  # of onnx.TensorProto
 
 
 def _paths(graph: Any) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.cached_graph import has_cache, require_cache, stateless, whole_texts
+from compressors.runtimes.executed import Executed
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_token_only, weight_bytes
@@ -19,6 +20,7 @@ from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_tok
 GRAPH = "model.xml"
 ON_INTEGERS = "MatMulOnIntegers"
 """What an inventory calls a matrix product whose weights are stored as integers, which its kernel decodes."""
+PRODUCTS = ("MatMul", "Convolution", "ScaledDotProductAttention")
 _DECODING = ("Convert", "Subtract", "Multiply", "Reshape", "FakeQuantize")
 
 
@@ -65,6 +67,49 @@ class OpenvinoRuntime(Runtime):
         last_token_only(graph)
         weights = weight_bytes(graph, _precision(options))
         return OpenvinoGenerator(_compiled(graph, options, device, threads), _precision(options), weights)
+
+    def executed(
+        self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> Executed | None:
+        """By the shapes of its products at this size of input."""
+        graph, precision = self.read(directory, manifest), _precision(manifest["options"])
+        if has_cache(graph):
+            graph, inputs = stateless(graph), whole_texts(inputs)
+        graph.reshape({port.get_any_name(): list(inputs[port.get_any_name()].shape) for port in graph.inputs})
+        float_ = {"f32": "float32", "bf16": "bfloat16"}[precision]
+        operations: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        read: dict[str, int] = {}
+        for node in graph.get_ops():
+            kind = node.get_type_name()
+            if kind not in PRODUCTS:
+                continue
+            if any(shape.is_dynamic for shape in (node.get_output_partial_shape(0), node.get_input_partial_shape(0))):
+                return None  # it depends on the data
+            out, first = list(node.get_output_shape(0)), list(node.get_input_shape(0))
+            if kind == "ScaledDotProductAttention":
+                count = 4 * int(np.prod(first)) * list(node.get_input_shape(1))[-2]
+            elif kind == "MatMul":
+                inner = first[-2] if node.get_attributes().get("transpose_a") and len(first) > 1 else first[-1]
+                count = 2 * int(np.prod(out)) * inner
+            else:
+                count = 2 * int(np.prod(out)) * int(np.prod(list(node.get_input_shape(1))[1:]))
+            name = float_
+            if kind != "ScaledDotProductAttention":
+                stored = _weight_of(node)
+                quantized = [node.input_value(i).get_node().get_type_name() == "FakeQuantize" for i in (0, 1)]
+                if stored.is_integral():
+                    name = "int4" if stored.bitwidth == 4 else "int8"
+                elif all(quantized):
+                    name = "int8"
+                source = node.input_value(1)
+                while source.get_node().get_type_name() in _DECODING:
+                    source = source.get_node().input_value(0)
+                if source.get_node().get_type_name() == "Constant":
+                    read[source.get_node().get_friendly_name()] = source.get_node().get_byte_size()
+            operations[name] += count
+            kinds[kind] += 1
+        return Executed(dict(operations), sum(read.values()), dict(kinds))
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         import openvino

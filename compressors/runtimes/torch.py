@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.generation import Generator, TorchGenerator
 from compressors.runtimes.layers import by_layer
 
@@ -170,6 +171,14 @@ class TorchRuntime(Runtime):
                 return getattr(model(**cast), output).float().cpu().numpy()
 
         return forward
+
+    def executed(
+        self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> Executed | None:
+        model = _released(rebuild(directory, manifest))
+        options = {**manifest["options"], "output": manifest.get("output", "logits")}
+        forward = self.attach(model, options, device="cpu", threads=torch.get_num_threads())
+        return of_torch(model, lambda: forward(inputs))
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         model = rebuild(directory, manifest)

@@ -54,6 +54,9 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "nonzero_parameters",
         "bits_per_weight",
         "peak_memory_bytes",
+        "memory_growth_bytes",
+        "operations",
+        "weight_bytes_read",
         "compress_seconds",
     ),
 }

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from compressors import registry, surgery
 from compressors.artifact import Artifact
-from compressors.conformance import HARDWARE, witness
+from compressors.conformance import HARDWARE
 from compressors.distillation.layers import _last_hidden, _passed, _with_hidden
 from compressors.interface import Context, Examples, InputSpec, ModelSpec, Unsupported
 from compressors.runtimes import export
+from compressors.witness import witness
 
 METHODS = (
     "torch-bf16",
@@ -98,7 +99,8 @@ def tried(subject: Subject, label: str) -> str | None:
     assert found.shape == expected(subject, other).shape, label
     assert np.isfinite(found).all(), label
     if compressor.family != "control":
-        seen, fault = witness(subject.dense, made, compressor.effect)
+        few = {name: values.numpy() for name, values in other.inputs.items()}
+        seen, fault = witness(subject.dense, made, compressor.effect, few)
         assert fault is None, (label, fault)
         assert seen, label
     return None

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.matrix.cases import role
 from compressors import conformance, registry, surgery
-from compressors.conformance import CHECKS, Check, ConformanceError, checks, witness
+from compressors.conformance import CHECKS, Check, ConformanceError, checks
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.base import Forward, runtime_classes
 from compressors.runtimes.torch import TorchRuntime
@@ -273,17 +273,3 @@ def test_who_supports_nothing_is_told_that_nothing_was_checked(register: None) -
 
     with pytest.raises(ConformanceError, match="planted supports none of a tiny BERT, ViT and Llama"):
         checks(_Picky())
-
-
-def test_a_witness_says_what_it_saw(register: None) -> None:
-    registry.register(_Halve)
-    dense = conformance.subject("bert").dense
-    found = {
-        label: witness(dense, conformance._made(registry.variants()[label].steps, "bert"), "kernel")
-        for label in ("distil-layers", "int8-onnxruntime", "int8-openvino", "quantize-weights-8bit")
-    }
-    assert any(line.startswith("parameters 178,947 → ") for line in found["distil-layers"][0]), found["distil-layers"]
-    assert any("MatMulInteger" in line for line in found["int8-onnxruntime"][0]), found["int8-onnxruntime"]
-    assert any("FakeQuantize" in line for line in found["int8-openvino"][0]), found["int8-openvino"]
-    assert all(fault is None for label, (_, fault) in found.items() if not label.startswith("quantize"))
-    assert witness(dense, dense, "simulated") == ([], "the stored weights are the dense ones, bit for bit")

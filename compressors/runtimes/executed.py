@@ -1,0 +1,141 @@
+"""What one forward pass executes: how many operations, on operands of how many bits, and how many bytes of weights it
+reads. Counted from what runs and not from what anyone says of it: a layer that was renamed executes what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "float8": 8, "int4": 4}
+
+
+@dataclass(frozen=True)
+class Executed:
+    """operations: of matrix products, convolutions and attention, two for each multiplication and addition, by the
+    narrowest operand: "float32", "bfloat16", "int8" (also weights of 8 bits beside wider activations), "int4".
+    weight_bytes: of the weights that they read, once each, as they lie in memory. kinds: operators -> how many ran."""
+
+    operations: Mapping[str, int]
+    weight_bytes: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All operations."""
+        return sum(self.operations.values())
+
+    def narrower(self, than: int) -> float:
+        """The share of operations on an operand of fewer bits than that."""
+        narrow = sum(count for name, count in self.operations.items() if BITS.get(name, 32) < than)
+        return narrow / max(1, self.total)
+
+    @property
+    def widest(self) -> int:
+        """Bits of the operands that most operations have."""
+        found = max(self.operations, key=lambda name: self.operations[name], default="float32")
+        return BITS.get(found, 32)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record."""
+        return {"operations": dict(self.operations), "weight_bytes": self.weight_bytes, "kinds": dict(self.kinds)}
+
+
+def product(rows: int, inner: int, columns: int) -> int:
+    """Operations of a matrix product (rows, inner) × (inner, columns)."""
+    return 2 * rows * inner * columns
+
+
+def _packed(args: tuple[Any, ...], out: Any) -> int:
+    """(n, k) × packed weights -> (n, m)."""
+    return product(args[0].shape[0], args[0].shape[1], out.shape[1])
+
+
+def _attention(args: tuple[Any, ...], out: Any) -> int:
+    """Queries (batch, heads, queries, width) over keys and values."""
+    batch, heads, queries, width = args[0].shape
+    return 2 * product(batch * heads * queries, width, args[1].shape[2])
+
+
+_MORE: Mapping[str, tuple[Callable[[tuple[Any, ...], Any], int], str | None]] = {
+    "_weight_int8pack_mm": (_packed, "int8"),
+    "_weight_int4pack_mm_for_cpu": (_packed, "int4"),
+    "_weight_int4pack_mm": (_packed, "int4"),
+    "_scaled_dot_product_flash_attention_for_cpu": (_attention, None),
+    "_scaled_dot_product_attention_math_for_mps": (_attention, None),
+}
+"""Operators of ATen that torch's own table of operations leaves out -> how to count them, and the operand's type where
+its tensor does not tell."""
+
+
+_TABLES = {"embedding", "index", "index_select", "gather", "view", "t", "transpose", "slice", "detach", "alias"}
+"""Operators that read single rows of a tensor, or nothing of it."""
+
+
+class _Counting(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.read: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        packet = func._overloadpacket
+        name, more = packet.__name__, kwargs or {}
+        if name not in _MORE and packet not in flop_registry:
+            with self:  # in inference mode linear, matmul and attention arrive whole
+                made = func.decompose(*args, **more)
+            if made is NotImplemented:
+                if name not in _TABLES:
+                    self._reads(args)
+                return func(*args, **more)
+            return made
+        out, dtype = func(*args, **more), None
+        if name in _MORE:
+            count, dtype = _MORE[name][0](args, out), _MORE[name][1]
+        else:
+            count = int(flop_registry[packet](*args, **more, out_val=out))
+        tensors = [value for value in args if isinstance(value, torch.Tensor)]
+        if dtype is None:
+            dtype = min((_name(value.dtype) for value in tensors), key=lambda one: BITS.get(one, 32), default="float32")
+        self.operations[dtype] += count
+        self.kinds[name] += 1
+        self._reads(args)
+        return out
+
+    def _reads(self, args: tuple[Any, ...]) -> None:
+        for value in args:
+            if isinstance(value, torch.Tensor) and value.device.type != "meta":
+                storage = value.untyped_storage()
+                self.read[storage.data_ptr()] = storage.nbytes()
+
+
+def _name(dtype: torch.dtype) -> str:
+    found = str(dtype).removeprefix("torch.")
+    return "float8" if found.startswith("float8") else "int8" if found == "uint8" else found
+
+
+def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
+    """What `call`, which runs `model` in this thread, executes in torch."""
+    counting = _Counting()
+    with counting:
+        call()
+    owned = {
+        values.untyped_storage().data_ptr()
+        for values in (*model.parameters(), *model.buffers())
+        if values.device.type != "meta"
+    }
+    placed = {id(module): vars(module).values() for module in model.modules()}  # what a kernel had laid out its own way
+    owned |= {
+        value.untyped_storage().data_ptr()
+        for values in placed.values()
+        for value in values
+        if isinstance(value, torch.Tensor)
+    }
+    read = sum(size for place, size in counting.read.items() if place in owned)
+    return Executed(dict(counting.operations), read, dict(counting.kinds))

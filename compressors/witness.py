@@ -1,0 +1,97 @@
+"""What a compressor really changed, by what its artifact executes, stores and answers; not by what it says of itself.
+
+A layer that was renamed executes what it did, a weight changed by nothing answers the same: neither is an effect.
+A method that leaves out work while it runs has one, though no weight differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from compressors.artifact import Artifact
+from compressors.interface import Effect
+from compressors.runtimes.executed import Executed
+
+SMALLER = 0.99
+"""Bytes on disk over the dense model's from which down something is stored smaller."""
+FEWER = 0.97
+"""Operations over the dense model's from which down there is less to do: what is closer could not be seen in a
+speed."""
+NARROWER = 0.10
+"""The share of operations on fewer bits from which on a kernel is another."""
+ROUNDING = 1e-5
+"""How far answers differ by rounding alone, in units of how far they lie apart: sums in another order are 1e-6 of
+it."""
+
+
+def witness(
+    dense: Artifact, compressed: Artifact, effect: Effect, inputs: Mapping[str, np.ndarray]
+) -> tuple[list[str], str | None]:
+    """What changed between two artifacts, a few words each; and, where that does not bear out the claimed effect, why
+    not. inputs: a few examples, as runtimes take them."""
+    before, after = dense.executed(inputs), compressed.executed(inputs)
+    ratio = compressed.disk_bytes / dense.disk_bytes
+    seen = [f"bytes on disk {ratio:.3f}×"] if ratio < SMALLER else []
+    fewer = narrower = False
+    if before and after:
+        fewer = after.total < FEWER * before.total
+        narrow = after.narrower(before.widest)
+        narrower = narrow >= NARROWER
+        if fewer:
+            seen.append(f"operations {_count(before)} → {_count(after)}")
+        if narrower:
+            seen.append(f"{narrow:.0%} of the operations on fewer bits: {', '.join(sorted(_narrow(before, after)))}")
+    moved = _moved(dense, compressed, inputs) if effect == "simulated" or not seen else None
+    if moved is not None and moved > ROUNDING:
+        seen.append(f"answers move by {moved:.2g} of how far they lie apart")
+
+    if effect == "storage" and ratio >= SMALLER:
+        return seen, f"the artifact is {ratio:.3f}× the dense one on disk"
+    if effect == "kernel":
+        if before is None or after is None:
+            return _by_what_is_stored(dense, compressed, seen)
+        if not (fewer or narrower):
+            return seen, (
+                f"it executes what the dense model does: {_count(after)} operations of {_count(before)}, "
+                f"{after.narrower(before.widest):.0%} of them on fewer bits (at most {FEWER:.2f}×, or at least "
+                f"{NARROWER:.0%})"
+            )
+    if effect == "simulated" and (moved or 0.0) <= ROUNDING:
+        return seen, "the answers are the dense model's, to rounding"
+    return seen, None
+
+
+def _narrow(before: Executed, after: Executed) -> list[str]:
+    from compressors.runtimes.executed import BITS
+
+    return [name for name in after.operations if BITS.get(name, 32) < before.widest]
+
+
+def _by_what_is_stored(dense: Artifact, compressed: Artifact, seen: list[str]) -> tuple[list[str], str | None]:
+    """Of a runtime that does not tell what it executes: weights that are fewer, or stored in fewer bits."""
+    one, other = dense.inventory(), compressed.inventory()
+    bits = compressed.disk_bytes / max(1, other.parameters) / (dense.disk_bytes / max(1, one.parameters))
+    told = [*seen, "by what is stored: its runtime does not tell what it executes"]
+    if other.parameters < FEWER * one.parameters or bits < 0.75:
+        return told, None
+    return told, f"{other.parameters:,} weights of {one.parameters:,}, each {bits:.2f}× the bytes"
+
+
+def _moved(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarray]) -> float:
+    """The root mean square of how far answers differ, over their deviation from example to example."""
+    one, other = (np.asarray(artifact.load()(inputs), dtype=np.float64) for artifact in (dense, compressed))
+    if one.shape != other.shape:
+        return float("inf")
+    flat = one.reshape(len(one), -1)
+    scale = float(np.sqrt(np.mean(np.var(flat, axis=0)))) or float(np.abs(flat).max()) or 1.0
+    return float(np.sqrt(np.mean(np.square(one - other)))) / scale
+
+
+def _count(executed: Executed) -> str:
+    """`17.9 M`, `1.2 G`."""
+    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if executed.total >= size:
+            return f"{executed.total / size:.3g} {name}"
+    return str(executed.total)
