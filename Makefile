@@ -7,6 +7,9 @@ ARGS ?=
 # The models of `make bench`, unless ARGS names some: two that take a quarter of an hour from nothing. MODELS= for all.
 MODELS ?= minilm-bbc vit-digits
 CHOSEN = $(if $(findstring --model,$(ARGS))$(findstring --zoo,$(ARGS)),,$(foreach model,$(MODELS),--model $(model)))
+REPORT ?= results/report.html
+# No report where ARGS only lists cases, or writes records elsewhere.
+ELSEWHERE = $(findstring --results,$(ARGS))$(findstring --co,$(filter --co --collect-only,$(ARGS)))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
 WATCHED := $(BIN)/python pyproject.toml constraints.txt
@@ -19,9 +22,12 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'pass options to pytest with ARGS: make bench ARGS="--model minilm-bbc -k int8"'
 
-bench: .venv/.bench ## run the quick tier of the benchmarks and draw the table
+bench: .venv/.bench ## run the quick tier of the benchmarks, draw the table and the report
 	$(info bench: pytest benchmarks --tier quick $(CHOSEN) $(ARGS))
-	@$(BIN)/python -m pytest benchmarks --tier quick --tb short $(CHOSEN) $(ARGS)
+	@status=0; \
+	$(BIN)/python -m pytest benchmarks --tier quick --tb short $(CHOSEN) $(ARGS) || status=$$?; \
+	$(if $(ELSEWHERE),,$(BIN)/pressbench report -o $(REPORT);) \
+	exit $$status
 
 test: .venv/.dev ## run the tests of the suite itself
 	$(info test: pytest tests -n logical --maxprocesses 4 $(ARGS))
@@ -52,8 +58,8 @@ $(BIN)/python:
 
 # The stamps are files inside .venv, so that they go when it goes.
 .venv/.bench: $(WATCHED)
-	@echo 'setup: pip install -c constraints.txt -e ".[runtimes]"'
-	@$(PIP) -e ".[runtimes]"
+	@echo 'setup: pip install -c constraints.txt -e ".[runtimes,report]"'
+	@$(PIP) -e ".[runtimes,report]"
 	@touch $@
 
 .venv/.dev: $(WATCHED)

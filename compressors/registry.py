@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
+from compressors import install, plugin_import
 from compressors import parameters as parameters_of
-from compressors import plugin_import
 from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
 from compressors.nearest import nearest
 
@@ -154,7 +154,7 @@ def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardw
     for step in compressor.steps:
         missing = [pip for module, pip in step.requires.items() if importlib.util.find_spec(module) is None]
         if missing:
-            return f"{step.name} needs a package that is not installed: pip install {' '.join(missing)}"
+            return f"{step.name} needs a package that is not installed: {install.command(missing)}"
         if reason := _ask(step, model, hardware):
             return f"{step.name}: {reason}"
     return _ask(compressor, model, hardware)

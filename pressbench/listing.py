@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,9 +26,11 @@ class What(StrEnum):
 def list_(
     what: Annotated[What | None, typer.Argument(help="Default: all three.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    tier: Annotated[str, typer.Option(help="quick, or nightly and full with more variants.")] = "quick",
+    tier: Annotated[
+        str, typer.Option(help="Only what this tier runs, quick or nightly. Default: all there is.")
+    ] = "full",
 ) -> None:
-    """What there is, and for each compressor why it cannot run on a model, where it cannot."""
+    """What there is, and for each compressor where it runs."""
     from benchmarks.matrix.tiers import check_tier
 
     check_tier(tier)
@@ -34,15 +39,10 @@ def list_(
     if as_json:
         typer.echo(json.dumps(found[str(what)] if what else found, indent=2))
         return
-    console = Console()
+    console = Console(width=max(80, shutil.get_terminal_size().columns))
     for part in parts:
-        console.print(_tables(part, found[str(part)]))
-        if part is What.models:
-            console.print()
-            console.print(_hub_table(found[str(part)]))
-        if part is What.compressors:
-            for line in _cannot_run(found[str(part)]):
-                console.print(line)
+        for block in _SHOWN[part](found[str(part)]):
+            console.print(block)
         console.print()
     if What.compressors in parts:
         from compressors.registry import broken_plugins
@@ -58,7 +58,9 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
     from compressors import registry
 
     listing = []
+    quick = registry.variants()
     for name, compressor in registry.variants(tier).items():
+        on = [model.name for model in zoo.known_models().values() if name in model.also]
         unsupported = {
             f"{model.name}-{hardware.name}": reason
             for model in zoo.known_models().values()
@@ -68,7 +70,10 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
         listing.append(
             {
                 "id": name,
+                "method": compressor.name,
                 "role": role(compressor),
+                "tier": "quick" if name in quick else "nightly",
+                "also_quick_on": on,
                 "family": compressor.family,
                 "effect": compressor.effect,
                 "parameters": compressor.parameters,
@@ -127,52 +132,90 @@ def _list_hardware(tier: str) -> list[dict[str, Any]]:
 _LISTINGS = {What.compressors: _list_compressors, What.models: _list_models, What.hardware: _list_hardware}
 
 
-def _tables(what: What, rows: list[dict[str, Any]]) -> Table:
-    headings: tuple[str, ...]
-    cells: list[tuple[str, ...]]
-    table = Table(title=str(what), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    if what is What.compressors:
-        headings = ("id", "role", "effect", "from")
-        cells = [(r["id"], r["role"], r["effect"], _origin(r["source"])) for r in rows]
-    elif what is What.models:
-        headings, cells = ("id", "task", "architecture", "tested on", "workloads", "assets"), [
-            (r["id"], r["task"], r["architecture"], f"{r['test_examples']:,} examples", ", ".join(r["workloads"]),
-             ", ".join(a["package"] for a in r["assets"]))
-            for r in rows
-            if "hub" not in r
-        ]  # fmt: skip
-    else:
-        headings, cells = (
-            ("id", "class", "features", "threads"),
-            [(r["id"], r["class"], " ".join(r["features"]), str(r["threads"])) for r in rows],
-        )
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], wraps: Sequence[str] = ()) -> Table:
+    """wraps: headings of the columns that may go on in the next line, at blanks."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
-    for row in cells:
+        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading not in wraps)
+    for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: names are not markup
     return table
 
 
-def _hub_table(rows: list[dict[str, Any]]) -> Table:
-    title = "models of the hub, run where they are named"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("id", "task", "model", "data"):
-        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading == "id")
+def _compressors(rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """A line a method, then why it does not run where it does not, each reason once."""
+    methods: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if "hub" in row:
-            table.add_row(*map(Text, (row["id"], row["task"], row["hub"]["model"], row["hub"]["data"])))
-    return table
+        methods.setdefault(row["method"], []).append(row)
+    cells = []
+    for name, variants in methods.items():
+        first = variants[0]
+        cells.append((name, first["family"], first["effect"], _strengths(name, variants), _runs_on(variants)))
+    by_role = sorted(cells, key=lambda cell: _ROLES.index(methods[cell[0]][0]["role"]))
+    yield _table("compressors", ("id", "family", "effect", "strengths", "models"), by_role, ("strengths",))
+    yield Text("id-strength names one, * is in the quick tier, + there on some models; all are in nightly", style="dim")
+    for name, variants in methods.items():
+        whys: dict[str, set[str]] = {}
+        for row in variants:
+            for on, why in row["unsupported"].items():
+                whys.setdefault(_general(why, name), set()).add(on.rpartition("-")[0])
+        for why, models in whys.items():
+            yield Text(f"{name}, not on {', '.join(sorted(models))}: {why}", style="dim")
 
 
-def _origin(module: str) -> str:
-    """What a person wants to know of a module's name: that it is ours, or whose it is."""
-    package = module.partition(".")[0]
-    return "built in" if package == "compressors" else package
+_ROLES = ("dense", "control", "method")
 
 
-def _cannot_run(rows: list[dict[str, Any]]) -> list[Text]:
-    return [
-        Text(f"{row['id']} cannot run on {on}: {why}", style="dim")
-        for row in rows
-        for on, why in row["unsupported"].items()
+def _strengths(name: str, variants: list[dict[str, Any]]) -> str:
+    """`50* 30 70`: what follows the method's name in the ids, a dash for the name alone."""
+    found = []
+    for row in variants:
+        suffix = row["id"].removeprefix(name).lstrip("-") or "–"
+        found.append(suffix + ("*" if row["tier"] == "quick" else "+" if row["also_quick_on"] else ""))
+    return " ".join(found)
+
+
+def _runs_on(variants: list[dict[str, Any]]) -> str:
+    from benchmarks import zoo
+
+    models = list(zoo.known_models())
+    able = [
+        name
+        for name in models
+        if any(not any(on.startswith(f"{name}-") for on in row["unsupported"]) for row in variants)
     ]
+    return "all" if len(able) == len(models) else f"{len(able)} of {len(models)}"
+
+
+def _general(why: str, name: str) -> str:
+    """A reason without the step it came from and the layer it was first seen at: told once for all."""
+    return re.sub(r"^(model|encoder|bert|vit)[\w.]*: ", "", why.removeprefix(f"{name}: "))
+
+
+def _models(rows: list[dict[str, Any]]) -> Iterator[Any]:
+    ours = [
+        (r["id"], r["task"], r["architecture"], f"{r['test_examples']:,}", " ".join(r["workloads"]))
+        for r in rows
+        if "hub" not in r
+    ]
+    yield _table("models", ("id", "task", "architecture", "tested on", "workloads"), ours, ("workloads",))
+    for row in rows:
+        if packages := [asset["package"] for asset in row.get("assets", ())]:
+            yield Text(f"{row['id']} is made from {', '.join(packages)}", style="dim")
+    if any("hub" in row for row in rows):
+        yield Text("\nmodels of the hub, run where they are named", style="bold")
+    for row in rows:
+        if "hub" in row:  # names of the hub are long, and no column is wide enough for two
+            yield Text(f"{row['id']}: {row['task']}, {row['hub']['model']} on {row['hub']['data']}")
+
+
+def _hardware(rows: list[dict[str, Any]]) -> Iterator[Any]:
+    cells = [(r["id"], r["class"], " ".join(r["features"]), str(r["threads"])) for r in rows]
+    yield _table("hardware", ("id", "class", "features", "threads"), cells, ("features",))
+
+
+_SHOWN: dict[What, Callable[[list[dict[str, Any]]], Iterator[Any]]] = {
+    What.compressors: _compressors,
+    What.models: _models,
+    What.hardware: _hardware,
+}

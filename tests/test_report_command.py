@@ -63,4 +63,4 @@ def test_without_the_plotting_library_it_says_what_to_install(call: Any, monkeyp
     library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     code, _, err = call()
-    assert code == cli.USAGE_ERROR and "pip install 'pressbench[report]'" in err and err.count("\n") == 1
+    assert code == cli.USAGE_ERROR and 'pip install -c constraints.txt -e ".[report]"' in err and err.count("\n") == 1

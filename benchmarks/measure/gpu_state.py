@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from compressors import install
 from compressors.interface import Hardware
 
 REASONS = {
@@ -42,7 +43,7 @@ def gpu_state(hardware: Hardware, nvml: Any = None, uuid: str | None = None) -> 
     try:
         nvml = nvml or importlib.import_module("pynvml")
     except ImportError:
-        return GpuState(unknown="throttling and other processes cannot be read: pip install nvidia-ml-py")
+        return GpuState(unknown=f"throttling and other processes cannot be read: {install.command(['nvidia-ml-py'])}")
     try:
         nvml.nvmlInit()
         try:

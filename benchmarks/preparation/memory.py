@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,22 @@ GROWTH = 64 * 2**10
 
 
 @dataclass(frozen=True)
+class Waits:
+    """What a user waits for, seconds by the parent's clock in a fresh process. imported: until the runtime's libraries
+    are there (torch and transformers are before). loaded: from opening the file until it can be called, compiling
+    included. called: from there until the first answer is an array."""
+
+    imported: float
+    loaded: float
+    called: float
+
+    @property
+    def first_answer(self) -> float:
+        """From opening the file to the first answer."""
+        return self.loaded + self.called
+
+
+@dataclass(frozen=True)
 class Memory:
     """In bytes, above a worker that has imported the runtime and loaded nothing. peak: the most. growth: by call.
     held: after each call, above what was held before the first, files that are mapped left out."""
@@ -25,6 +42,7 @@ class Memory:
     peak: int
     growth: int
     held: tuple[int, ...]
+    waits: Waits
 
     @property
     def grows(self) -> bool:
@@ -40,17 +58,22 @@ def measured(
     worker: Worker, artifact: Path, examples: Path, workload: Workload, hardware: Hardware, limit: float
 ) -> Memory:
     """Load the artifact in the fresh `worker` and call it a few times."""
+    started = time.perf_counter()
     worker.call(stages.import_runtime, artifact, timeout=limit)
-    empty = worker.peak_bytes()
+    imported, empty = time.perf_counter() - started, worker.peak_bytes()
+    started = time.perf_counter()
     worker.call(stages.load, artifact, hardware, timeout=limit)
+    loaded = time.perf_counter() - started
     worker.call(timing.set_workload, examples, workload, timeout=limit)
-    held, peak, before = [], 0, worker.private_bytes()
+    held, peak, called, before = [], 0, 0.0, worker.private_bytes()
     for number in range(1 + CALLS):
+        started = time.perf_counter()
         worker.call(timing.call_once, number, timeout=limit)
+        called = time.perf_counter() - started if number == 0 else called
         held.append(worker.private_bytes() - before)
         if number == 0:
             peak = worker.peak_bytes()  # what comes after is growth, and told as such
     # Of two stretches the lowest points: what a call needs and gives back comes and goes with the moment of looking.
     middle = 1 + CALLS // 2
     growth = max(0, min(held[middle:]) - min(held[1:middle])) // (CALLS // 2)
-    return Memory(max(0, peak - empty), growth, tuple(held))
+    return Memory(max(0, peak - empty), growth, tuple(held), Waits(imported, loaded, called))

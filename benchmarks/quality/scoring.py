@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.quality.beside import Beside, Bounds
+from compressors import install
 from compressors.interface import NOT_SCORED, Examples
 from compressors.runtimes.base import Forward
 from results.store.record import Measure
@@ -53,7 +54,7 @@ class Quality(abc.ABC):
     def missing(self) -> str | None:
         """Why it cannot score here, with the command that helps; None where it can."""
         absent = [pip for module, pip in self.requires.items() if importlib.util.find_spec(module) is None]
-        return f"scoring needs a package that is not installed: pip install {' '.join(absent)}" if absent else None
+        return f"scoring needs a package that is not installed: {install.command(absent)}" if absent else None
 
     def veiled(self, test: Examples, training: Examples) -> Examples:
         """The test examples as a model is asked them: without the answers, which no method may see. Of labels is left

@@ -162,6 +162,7 @@ class Session:
                     "bits_per_weight": Measure(value=8 * artifact.disk_bytes / max(1, inventory.parameters)),
                     "peak_memory_bytes": Measure(value=memory.peak),
                     "memory_growth_bytes": Measure(value=memory.growth),
+                    "first_answer_seconds": Measure(value=memory.waits.first_answer),
                     "compress_seconds": Measure(value=artifact.compress_seconds),
                     **(_work(counted.executed) if counted.executed else {}),
                 },
@@ -177,6 +178,11 @@ class Session:
                     "dense_executed": counted.dense_executed.to_json() if counted.dense_executed else None,
                     "memory_workload": workload.name,
                     "memory": memory.to_json(),
+                    "first_answer": {
+                        "import_seconds": memory.waits.imported,
+                        "load_seconds": memory.waits.loaded,
+                        "first_call_seconds": memory.waits.called,
+                    },
                 },
                 "artifact": artifact,
             }

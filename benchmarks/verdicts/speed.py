@@ -282,7 +282,10 @@ class SpeedTest:
         if more is not None:
             return f"{why}; about {max(more, 1)} more pairs would decide"
         if self.tau and self._fail_cut <= value <= self._pass_cut:
-            return f"{why}; the machine's noise covers the gap, so more pairs will not help"
+            return (
+                f"{why}; the machine's noise covers the gap, so more pairs will not help: a quieter hour or fewer "
+                "neighbours would, and then `pressbench qualify` anew"
+            )
         return f"{why}; too close to the bound for a realistic number of pairs"
 
 

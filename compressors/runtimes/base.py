@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from compressors import install
 from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes.executed import Executed
 from compressors.runtimes.generation import Generator
@@ -105,5 +106,5 @@ def runtime(name: str) -> Runtime:
         raise PressbenchError(f"unknown runtime {name!r}{nearest(name, found)}")
     missing = [pip for module, pip in found[name].requires.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise PressbenchError(f"the runtime {name!r} needs a package: pip install {' '.join(missing)}")
+        raise PressbenchError(f"the runtime {name!r} needs a package: {install.command(missing)}")
     return found[name]()

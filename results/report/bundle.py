@@ -13,6 +13,8 @@ from results.store.strict_json import ResultsError
 
 _EXPOSED = "window.vegaEmbed = vegaEmbed;"
 
+INSTALL = 'pip install -c constraints.txt -e ".[report]"'
+
 
 @functools.cache
 def library() -> Markup:
@@ -23,7 +25,7 @@ def library() -> Markup:
     try:
         import vl_convert
     except ImportError:
-        raise ResultsError("a report needs vl-convert-python: pip install 'pressbench[report]'") from None
+        raise ResultsError(f"a report needs vl-convert-python: {INSTALL}") from None
     return in_element(vl_convert.javascript_bundle(_EXPOSED))
 
 

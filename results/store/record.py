@@ -57,6 +57,7 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "memory_growth_bytes",
         "operations",
         "weight_bytes_read",
+        "first_answer_seconds",
         "compress_seconds",
     ),
 }

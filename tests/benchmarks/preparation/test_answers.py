@@ -124,7 +124,7 @@ def test_what_scoring_needs_and_is_not_there_is_no_failure(
     build = registry.variants()["int8-openvino"]
     record = session.accuracy(Case("accuracy", "int8-openvino", build, model, CPU, None, Target()))
     assert record.verdict == "unsupported" and evaluated.evaluated == []
-    assert record.reason == "scoring needs a package that is not installed: pip install sacrebleu"
+    assert record.reason == 'scoring needs a package that is not installed: pip install -c constraints.txt -e ".[text]"'
 
 
 def test_the_dense_models_own_flips_are_counted_at_another_batch_size(

@@ -336,5 +336,6 @@ def test_it_can_be_sent_to_a_worker_and_says_what_it_needs(monkeypatch: pytest.M
     assert (scorer.hub_task(()), quality().hub_task(())) == ("summarization", "translation")
     assert scorer.missing() is None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert scorer.missing() == "scoring needs a package that is not installed: pip install rouge-score"
-    assert (quality().missing() or "").endswith("pip install sacrebleu")
+    hint = 'pip install -c constraints.txt -e ".[text]"'
+    assert scorer.missing() == f"scoring needs a package that is not installed: {hint}"
+    assert (quality().missing() or "").endswith('pip install -c constraints.txt -e ".[text]"')

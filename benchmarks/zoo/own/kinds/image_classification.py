@@ -21,6 +21,7 @@ from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
 from benchmarks.zoo.owners_run import OwnersRun, by_pipeline
 from benchmarks.zoo.workload import Workload
+from compressors import install
 from compressors.interface import Examples, InputSpec, PressbenchError
 
 MOST_PIXELS = 2**26
@@ -134,7 +135,7 @@ def _need_pillow() -> None:
     import importlib.util
 
     if importlib.util.find_spec("PIL") is None:
-        raise PressbenchError('images need a package: pip install "pressbench[images]" (Pillow)')
+        raise PressbenchError(f"images need a package: {install.command(['pillow'])}")
 
 
 KIND = ImageClassification()
