@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,31 @@ def test_results_are_read_without_torch() -> None:
     ask = f"import sys, {modules}; print(*(m in sys.modules for m in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def rooms() -> set[str]:
+    """The packages that have code, and whose own packages are told with them."""
+    found = {"compressors", "compressors/runtimes", "pressbench"}
+    for package in ("benchmarks", "results"):
+        found |= {p.parent.relative_to(ROOT).as_posix() for p in (ROOT / package).glob("*/__init__.py")}
+    return found
+
+
+def test_the_page_on_architecture_names_every_room_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Rooms")[2].partition("## Where")[0]
+    named = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([\w/.]+)`", line.split("|")[1])
+    }
+    folders = {name for name in named if "." not in name}
+    assert folders == rooms() | {"baselines"}
+    files = {name if "/" in name else f"benchmarks/{name}" for name in named - folders - {"conftest.py"}}
+    assert all((ROOT / name).is_file() for name in files), files
+    for path in re.findall(r"`((?:benchmarks|results|tests|compressors|baselines)/[\w/.-]+)`", page):
+        assert (ROOT / path).exists(), path
 
 
 # -- what can run code -----------------------------------------------------------------------------
