@@ -7,6 +7,8 @@ ARGS ?=
 # The models of `make bench`, unless ARGS names some: two that take a quarter of an hour from nothing. MODELS= for all.
 MODELS ?= minilm-bbc vit-digits
 CHOSEN = $(if $(findstring --model,$(ARGS))$(findstring --zoo,$(ARGS)),,$(foreach model,$(MODELS),--model $(model)))
+# One more than there are processors, five at most: a quarter of the time of the tests is waiting for other processes.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(5, 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))')
 REPORT ?= results/report.html
 # No report where ARGS only lists cases, or writes records elsewhere.
 ELSEWHERE = $(findstring --results,$(ARGS))$(findstring --co,$(filter --co --collect-only,$(ARGS)))
@@ -30,8 +32,8 @@ bench: .venv/.bench ## run the quick tier of the benchmarks, draw the table and 
 	exit $$status
 
 test: .venv/.dev ## run the tests of the suite itself
-	$(info test: pytest tests -n logical --maxprocesses 4 $(ARGS))
-	@$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(info test: pytest tests -n $(WORKERS) $(ARGS))
+	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports and the workflows
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, zizmor, check-jsonschema"

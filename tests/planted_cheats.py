@@ -191,19 +191,17 @@ class Cheat:
 SLOWER = (r"fail|inconclusive", r".*")
 CHEATS = {
     "idle": Cheat(("pass", ".*"), SLOWER),
-    "remembers": Cheat(("pass", ".*"), SLOWER),
+    "remembers": Cheat(speed=SLOWER),
     "hasty": Cheat(speed=("error", r"cheat-hasty: an answer changed after it was given: the work went on when .*")),
-    "awaited": Cheat(("pass", ".*"), SLOWER),
-    "lazy": Cheat(("pass", ".*"), SLOWER),
+    "awaited": Cheat(speed=SLOWER),
+    "lazy": Cheat(speed=SLOWER),
     "shaped": Cheat(("pass", ".*"), ("error", r"cheat-shaped: what is timed is not what was scored: \d+ answers .*")),
-    "patient": Cheat(("pass", ".*"), ("error", r"cheat-patient: what is timed is not what was scored: .*")),
+    "patient": Cheat(speed=("error", r"cheat-patient: what is timed is not what was scored: .*")),
     "slow-clock": Cheat(
-        ("pass", ".*"),
-        ("unqualified", r"cheat-slow-clock: its own clock says \S+ ms a slot where \S+ ms went by outside.*"),
+        speed=("unqualified", r"cheat-slow-clock: its own clock says \S+ ms a slot where \S+ ms went by outside.*"),
     ),
     "elsewhere": Cheat(
-        ("pass", ".*"),
-        ("unqualified", r"cheat-elsewhere: it used \S+ ms of processor time in slots of \S+ ms: its work is .*"),
+        speed=("unqualified", r"cheat-elsewhere: it used \S+ ms of processor time in slots of \S+ ms: its work is .*"),
     ),
     "outside": Cheat(("error", r".*reached for \S+/dense\S*, which it was not given.*")),
     "stateful": Cheat(("error", r"the same batch asked again is answered otherwise: .*")),

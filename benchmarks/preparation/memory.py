@@ -73,7 +73,8 @@ def measured(
         held.append(worker.private_bytes() - before)
         if number == 0:
             peak = worker.peak_bytes()  # what comes after is growth, and told as such
-    # Of two stretches the lowest points: what a call needs and gives back comes and goes with the moment of looking.
-    middle = 1 + CALLS // 2
-    growth = max(0, min(held[middle:]) - min(held[1:middle])) // (CALLS // 2)
+    # Of two late stretches the lowest points: what a call needs and gives back comes and goes with the moment of
+    # looking, and an allocator settles in the first few.
+    part = CALLS // 4
+    growth = max(0, min(held[-part:]) - min(held[-2 * part : -part])) // part
     return Memory(max(0, peak - empty), growth, tuple(held), Waits(imported, loaded, called))

@@ -240,8 +240,9 @@ class Session:
             tokens = same_tokens(reference, lane) if case.workload.generates else {}
             check = check_tokens if case.workload.generates else check_passes
             checked = check(lane, artifact, case, self.prepared, inputs)
-            self._possible(case, artifact, lane, pairs.compressed, watched)
             askew = {one.name: told for one in (*shared, lane) if (told := one.account.faults())}
+            if not askew:  # else the seconds are not believed anyhow
+                self._possible(case, artifact, lane, pairs.compressed, watched)
             measures, floor = _rates(case.workload, pairs.compressed), None
             if bytes_read is not None:
                 floor = floor_of(bytes_read, standing, watched.conditions.probes if watched.conditions else ())
