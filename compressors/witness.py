@@ -27,11 +27,12 @@ it."""
 
 
 def witness(
-    dense: Artifact, compressed: Artifact, effect: Effect, inputs: Mapping[str, np.ndarray]
-) -> tuple[list[str], str | None]:
+    dense: Artifact, compressed: Artifact, effect: Effect, inputs: Mapping[str, np.ndarray],
+    executed: tuple[Executed | None, Executed | None] | None = None,
+) -> tuple[list[str], str | None]:  # fmt: skip
     """What changed between two artifacts, a few words each; and, where that does not bear out the claimed effect, why
-    not. inputs: a few examples, as runtimes take them."""
-    before, after = dense.executed(inputs), compressed.executed(inputs)
+    not. inputs: a few examples, as runtimes take them. executed: what both execute on them, where that is known."""
+    before, after = executed or (dense.executed(inputs), compressed.executed(inputs))
     ratio = compressed.disk_bytes / dense.disk_bytes
     seen = [f"bytes on disk {ratio:.3f}×"] if ratio < SMALLER else []
     fewer = narrower = False

@@ -18,11 +18,11 @@ from results.history import baseline
 from results.store.store import list_runs, read_run
 
 TARGETS = """
-[vit-digits.int8-openvino]
+[vit-digits.quantize-weights-8bit]
 accuracy_drop = 0.05
 size = 0.9
 """
-ONE = ["--model", "vit-digits", "--compressor", "int8-openvino", "-m", "footprint"]
+ONE = ["--model", "vit-digits", "--compressor", "quantize-weights-8bit", "-m", "footprint"]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def runs(place: Place, first: Done) -> dict[str, Done]:
     (path,) = list_runs(place.folder / "first")
     accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
     baseline.save(accepted, place.folder / "accepted")
-    key = ("footprint", "int8-openvino-vit-digits-cpu")
+    key = ("footprint", "quantize-weights-8bit-vit-digits-cpu")
     was = accepted.cases[key]
     better = {"size_ratio": {"value": 0.9 * float(was.value("size_ratio") or 0), "low": None, "high": None}}
     cases = {**accepted.cases, key: replace(was, values=better), ("speed", "gone-vit-digits-cpu"): was}
     baseline.save(replace(accepted, cases=cases), place.folder / "better")
-    (place.folder / "small.toml").write_text("[vit-digits.int8-openvino]\nsize = 0.1\n")
+    (place.folder / "small.toml").write_text("[vit-digits.quantize-weights-8bit]\nsize = 0.1\n")
     declared = '[[expected]]\ncase = "{}"\nmeasure = "footprint"\nreason = "known"\nbound = 0.9\nexpires = {}\n'
     for name, day in (("declared", "2999-12-31"), ("expired", "2020-01-01")):
         (place.folder / f"{name}.toml").write_text(declared.format(key[1], day))
@@ -82,7 +82,7 @@ def test_a_run_is_compared_with_what_was_accepted(runs: dict[str, Done], place: 
 def test_a_regression_fails_the_test_and_reaches_junit(runs: dict[str, Done], place: Place) -> None:
     done = runs["regression"]
     assert done.code == pytest.ExitCode.TESTS_FAILED
-    assert "regression: footprint of int8-openvino-vit-digits-cpu: size " in done.out
+    assert "regression: footprint of quantize-weights-8bit-vit-digits-cpu: size " in done.out
     assert "vanished: speed of gone-vit-digits-cpu" in done.out
     (case,) = ElementTree.parse(place.folder / "regression.xml").getroot().iter("testcase")
     (failure,) = case.iter("failure")
@@ -97,7 +97,7 @@ def test_a_regression_fails_the_test_and_reaches_junit(runs: dict[str, Done], pl
 
 def test_github_is_told_where_it_asks_and_nowhere_else(runs: dict[str, Done], place: Place, first: Done) -> None:
     (command,) = [line for line in runs["regression"].out.splitlines() if line.startswith("::")]
-    where = r"file=compressors/quantization/int8_openvino.py,line=\d+,title=fail%3A footprint of "
+    where = r"file=compressors/quantization/weights.py,line=\d+,title=fail%3A footprint of "
     assert re.match(f"::error {where}", command)
     assert "regression: size" in command
     summary = (place.folder / "summary.md").read_text(encoding="utf-8")

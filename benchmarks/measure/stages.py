@@ -203,10 +203,9 @@ def count(
     why that does not bear out `effect`, None where it does or where nothing is claimed."""
     reference, artifact = open_artifact(dense), open_artifact(directory)
     inputs = _few(examples, workload)
-    seen, fault = witness(reference, artifact, effect, inputs) if effect else ([], None)
-    return Counted(
-        artifact.inventory(), reference.inventory(), artifact.executed(inputs), reference.executed(inputs), seen, fault
-    )
+    work = (reference.executed(inputs), artifact.executed(inputs))
+    seen, fault = witness(reference, artifact, effect, inputs, work) if effect else ([], None)
+    return Counted(artifact.inventory(), reference.inventory(), work[1], work[0], seen, fault)
 
 
 def executed(state: State, directory: Path, examples: Path, workload: Workload) -> Executed | None:

@@ -53,6 +53,6 @@ def impossible(
         return None
     return (
         f"the machine cannot do it: {passes * executed.total / seconds / 1e9:,.0f} billion operations a second, by the "
-        f"model's own count after compression, where {passes * executed.total / least / 1e9:,.0f} are its ceiling; what "
-        "is timed is not this work"
+        f"model's own count after compression, where {passes * executed.total / least / 1e9:,.0f} are its ceiling; "
+        "what is timed is not this work"
     )
