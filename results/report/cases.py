@@ -16,6 +16,7 @@ from results.report.safe import number as finite
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, CaseRecord, RunHeader
 from results.table.cells import SYMBOLS, Cells, cells, memory, seconds
+from results.table.columns import COLUMNS, Column
 from results.table.rows import Row
 
 MOST_FILES = 30
@@ -35,6 +36,13 @@ class Judged:
     command: str
     charts: Sequence[tuple[str, Chart]]
     detail: Sequence[str]
+
+
+MORE = (
+    "agreement", "worst-class", "ece", "confidence", "repetition", "length-ratio", "first-answer", "operations",
+    "weight-bytes",
+)  # fmt: skip
+"""Columns that a case tells beside its headline."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
     return Judged(
         record=record,
         symbol=SYMBOLS[record.verdict],
-        numbers=numbers[record.measure],
+        numbers=[*numbers[record.measure], *_more(record)],
         bound=cell.bounds[record.measure],
         outcome=outcome if isinstance(outcome, str) else "",
         comparison=str(record.comparison.get("reason") or ""),
@@ -123,6 +131,25 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         + trends.charts(history, record.measure, record.case),
         detail=str(record.evidence.get("detail") or "").splitlines(),
     )
+
+
+def _more(record: CaseRecord) -> list[tuple[str, str]]:
+    """What is told beside the headline, as the columns of a table have it: (what, how much)."""
+    found = []
+    for column in COLUMNS:
+        if column.name not in MORE or (measure := record.measures.get(column.measure)) is None:
+            continue
+        ends = [finite(end) for end in (measure.value, measure.low, measure.high)]
+        told = [_plain(end * column.scale, column) for end in ends if end is not None]
+        if told:
+            interval = f" [{', '.join(told[1:])}]" if len(told) == 3 else ""
+            found.append((column.heading, f"{told[0]}{interval} {column.unit}".strip()))
+    return found
+
+
+def _plain(value: float, column: Column) -> str:
+    sign = "+" if column.signed else ""
+    return f"{value:{sign}.3g}" if column.digits is None else f"{value:{sign}.{column.digits}f}"
 
 
 def _recipe(record: CaseRecord) -> list[tuple[str, list[tuple[str, str]], str]]:
