@@ -39,7 +39,8 @@ class TextGeneration(Quality):
 
     metric: how a text is scored. new_tokens: the longest text. end_token: what ends one. tokenizer: the folder of a
     tokenizer, as transformers' AutoTokenizer reads it; `judge` alone uses it. forbidden: tokens that are never said,
-    such as a Marian model's padding (`bad_words_ids` of its generation configuration).
+    such as a Marian model's padding (`bad_words_ids` of its generation configuration). first_token, last_token: what
+    the model's settings force at the first and the last place.
     """
 
     bound: ClassVar[str] = "score_drop"
@@ -50,6 +51,8 @@ class TextGeneration(Quality):
     end_token: int
     tokenizer: str
     forbidden: tuple[int, ...] = ()
+    first_token: int | None = None
+    last_token: int | None = None
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -64,7 +67,8 @@ class TextGeneration(Quality):
         return Examples({**found.inputs, "decoder_input_ids": given}, found.labels)
 
     def ask(self, forward: Forward, batch: Examples) -> dict[str, np.ndarray]:
-        return {"tokens": greedy(forward, batch, self.new_tokens, self.end_token, self.forbidden)}
+        ends = (self.first_token, self.last_token)
+        return {"tokens": greedy(forward, batch, self.new_tokens, self.end_token, self.forbidden, *ends)}
 
     def keep(self, outputs: dict[str, np.ndarray], batch: Examples) -> dict[str, np.ndarray]:
         return outputs

@@ -17,12 +17,14 @@ EXAMPLES = 8
 @dataclass(frozen=True)
 class OwnersRun:
     """how: who ran it, in words. outputs: for each row the raw outputs, (1, …), or none where text is generated: then
-    tokens has what followed the first one, for each row. suspects: what in the folder could be why it differs."""
+    tokens has what followed the first one, for each row. suspects: what in the folder could be why it differs. blocks:
+    how many inputs come of one row; they stand in blocks, the first of all rows, then the second of all."""
 
     how: str
     outputs: Sequence[np.ndarray] = ()
     tokens: Sequence[np.ndarray] = ()
     suspects: tuple[str, ...] = ()
+    blocks: int = 1
 
 
 def by_pipeline(
@@ -39,13 +41,15 @@ def by_pipeline(
     return OwnersRun(f"transformers' {task} pipeline", found, suspects=suspects)
 
 
-def by_calls(model: Any, prepared: Iterable[Any], output: str, *, suspects: tuple[str, ...] = ()) -> OwnersRun:
+def by_calls(
+    model: Any, prepared: Iterable[Any], output: str, *, suspects: tuple[str, ...] = (), blocks: int = 1
+) -> OwnersRun:  # fmt: skip
     """By calling the model of transformers. prepared: the inputs of each example, tensors of one row."""
     import torch
 
     with torch.inference_mode():
         found = [getattr(model(**one), output).float().numpy() for one in prepared]
-    return OwnersRun(f"{type(model).__name__} of transformers", found, suspects=suspects)
+    return OwnersRun(f"{type(model).__name__} of transformers", found, suspects=suspects, blocks=blocks)
 
 
 def by_generate(
@@ -71,6 +75,13 @@ def loaded(folder: Path, architecture: str, *, safetensors: bool = True) -> Any:
     return cls.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=safetensors
     ).eval()
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder as transformers reads it, with nothing of the suite's own about it."""
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def tokens_of(

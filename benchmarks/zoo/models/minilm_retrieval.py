@@ -54,8 +54,9 @@ class MiniLmRetrieval(Model):
         published = transformers.AutoModel.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
         return by_calls(
             published.eval(),
-            map(tokens_of(tokenizer, tuple(self.inputs), TOKENS), rows["headline"]),
+            map(tokens_of(tokenizer, tuple(self.inputs), TOKENS), [*rows["headline"], *rows["body"]]),
             self.task.quality.output,
+            blocks=2,
         )
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -26,7 +27,12 @@ SCALES = re.compile(
     r"(weight_scale(_inv)?|input_scale|weight_zero_point|qweight|qzeros|scales|g_idx|absmax|quant_state\..*|SCB)$"
 )
 """How tensors end that only a quantized checkpoint has."""
-OTHERS = ("pytorch_model*.bin", "tf_model.h5", "flax_model.msgpack", "model.*.safetensors", "*lora*.safetensors")
+ADAPTERS = (ADAPTER, "adapter_model.*", "adapters.safetensors", "*lora*.safetensors", "*lora*.bin")
+"""Files of an adapter, of which one lies beside a model."""
+OTHERS = (
+    "pytorch_model*.bin", "tf_model*.h5", "flax_model*.msgpack", "*.safetensors", "consolidated*.pth", "*.gguf",
+    "*.ckpt",
+)  # fmt: skip
 """Files of weights that are there beside those that are read."""
 
 
@@ -51,14 +57,19 @@ class Checkpoint:
         """The class of transformers that it is."""
         return str(self.config["architectures"][0])
 
-    @property
+    @functools.cached_property
     def longest(self) -> int | None:
         """The most tokens that it has positions for; None where nothing says so."""
+        from compressors.interface import skeleton
+
         keys = ("max_position_embeddings", "n_positions", "max_sequence_length")
         found = next((int(self.config[key]) for key in keys if self.config.get(key)), None)
-        # RoBERTa's positions start behind the padding's.
-        offset = self.config["model_type"] in ("roberta", "xlm-roberta", "camembert", "mpnet") and found
-        return found - 2 if offset and found else found
+        # Positions that have a place for padding, as RoBERTa's and all that came of it, begin behind that.
+        for name, part in skeleton(self.config, device="meta").named_modules():
+            padding = getattr(part, "padding_idx", None) if name.endswith("position_embeddings") else None
+            if padding is not None and hasattr(part, "num_embeddings"):
+                return int(part.num_embeddings) - int(padding) - 1
+        return found
 
 
 def look(folder: Path, said: str, *, allow_pickle: bool) -> Checkpoint:
@@ -100,9 +111,9 @@ def look_at_config(folder: Path, said: str) -> Checkpoint:
         raise ModelError(f"{said}: it is quantized already ({found}); the dense model must be the one before that")
     if "quantization_config" in raw:
         raise ModelError(f"{said}: it is quantized already; the dense model must be the one before that")
-    if (folder / ADAPTER).is_file():
+    if found := next((path.name for pattern in ADAPTERS for path in sorted(folder.glob(pattern))), None):
         raise ModelError(
-            f"{said}: an adapter lies beside the model ({ADAPTER}), and who loads the folder with peft gets the two "
+            f"{said}: an adapter lies beside the model ({found}), and who loads the folder with peft gets the two "
             "together; merge it (merge_and_unload) and save that, or take it out of the folder"
         )
     try:

@@ -12,6 +12,7 @@ import torch
 from benchmarks.quality.scoring import Quality
 from benchmarks.quality.text_generation import TextGeneration
 from benchmarks.quality.text_scores import unseen
+from benchmarks.zoo import owners_run
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
@@ -76,7 +77,7 @@ class TextToText(Kind):
             raise DataError(f"{every[0]['place'].partition(':')[0]}: {why}")
         settings = {
             "tokens": source.tokens, "new_tokens": target.tokens, "start": start, "end": end,
-            "metric": metric, "forbidden": _forbidden(model.folder, tokenizer, end),
+            "metric": metric, "forbidden": _forbidden(model.folder, tokenizer, end), **_forced(model),
         }  # fmt: skip
         notes = [*source.notes, *(f"references: {note}" for note in target.notes)]
         return Fitted(settings, inputs, (*notes, "answers are written greedily, the likeliest token each time"))
@@ -97,7 +98,7 @@ class TextToText(Kind):
     def owners_run(
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
-        tokenizer, prefix = texts.tokenizer_of(model.folder, model.said), _prefix(model, self.name)
+        tokenizer, prefix = owners_run.tokenizer(model.folder), _prefix(model, self.name)
         suspects = [
             f"generation_config.json has {key} = {value}"
             for key, value in _generation(model.folder).items()
@@ -113,7 +114,8 @@ class TextToText(Kind):
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return TextGeneration(
             metric=settings["metric"], new_tokens=settings["new_tokens"], end_token=settings["end"],
-            tokenizer=str(folder), forbidden=tuple(settings["forbidden"]),
+            tokenizer=str(folder), forbidden=tuple(settings["forbidden"]), first_token=settings["first"],
+            last_token=settings["last"],
         )  # fmt: skip
 
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
@@ -149,6 +151,18 @@ def _start_and_end(model: Checkpoint) -> tuple[int, int]:
             raise ModelError(f"{model.said}/config.json: without {key}, which generating needs")
         found.append(value)
     return found[0], found[1]
+
+
+def _forced(model: Checkpoint) -> dict[str, int | None]:
+    """The tokens that the model's own settings put first, and in the last place of a text too long."""
+    said = _generation(model.folder) or model.config  # a folder without the former is of an older transformers
+    found: dict[str, int | None] = {}
+    for place, key in (("first", "forced_bos_token_id"), ("last", "forced_eos_token_id")):
+        value = said.get(key)
+        if not isinstance(value, int | None):
+            raise ModelError(f"{model.said}: {key} is {value!r}: one token alone is taken")
+        found[place] = value
+    return found
 
 
 def _prefix(model: Checkpoint, task: str) -> str:

@@ -78,7 +78,8 @@ def length(
         raise ModelError(f"tokens = {wanted}: {model.said} has positions for {longest}")
     counts = sorted(len(text) for text in ids)
     usual = counts[min(len(counts) - 1, math.ceil(SHARE * len(counts)) - 1)]
-    found = wanted or min(max(least, STEP * math.ceil(usual / STEP)), most, longest or most)
+    allowed = min(most, longest or most, tokenizer.model_max_length or most)  # that of a tokenizer may be 10^30: none
+    found = wanted or min(max(least, STEP * math.ceil(usual / STEP)), allowed)
     over = [i for i, text in enumerate(ids) if len(text) > found]
     if over and refuse:
         raise DataError(

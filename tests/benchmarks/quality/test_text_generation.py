@@ -153,14 +153,17 @@ def test_a_forbidden_token_is_never_said() -> None:
     np.testing.assert_array_equal(found, generated("t5", examples, bad_words_ids=[[often]]))
 
 
-def test_an_end_that_generation_forces_is_the_one_difference() -> None:
-    """A text too long ends in its own last token here, and in the end token there."""
-    examples = sources("marian")
-    found = greedy(forward_of(translator("marian")), examples, NEW, END, (PAD["marian"],))
-    forced = generated("marian", examples, forced_eos_token_id=END)
-    np.testing.assert_array_equal(found[:, :-1], forced[:, :-1])
-    cut = (found[:, -1] != NOT_SCORED) & (found[:, -1] != END)
-    assert cut.any() and (forced[cut, -1] == END).all()
+def test_what_generation_forces_is_said() -> None:
+    """The end in the last place of a text too long, and a first token."""
+    examples, forward = sources("marian"), forward_of(translator("marian"))
+    found = greedy(forward, examples, NEW, END, (PAD["marian"],), None, END)
+    np.testing.assert_array_equal(found, generated("marian", examples, forced_eos_token_id=END))
+    free = greedy(forward, examples, NEW, END, (PAD["marian"],))
+    cut = (free[:, -1] != NOT_SCORED) & (free[:, -1] != END)
+    assert cut.any() and (found[cut, -1] == END).all()
+    begun = greedy(forward, examples, NEW, END, (PAD["marian"],), 5, None)
+    np.testing.assert_array_equal(begun, generated("marian", examples, forced_bos_token_id=5))
+    assert (free[:, 0] != 5).any() and (begun[:, 0] == 5).all()
 
 
 def test_only_the_first_decoder_token_of_the_data_is_used() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.quality.language_modelling import LanguageModelling, next_tokens
 from benchmarks.quality.scoring import Quality
+from benchmarks.zoo import owners_run
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.declaration import Declaration
@@ -110,7 +111,7 @@ class CausalLm(Kind):
         if "ids" in rows:
             given = ({"input_ids": torch.tensor([list(window)])} for window in rows["ids"][:FEW])
         else:
-            tokenizer = texts.tokenizer_of(model.folder, model.said)
+            tokenizer = owners_run.tokenizer(model.folder)
             given = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), rows["text"][:FEW])
         return by_calls(loaded(whole, model.architecture), given, "logits", suspects=texts.suspects(model))
 

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.quality.retrieval import Retrieval
 from benchmarks.quality.scoring import Quality
+from benchmarks.zoo import owners_run
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
@@ -21,6 +22,9 @@ from benchmarks.zoo.workload import Workload
 from compressors.interface import NOT_SCORED, Examples
 
 MOST = 256
+MODULES = "modules.json"
+QUERIES, DOCUMENTS = ("query",), ("document", "passage", "corpus")
+"""Prompts that sentence-transformers puts before queries and documents without being asked."""
 
 
 class EmbeddingRetrieval(Kind):
@@ -45,11 +49,23 @@ class EmbeddingRetrieval(Kind):
                 f"{model.said}: config_sentence_transformers.json compares by {similarity!r}, which is not taken yet: "
                 "cosine alone is"
             )
-        if (name := said.get("default_prompt_name")) and (said.get("prompts") or {}).get(name):
+        prompts = said.get("prompts") or {}
+        if (name := said.get("default_prompt_name")) and prompts.get(name):
             raise ModelError(
-                f"{model.said}: config_sentence_transformers.json puts the prompt {said['prompts'][name]!r} before "
-                "each text, which is not taken yet"
+                f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[name]!r} before each text, "
+                "which is not taken yet"
             )
+        if name := next((name for name in (*QUERIES, *DOCUMENTS) if prompts.get(name)), None):
+            raise ModelError(
+                f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[name]!r} before each "
+                f"{'query' if name in QUERIES else 'document'}, which is not taken yet"
+            )
+        if _of_transformer(model.folder).get("do_lower_case") and _tells_capitals(model):
+            raise ModelError(
+                f"{model.said}: sentence_bert_config.json puts texts into small letters, which its tokenizer does "
+                "not, and that is not taken yet"
+            )
+        pooling(model.folder)
         return model
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
@@ -64,7 +80,8 @@ class EmbeddingRetrieval(Kind):
         every = [row for split in rows.values() for row in split]
         ids = texts.token_ids(tokenizer, [row[role] for role in self.roles for row in every])
         found = texts.length(
-            ids, [row["place"] for row in every] * 2, model, tokenizer, wanted=said.tokens, most=MOST,
+            ids, [row["place"] for row in every] * 2, model, tokenizer, wanted=said.tokens,
+            most=min(MOST, int(_of_transformer(model.folder).get("max_seq_length") or MOST)),
             refuse=said.too_long == "refuse",
         )  # fmt: skip
         inputs = texts.text_inputs(model, tokenizer)
@@ -81,9 +98,13 @@ class EmbeddingRetrieval(Kind):
     def owners_run(
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
-        tokenizer = texts.tokenizer_of(model.folder, model.said)
-        prepared = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), rows["query"])
-        return by_calls(loaded(whole, model.architecture), prepared, Retrieval.output, suspects=texts.suspects(model))
+        tokenizer = owners_run.tokenizer(model.folder)
+        prepared = map(
+            tokens_of(tokenizer, settings["inputs"], settings["tokens"]), [*rows["query"], *rows["document"]]
+        )
+        return by_calls(
+            loaded(whole, model.architecture), prepared, Retrieval.output, suspects=texts.suspects(model), blocks=2
+        )
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return Retrieval(settings["pooling"])
@@ -98,8 +119,9 @@ class EmbeddingRetrieval(Kind):
 
 def pooling(folder: Path) -> tuple[str, str]:
     """How the hidden states of a text become one: "mean" or "cls", by what sentence-transformers writes beside the
-    model; and in words."""
-    said = _read(folder / "1_Pooling" / "config.json")
+    model; and in words. Raises ModelError where it is another way, or other modules come in between."""
+    place = _pooled_in(folder)
+    said = _read(folder / place / "config.json")
     modes = {key.removeprefix("pooling_mode_") for key, on in said.items() if key.startswith("pooling_mode_") and on}
     modes |= {said["pooling_mode"]} if isinstance(said.get("pooling_mode"), str) else set()
     if not modes:
@@ -108,7 +130,40 @@ def pooling(folder: Path) -> tuple[str, str]:
         return "cls", "pooled by the first token, as the folder says"
     if modes <= {"mean", "mean_tokens"}:
         return "mean", "pooled by their mean, as the folder says"
-    raise ModelError(f"{folder.name}/1_Pooling: pools by {', '.join(sorted(modes))}: mean and cls alone are taken")
+    raise ModelError(f"{folder.name}/{place}: pools by {', '.join(sorted(modes))}: mean and cls alone are taken")
+
+
+def _pooled_in(folder: Path) -> str:
+    """The folder that says how it is pooled, by modules.json where there is one. Raises ModelError where that has more
+    than the model, its pooling, and a scaling to length 1, which a cosine does not see."""
+    try:
+        modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        found = [(str(one["type"]).rpartition(".")[2], str(one["path"])) for one in modules]
+    except FileNotFoundError:
+        return "1_Pooling"
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"{folder.name}/{MODULES}: not readable as a list of modules") from None
+    kinds = [kind for kind, _ in found]
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        raise ModelError(
+            f"{folder.name}/{MODULES}: the model is {', '.join(kinds) or 'nothing'}: Transformer, Pooling and "
+            "Normalize alone are taken"
+        )
+    transformer, pooled = found[0][1], found[1][1]
+    if transformer not in ("", ".") or Path(pooled).name != pooled:
+        raise ModelError(f"{folder.name}/{MODULES}: its modules are in {transformer!r} and {pooled!r}: other folders")
+    return pooled
+
+
+def _of_transformer(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers says of texts: how long they are at most, and whether in small letters."""
+    return _read(folder / "sentence_bert_config.json")
+
+
+def _tells_capitals(model: Checkpoint) -> bool:
+    tokenizer = texts.tokenizer_of(model.folder, model.said)
+    small, large = texts.token_ids(tokenizer, ["a word", "A WORD"])
+    return small != large
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.quality.scoring import Quality
 from benchmarks.quality.token_classification import TokenClassification
+from benchmarks.zoo import owners_run
 from benchmarks.zoo.own import labels, texts
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
@@ -83,7 +84,7 @@ class TokenClasses(Kind):
     def owners_run(
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
-        tokenizer = texts.tokenizer_of(model.folder, model.said)
+        tokenizer = owners_run.tokenizer(model.folder)
         prepared = tokens_of(tokenizer, settings["inputs"], settings["tokens"], is_split_into_words=True)
         words = (list(sentence) for sentence in rows["words"])
         return by_calls(loaded(whole, model.architecture), map(prepared, words), "logits")

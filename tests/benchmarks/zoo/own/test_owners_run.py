@@ -14,12 +14,14 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, normalizers
 
 from benchmarks.cache import Cache
 from benchmarks.hardware import select
 from benchmarks.measure import stages
 from benchmarks.preparation import agreement
 from benchmarks.zoo.dense import Dense, prepare_dense, read_examples, write_examples
+from benchmarks.zoo.own import checkpoint
 from benchmarks.zoo.own.checkpoint import ModelError
 from benchmarks.zoo.own.declaration import declare
 from benchmarks.zoo.own.model import OwnModel
@@ -194,6 +196,9 @@ def test_of_two_sets_of_weights_the_safe_one_is_read_and_the_other_named(tmp_pat
     ("name", "told"),
     [
         ("adapter_config.json", "an adapter lies beside the model"),
+        ("adapter_model.safetensors", r"an adapter lies beside the model \(adapter_model.safetensors\)"),
+        ("adapter_model.bin", "an adapter lies beside the model"),
+        ("style-lora.safetensors", "an adapter lies beside the model"),
         ("hf_quant_config.json", r"it is quantized already \(hf_quant_config.json\)"),
     ],
 )
@@ -203,6 +208,17 @@ def test_what_lies_beside_a_model_and_changes_it_is_refused(name: str, told: str
     (tmp_path / "model" / name).write_text("{}")
     with pytest.raises(ModelError, match=told):
         understood(tmp_path, model="model", data="reviews.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["consolidated.safetensors", "model-00001-of-00002.safetensors", "model.fp16.safetensors", "tf_model.h5"]
+)
+def test_weights_that_are_left_alone_are_named(name: str, tmp_path: Path) -> None:
+    tiny_models.classifier(tmp_path / "model")
+    texts(tmp_path)
+    save_file({"classifier.weight": torch.ones(2, 32)}, tmp_path / "model" / name)
+    notes = understood(tmp_path, model="model", data="reviews.csv").understood["notes"]
+    assert f"weights are read from model.safetensors; left alone: {name}" in notes
 
 
 def stored(folder: Path, more: dict[str, torch.Tensor] | None = None, without: str = "?", narrow: str = "?") -> None:
@@ -238,6 +254,43 @@ def test_a_tensor_that_nobody_takes_is_refused_and_one_of_another_head_is_not(tm
         model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert.encoder.layer.0.attention.self.query.lora_A.weight",
+        "bert.encoder.layer.0.attention.self.query.parametrizations.weight.original0",
+        "bert.encoder.adapter.down.weight",
+        "bert.prompt.weight",
+        "weight_norm_g",
+        "classifier.1.weight",
+    ],
+)
+def test_a_tensor_of_what_the_class_has_no_part_for_is_refused(name: str, tmp_path: Path) -> None:
+    tiny_models.classifier(tmp_path / "model")
+    texts(tmp_path)
+    stored(tmp_path / "model", {name: torch.ones(4, 32)})
+    with pytest.raises(ModelError, match=f"1 tensors of its weights are not taken by .*, the first {name}"):
+        model = understood(tmp_path, model="model", data="reviews.csv")
+        model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)
+
+
+def test_buffers_that_old_versions_saved_are_no_weights(tmp_path: Path) -> None:
+    """GPT-2's causal masks, as they stand in the files of the hub."""
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(tiny_models.VOCABULARY), n_embd=32, n_layer=1, n_head=2, n_positions=64,
+        pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    tiny_models.save(transformers.GPT2LMHeadModel(config), tmp_path / "model")
+    lines(tmp_path, ("text",))
+    mask = torch.ones(1, 1, 64, 64).tril()
+    stored(
+        tmp_path / "model", {"transformer.h.0.attn.bias": mask, "transformer.h.0.attn.masked_bias": torch.tensor(-1e4)}
+    )
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)
+
+
 def test_a_part_that_the_task_does_not_use_may_be_missing_and_no_other(tmp_path: Path) -> None:
     tiny_models.embedder(tmp_path / "model")
     lines(tmp_path, ("query", "document"))
@@ -263,6 +316,33 @@ def test_a_part_that_the_task_does_not_use_may_be_missing_and_no_other(tmp_path:
             {"default_prompt_name": "query", "prompts": {"query": "query: "}},
             "puts the prompt 'query: ' before each text",
         ),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": None, "prompts": {"query": "", "passage": "passage: "}},
+            "puts the prompt 'passage: ' before each document",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": None, "prompts": {"query": "query: ", "document": ""}},
+            "puts the prompt 'query: ' before each query",
+        ),
+        (
+            "modules.json",
+            [
+                {"type": f"sentence_transformers.models.{kind}", "path": path}
+                for kind, path in (("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense"))
+            ],
+            "the model is Transformer, Pooling, Dense: Transformer, Pooling and Normalize alone",
+        ),
+        (
+            "modules.json",
+            [
+                {"type": "sentence_transformers.models.Transformer", "path": "0_Transformer"},
+                {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+            ],
+            "its modules are in '0_Transformer' and '1_Pooling': other folders",
+        ),
+        ("modules.json", {"no": "list"}, "not readable as a list of modules"),
         ("1_Pooling/config.json", {"pooling_mode_lasttoken": True}, "pools by lasttoken: mean and cls alone"),
         (
             "1_Pooling/config.json",
@@ -271,7 +351,7 @@ def test_a_part_that_the_task_does_not_use_may_be_missing_and_no_other(tmp_path:
         ),
     ],
 )
-def test_what_is_not_followed_is_refused(file: str, said: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_what_is_not_followed_is_refused(file: str, said: Any, told: str, tmp_path: Path) -> None:
     tiny_models.embedder(tmp_path / "model")
     lines(tmp_path, ("query", "document"))
     path = tmp_path / "model" / file
@@ -279,6 +359,120 @@ def test_what_is_not_followed_is_refused(file: str, said: dict[str, Any], told: 
     path.write_text(json.dumps(said))
     with pytest.raises(ModelError, match=told):
         understood(tmp_path, model="model", data="rows.jsonl")
+
+
+def beside(folder: Path, files: dict[str, Any]) -> None:
+    for name, said in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(said))
+
+
+def test_the_pooling_is_the_one_that_the_modules_name(tmp_path: Path) -> None:
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    modules = [("Transformer", ""), ("Pooling", "7_Pooling"), ("Normalize", "8_Normalize")]
+    files = {
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules],
+        "7_Pooling/config.json": {"pooling_mode_cls_token": True},
+        "1_Pooling/config.json": {"pooling_mode_mean_tokens": True},
+    }
+    beside(tmp_path / "model", files)
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    assert model.task.settings["pooling"] == "cls"
+
+
+def test_the_length_and_the_small_letters_that_a_folder_says_are_followed(tmp_path: Path) -> None:
+    tiny_models.embedder(tmp_path / "model")  # its tokenizer makes small letters itself
+    lines(tmp_path, ("query", "document"))
+    beside(tmp_path / "model", {"sentence_bert_config.json": {"max_seq_length": 9, "do_lower_case": True}})
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    assert model.task.settings["tokens"] == 9
+    assert any("longer than 9 tokens and are cut" in note for note in model.understood["notes"])
+    made = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    made.normalizer = normalizers.Strip()
+    made.save(str(tmp_path / "model" / "tokenizer.json"))
+    with pytest.raises(ModelError, match="puts texts into small letters, which its tokenizer does not"):
+        understood(tmp_path, model="model", data="rows.jsonl")
+
+
+def test_documents_are_asked_too(tmp_path: Path) -> None:
+    """The fault that it is for: the second half of the inputs is prepared in another way than the first."""
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    dense = made(model, tmp_path)
+    right = read_examples(dense.inputs_path)
+    ids = right.inputs["input_ids"].clone()
+    ids[len(ids) // 2 :, 1:] = ids[len(ids) // 2 :, :-1]  # as with a word put before each
+    write_examples(Examples({**right.inputs, "input_ids": ids}, right.labels), dense.inputs_path)
+    with pytest.raises(PressbenchError, match="8 of 16 answers are others"):
+        agreed(model, dense, tmp_path)
+
+
+# -- how long ----------------------------------------------------------------------------------------------------
+
+BEHIND_PADDING = ("Roberta", "Data2VecText", "RobertaPreLayerNorm", "XLMRobertaXL", "Camembert", "Bert")
+
+
+@pytest.mark.parametrize("kind", BEHIND_PADDING)
+@pytest.mark.parametrize("pad", [1, 3])
+def test_a_model_takes_as_many_tokens_as_it_has_places_for(kind: str, pad: int, tmp_path: Path) -> None:
+    """And not one more: read by transformers' own class."""
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=40, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=20, pad_token_id=pad,
+    )  # fmt: skip
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    longest = checkpoint.look(tmp_path / "model", "model", allow_pickle=False).longest
+    assert longest == (20 if kind == "Bert" else 19 - pad)
+    model(input_ids=torch.full((1, longest), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_a_tokenizers_own_limit_is_kept(tmp_path: Path) -> None:
+    tiny_models.classifier(tmp_path / "model")
+    texts(tmp_path)
+    said = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text()) | {"model_max_length": 11}
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps(said))
+    model = understood(tmp_path, model="model", data="reviews.csv")
+    assert model.task.settings["tokens"] == 11
+    assert agreed(model, made(model, tmp_path), tmp_path)["shown"]
+    assert understood(tmp_path, model="model", data="reviews.csv", tokens=20).task.settings["tokens"] == 20
+
+
+# -- text that is written ----------------------------------------------------------------------------------------
+
+
+def test_a_text_that_stops_early_is_another_text(tmp_path: Path) -> None:
+    """The fault: another token is taken for the end than the model's own."""
+    tiny_models.translator(tmp_path / "model")
+    lines(tmp_path, ("source", "target"))
+    model = understood(tmp_path, model="model", data="rows.jsonl", task="translation")
+    dense = made(model, tmp_path)
+    run = stages.owners_run({}, model, tmp_path / "cache", dense.entry, select("cpu"))
+    assert run is not None
+    early = {**model.task.settings, "end": int(run.tokens[0][1])}
+    with pytest.raises(PressbenchError, match=r"[1-8] of 8 answers are others than those of T5.*generate"):
+        agreed(replace(model, task=replace(model.task, settings=early)), dense, tmp_path)
+
+
+def test_tokens_that_a_folder_forces_are_said(tmp_path: Path) -> None:
+    tiny_models.translator(tmp_path / "model")
+    lines(tmp_path, ("source", "target"))
+    path = tmp_path / "model" / "generation_config.json"
+    said = json.loads(path.read_text()) | {"forced_bos_token_id": 7, "forced_eos_token_id": 3}
+    path.write_text(json.dumps(said))
+    model = understood(tmp_path, model="model", data="rows.jsonl", task="translation")
+    dense = made(model, tmp_path)
+    run = stages.owners_run({}, model, tmp_path / "cache", dense.entry, select("cpu"))
+    assert run is not None and all(one[0] == 7 and one[-1] == 3 for one in run.tokens)
+    assert agreed(model, dense, tmp_path)["shown"]
+    for place in ("first", "last"):
+        without = replace(model, task=replace(model.task, settings={**model.task.settings, place: None}))
+        with pytest.raises(PressbenchError, match=r"8 of 8 answers .*forced_"):
+            agreed(without, dense, tmp_path)
 
 
 def test_labels_that_do_not_exclude_each_other_are_refused(tmp_path: Path) -> None:
