@@ -152,6 +152,8 @@ def _columns(points: Sequence[dict[str, Any]]) -> Columns:
     for x, y in itertools.product(ACROSS, UP):
         on_front = front(points, x, y)
         columns[f"front_{x.name}_{y.name}"] = [i in on_front for i in range(len(points))]
+        under = sorted(on_front, key=lambda i: points[i][x.name])[1::2]  # every other name, so that neighbours fit
+        columns[f"under_{x.name}_{y.name}"] = [i in under for i in range(len(points))]
     return columns
 
 
@@ -193,10 +195,13 @@ def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec], said: Mapping[str, str]) -
                        "cursor": "pointer"}, drawn,
             x=across(x.name), y=upwards(y.name), color=colour, shape=word("family", scale=shapes), tooltip=hover,
         ),
-        layer(
-            "points", {"type": "text", "dy": -13, "align": "right", "limit": 150, "fontSize": 11},
-            [*drawn, *on_front], x=across(x.name), y=upwards(y.name),
-            text={"field": "name", "type": "nominal"},
-            opacity={"condition": {"test": "width < 420", "value": 0}, "value": 0.85},
+        *(
+            layer(
+                "points", {"type": "text", "dy": dy, "align": "right", "limit": 150, "fontSize": 11},
+                [*drawn, *on_front, {"filter": f"{no}datum.under_{x.name}_{y.name}"}], x=across(x.name),
+                y=upwards(y.name), text={"field": "name", "type": "nominal"},
+                opacity={"condition": {"test": "width < 420", "value": 0}, "value": 0.85},
+            )
+            for no, dy in (("!", -13), ("", 19))
         ),
     )  # fmt: skip
