@@ -43,6 +43,14 @@ FLIP_BATCH = 1
 """The batch size at which the dense model is compared with itself."""
 
 
+class _NotShown(Exception):
+    """Nothing came of an owner's run that may be kept."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
 class Preparation:
     """Makes what is asked for the first time, and gives the same answer, or the same error, ever after."""
 
@@ -84,7 +92,8 @@ class Preparation:
         return _once(self._dense, model.name, make)
 
     def _agreed(self, model: Model, dense: Dense, hardware: Hardware) -> dict[str, Any]:
-        """That the suite runs the model as its owner does, asked once. Raises PressbenchError where it does not."""
+        """That the suite runs the model as its owner does, asked once; again in the next run where it could not be
+        shown, which may have been for want of time or memory. Raises PressbenchError where it does not."""
         key = {
             "dense": dense.identity,
             "model": model.identity(),
@@ -104,9 +113,14 @@ class Preparation:
             ):
                 found = compare(owner, ours, model, dense, self.cache.root, hardware, limit)
             found["seconds"] = round(time.perf_counter() - started, 3)
+            if not found["shown"]:
+                raise _NotShown(found)
             (folder / AGREED).write_text(json.dumps(found), encoding="utf-8")
 
-        entry = self.cache.build("agreement", model.name, key, build)
+        try:
+            entry = self.cache.build("agreement", model.name, key, build)
+        except _NotShown as error:
+            return error.found
         return dict(json.loads((entry / AGREED).read_text(encoding="utf-8")))
 
     def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
