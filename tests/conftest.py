@@ -23,8 +23,12 @@ os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that start runs of the suite come first: what takes longest should not begin last."""
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+    """The files that start runs of the suite come first, as what takes longest should not begin last; of those, one
+    that trains the dense model of `matrix_cache`, and at the same time those that do without."""
+    home = Path(__file__).parent
+    waits = {item.path for item in items if "matrix_cache" in getattr(item, "fixturenames", ())}
+    first = next((item.path for item in items if item.path.parent == home and item.path in waits), None)
+    items.sort(key=lambda item: (item.path.parent != home, item.path != first, item.path in waits))
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked_python import ForkedPython
+
 from results.store.record import CaseRecord
 from results.store.store import Run
 
+Process = subprocess.Popen[str] | ForkedPython
 ROOT = Path(__file__).parents[1]
 WAIT = 600
 """Seconds until a run is given up: only a hang takes so long."""
@@ -69,9 +72,9 @@ class Place:
         machine = ["--tau", "0", "--unqualified-ok", "--qualifications", str(self.folder / "qualifications")]
         return [target, *own, *map(str, places), *machine, *options]
 
-    def start(self, *command: str, at: Path = ROOT, **more: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, at: Path = ROOT, fresh: bool = False, **more: str) -> Process:
         """Python with the plugins installed, in a process group of its own, as a shell would start it. at: the folder
-        that it is in. more: what its environment has beside the usual."""
+        that it is in. fresh: from nothing, not forked. more: what its environment has beside the usual."""
         others = ("PYTEST_", "COV_", "FORCE_COLOR", "GITHUB_")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         environment |= {
@@ -83,6 +86,8 @@ class Place:
             "PLANTED_STARTED": str(self.folder / "started"),
             **more,
         }
+        if not fresh:
+            return ForkedPython(command, at, environment)
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=at,
@@ -138,7 +143,7 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def finish(process: subprocess.Popen[str]) -> Done:
+def finish(process: Process) -> Done:
     try:
         out, err = process.communicate(timeout=WAIT)
     except subprocess.TimeoutExpired:

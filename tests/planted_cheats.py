@@ -96,8 +96,9 @@ class Planted(TorchRuntime):
     def elsewhere(self, whole, cheap, model):
         # Its process waits for one that is no child of its own: as a client waits for a server.
         def forward(inputs):
+            began = time.monotonic()
             answer = whole(inputs)
-            time.sleep(0.05)
+            time.sleep(max(0.05, 4 * (time.monotonic() - began)))
             return answer
         return forward
 
