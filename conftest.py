@@ -240,7 +240,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             session.exitstatus = NOT_STORED
         else:
             required, strict = session.config.getoption("--require"), session.config.getini("strict")
-            if exitstatus == pytest.ExitCode.OK and (code := exit_code(end, required, strict)):
+            unresolved = run.unresolved if session.config.getoption("--fail-unresolved") else 0
+            if exitstatus == pytest.ExitCode.OK and (code := exit_code(end, required, strict, unresolved)):
                 session.exitstatus = code
     run.writer.close()
 

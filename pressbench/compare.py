@@ -103,7 +103,7 @@ def _report_json(run: str, against: str, report: Any, order: list[tuple[str, str
 
 def _remarks(report: Any) -> list[str]:
     """Why what a person should look at came out as it did, and what is not in both."""
-    called = ("regression", "suspect", "environment", "improved")
+    called = ("regression", "suspect", "inconclusive", "environment", "not comparable", "improved")
     lines = [f"{c.outcome}: {r.measure} of {r.case}: {c.reason}" for r, c in report.compared if c.outcome in called]
     for word, names in (("vanished", report.vanished), ("new", report.appeared)):
         lines += [f"{word}: {measure} of {case}" for measure, case in names]

@@ -17,7 +17,10 @@ from results.table.grid import Block, Cell, Grid, Head
 
 HEADLINE = {"accuracy": "accuracy", "speed": "speedup", "footprint": "size"}
 """Record -> the column that stands for it."""
-ORDER = ("regression", "suspect", "environment", "noise", "improved", "unchanged", "new", "vanished")
+ORDER = (
+    "regression", "suspect", "inconclusive", "environment", "not comparable", "noise", "improved", "unchanged", "new",
+    "vanished",
+)  # fmt: skip
 """Of outcomes, what calls for a person first."""
 COLUMNS: dict[str, tuple[str, bool]] = {
     "outcome": ("outcome", False),
@@ -42,7 +45,10 @@ MEANING = (
     "column n: test examples, or pairs of timings; in brackets: 95 % interval of accuracy; 98 % interval of speed-up",
 )
 
-_STYLES = {"regression": "bold red", "suspect": "yellow", "environment": "yellow", "improved": "green"}
+_STYLES = {
+    "regression": "bold red", "suspect": "yellow", "inconclusive": "yellow", "environment": "yellow",
+    "not comparable": "yellow", "improved": "green",
+}  # fmt: skip
 
 Known = dict[str, Cell]
 

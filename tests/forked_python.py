@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import io
-import multiprocessing
 import os
 import runpy
 import signal
@@ -106,7 +105,7 @@ def _as_main(command: list[str]) -> None:
     elif command[0] == "-c":
         sys.argv = ["-c", *command[2:]]
         main = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(command[1], "<string>", "exec"), main.__dict__)
+        exec(compile(command[1], "<string>", "exec"), main.__dict__)  # noqa: S102
     else:
         sys.argv = command
         runpy.run_path(command[0], run_name="__main__")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,8 @@ def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reru
     run("first", slower=False)
     (path,) = list_runs(folder / "first")
     accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
-    baseline.save(accepted, folder / "accepted")
+    five = {key: replace(one, more=tuple((f"run-{n}", 2.0) for n in range(5))) for key, one in accepted.cases.items()}
+    baseline.save(replace(accepted, cases=five), folder / "accepted")
     options = ["--baselines", str(folder / "accepted"), "--rerun-after", "0.5"]
     reports = [f"--junitxml={folder / 'junit.xml'}", f"--benchmark-json={folder / 'benchmark.json'}"]
     done = {"slower": run("slower", *options, *reports, slower=True)}

@@ -72,6 +72,11 @@ def add_options(add: Callable[..., None]) -> None:
         help=f"least time between two measurements of a suspected regression (default: {SPACING:g})",
     )
     add(
+        "--fail-unresolved",
+        action="store_true",
+        help="exit with 13 where a case is slower than accepted, and neither a regression nor ruled out",
+    )
+    add(
         "--unqualified-ok",
         action="store_true",
         help="judge speed under whatever conditions it was timed; records say so",

@@ -36,10 +36,10 @@ class Conditions:
     reference: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """For a record's evidence. qualified: whether it may be used as history, accepted or not."""
+        """For a record's evidence. undisturbed: whether it may be used as history, accepted or not."""
         found = faults(self)
         return {
-            "qualified": not found,
+            "undisturbed": not found,
             "faults": found,
             **dataclasses.asdict(self.window),
             "probes": [dict(p) for p in self.probes],

@@ -64,6 +64,7 @@ class Preparation:
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
         self._sketches: dict[str, np.ndarray | Exception] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
+        self._measured_on: dict[str, dict[str, str]] = {}
 
     def dense(self, model: Model) -> Dense:
         """The prepared dense side of a model, trained on this machine's CPU whatever it is compared on.
@@ -316,6 +317,19 @@ class Preparation:
         other = self.answers(dense, model, hardware, label, batch=FLIP_BATCH, first=model.flip_examples)
         found, words = model.task.quality.unsteadiness(usual, other)
         return {**found, "batch": FLIP_BATCH}, f"at batch {FLIP_BATCH} {words}"
+
+    def measured_on(self, model: Model) -> dict[str, str]:
+        """Part -> hash, of what results are measured on, see `results.history.baseline.PARTS`: the model that was given
+        or fetched, the inputs and labels in their order, and how they are scored."""
+        if model.name not in self._measured_on:
+            quality = model.task.quality
+            how = {k: v for k, v in dataclasses.asdict(quality).items() if k != "tokenizer"}  # a folder of this machine
+            self._measured_on[model.name] = {
+                "model": content_hash(model.origin()),
+                "examples": file_hash(self.dense(model).inputs_path),
+                "metric": content_hash({"quality": type(quality).__name__, **how}),
+            }
+        return self._measured_on[model.name]
 
     def fingerprint(self, hardware: Hardware) -> dict[str, Any]:
         """The machine as it was when the run first asked."""

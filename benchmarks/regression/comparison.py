@@ -1,8 +1,10 @@
 """A result beside the accepted baseline and the history of its case: has it become worse?
 
 Speed: the anchor and the last runs, each by a test that knows how far runs differ from one another; a
-suspect is measured again later, in fresh processes, and is a regression only if it recurs. Accuracy: the
-very examples, paired. Size: exact. A baseline never moves a target: those are judged elsewhere.
+suspect is measured again later, in fresh processes, and what it is, all of them say together: a regression, noise
+where they rule out that it is slower, and else it stays inconclusive. Accuracy: the very examples, paired. Size: exact.
+What was measured on other data, or on another model of the same name, is not compared. A baseline never moves a target:
+those are judged elsewhere.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from results.history.baseline import (
     correct,
     load,
     losses,
+    measured_on,
+    moved_between,
     read_all,
     usable,
 )
@@ -43,12 +47,18 @@ FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005, "perplexity": 0.0
 accuracy and of a score."""
 REGRESSION, IMPROVED, UNCHANGED = "regression", "improved", "unchanged"
 NOISE, ENVIRONMENT, NEW, SUSPECT = "noise", "environment", "new", "suspect"
+INCONCLUSIVE, INCOMPARABLE = "inconclusive", "not comparable"
+UNRESOLVED = (SUSPECT, INCONCLUSIVE, ENVIRONMENT)
+"""Slower, and neither a regression nor ruled out: nothing about it is settled."""
+ENOUGH = 0.10
+"""The slow-down that a baseline should be able to show."""
 _Z98 = 2.326  # a speed record's interval has 1 % on each side
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """outcome: one of the words above. against: the run of the accepted result, None without one."""
+    """outcome: one of the words above. against: the run of the accepted result, None without one. detectable: the
+    smallest slow-down, as a fraction, that one run would show against what this was compared with."""
 
     outcome: str
     reason: str
@@ -57,6 +67,7 @@ class Comparison:
     now: float | None = None
     p_value: float | None = None
     reruns: tuple[float, ...] = ()
+    detectable: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a record keeps it."""
@@ -112,7 +123,11 @@ def compare(record: CaseRecord, known: Reference, tau: float, reruns: Sequence[C
     if not usable(record):
         return None
     anchor = known.baseline.cases.get((record.measure, record.case)) if known.baseline else None
-    earlier = known.history.of(record.measure, record.case, anchor.run if anchor else "")
+    if anchor is not None and (moved := moved_between(anchor.measured_on, measured_on(record))):
+        reason = f"not comparable with what was accepted in {anchor.run}: {moved}: accept it anew"
+        return Comparison(INCOMPARABLE, reason, against=anchor.run)
+    earlier = known.history.of(record.measure, record.case, anchor.since if anchor else "")
+    earlier = [one for one in earlier if not moved_between(measured_on(one), measured_on(record))]
     return _BY_MEASURE[record.measure](record, anchor, earlier, tau, reruns)
 
 
@@ -203,8 +218,12 @@ def _speed(
     if not now or (not before and not earlier):
         return Comparison(NEW, "no accepted result", now=now)
     against = anchor.run if anchor else None
-    first = _slower(record, anchor, earlier, tau)
-    plain = Comparison(UNCHANGED, first.reason, against, before, now, first.p_value)
+    opinions = _opinions([record], anchor, earlier, tau)
+    first = _worse(opinions)
+    seen = [least for one in opinions if (least := verdicts.detectable(one, FLOORS["speed"])) is not None]
+    plain = Comparison(
+        UNCHANGED, first.reason, against, before, now, first.p_value, detectable=min(seen, default=None)
+    )  # fmt: skip
     if first.outcome is Change.TOO_SHORT:
         return dataclasses.replace(plain, outcome=NEW)
     if first.outcome is not Change.SUSPECT:
@@ -216,38 +235,84 @@ def _speed(
     if not reruns:
         return dataclasses.replace(plain, outcome=SUSPECT)
     counted = [rerun for rerun in reruns if usable(rerun) and _value(rerun, "speedup")]
-    result = verdicts.confirmed(first, [_slower(rerun, anchor, earlier, tau) for rerun in counted])
-    outcome = {Recurrence.REGRESSION: REGRESSION, Recurrence.NOISE: NOISE}.get(result.outcome, SUSPECT)
+    alone = [_worse(_opinions([rerun], anchor, earlier, tau)) for rerun in counted]
+    together = _opinions(counted, anchor, earlier, tau) if counted else []
+    result = verdicts.confirmed(first, alone, together, tau)
+    outcome = _OF_RERUNS[result.outcome]
     reason = f"{first.reason}; {result.reason}"
+    if outcome == INCONCLUSIVE:
+        reason += f"; {_what_would_decide(first)}"
     if outcome == SUSPECT and (void := [rerun for rerun in reruns if rerun not in counted]):
         reason += f"; {len(void)} of {len(reruns)} reruns do not count: {void[-1].reason}"
     values = tuple(_value(rerun, "speedup") or 0.0 for rerun in counted)
     return dataclasses.replace(plain, outcome=outcome, reason=reason, reruns=values)
 
 
-def _slower(
-    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float
-) -> verdicts.ChangeJudgement:
-    """The worse of two opinions: against the last runs, and against the accepted result, where a creep shows."""
-    now = math.log(_value(record, "speedup") or 1.0)
-    found = []
-    if anchor is not None and (before := anchor.value("speedup")):
-        measure = Measure(low=anchor.values["speedup"].get("low"), high=anchor.values["speedup"].get("high"))
+_OF_RERUNS = {
+    Recurrence.REGRESSION: REGRESSION,
+    Recurrence.NOISE: NOISE,
+    Recurrence.UNCONFIRMED: SUSPECT,
+    Recurrence.INCONCLUSIVE: INCONCLUSIVE,
+}
+
+
+def _opinions(
+    records: Sequence[CaseRecord], anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float
+) -> list[verdicts.ChangeJudgement]:
+    """Of the median of one to three fresh runs of a case: against the accepted results, where a creep shows, and
+    against the last runs."""
+    now = statistics.median(math.log(_value(record, "speedup") or 1.0) for record in records)
+    of, found = verdicts.WORTH[len(records)], []
+    if anchor is not None and (values := anchor.speeds()):
+        logs = [math.log(value) for value in values]
+        spread = verdicts.shrunken(logs, tau)
+        own = statistics.fmean(_deviation(record.measures["speedup"]) for record in records)
+        theirs = _deviation(Measure(low=anchor.value("speedup", "low"), high=anchor.value("speedup", "high")))
         found.append(
             verdicts.judge_against_anchor(
-                math.log(before),
-                math.hypot(tau, _deviation(measure)),
+                statistics.fmean(logs),
+                math.hypot(spread, theirs) / math.sqrt(len(logs)),
                 now,
-                math.hypot(tau, _deviation(record.measures["speedup"])),
+                math.hypot(spread, own),
                 floor=FLOORS["speed"],
+                of=of,
+                accepted=len(logs),
             )
         )
     past = [math.log(v) for old in earlier if (v := _value(old, "speedup"))]
     if past or not found:
         # Where the machine was never qualified its deviation is not known, and is not nought.
-        found.append(verdicts.judge_change(past, now, tau or None, floor=FLOORS["speed"]))
+        found.append(verdicts.judge_change(past, now, tau or None, floor=FLOORS["speed"], of=of))
+    return found if len(found) == 1 else [one for one in found if one.outcome is not Change.TOO_SHORT]
+
+
+def _worse(opinions: Sequence[verdicts.ChangeJudgement]) -> verdicts.ChangeJudgement:
     order = (Change.SUSPECT, Change.IMPROVED, Change.UNCHANGED, Change.TOO_SHORT)
-    return min(found, key=lambda judged: order.index(judged.outcome))
+    return min(opinions, key=lambda judged: order.index(judged.outcome))
+
+
+def _what_would_decide(first: verdicts.ChangeJudgement) -> str:
+    """For a case that stayed slower, and that the machine's noise covers."""
+    needed = verdicts.runs_to_detect(ENOUGH, first.deviation or 0.0)
+    if needed is None:
+        return f"a quieter machine would decide it: with runs that differ by {first.deviation:.2g} no history does"
+    if needed <= first.runs:
+        return "the next runs will decide it"
+    return f"{needed - first.runs} more accepted runs, which show {ENOUGH:.0%}, or a quieter machine would decide it"
+
+
+def detectable(accepted: Accepted, tau: float) -> tuple[float, int | None]:
+    """Of an accepted speed: the smallest slow-down that a run can show against it, as a fraction, and how many more
+    accepted runs would make that ENOUGH; None where none do."""
+    logs = [math.log(value) for value in accepted.speeds()]
+    width = Measure(low=accepted.value("speedup", "low"), high=accepted.value("speedup", "high"))
+    spread = math.hypot(verdicts.shrunken(logs, tau), _deviation(width))
+    mean = statistics.fmean(logs)
+    judged = verdicts.judge_against_anchor(
+        mean, spread / math.sqrt(len(logs)), mean, spread, floor=FLOORS["speed"], accepted=len(logs)
+    )
+    needed = verdicts.runs_to_detect(ENOUGH, spread)
+    return verdicts.detectable(judged, FLOORS["speed"]) or 1.0, None if needed is None else max(0, needed - len(logs))
 
 
 def _deviation(measure: Measure) -> float:
@@ -296,6 +361,17 @@ def taus(*runs: Run) -> dict[str, float]:
     return found
 
 
+def _qualified(runs: Sequence[Run], hardware: str) -> str:
+    """Whether all speeds on it were timed while the machine was qualified, in words."""
+    told = {
+        bool(record.evidence.get("qualified"))
+        for run in runs
+        for record in latest(run.cases)
+        if record.hardware == hardware and record.evidence.get("tau") is not None
+    }
+    return "qualified" if told == {True} else "not qualified" if told == {False} else "not qualified throughout"
+
+
 def tau_lines(*runs: Run) -> list[str]:
     """For each device, which allowance for shifts of the whole machine speed is judged with, and whose it is."""
     each = [(run.header.run, taus(run)) for run in runs]
@@ -303,7 +379,8 @@ def tau_lines(*runs: Run) -> list[str]:
     for device, tau in taus(*runs).items():
         whose = " and ".join(f"{f'{of[device]:.3g}' if device in of else 'none'} in {run}" for run, of in each)
         lines.append(
-            f"speed on {device} judged with τ = {tau:.3g} ({'the larger of ' if len(each) > 1 else ''}{whose})"
+            f"speed on {device} judged with τ = {tau:.3g} ({'the larger of ' if len(each) > 1 else ''}{whose}), "
+            f"machine {_qualified(runs, device)}"
         )
     return lines or ["speed judged without an allowance for shifts of the whole machine: no record has a τ"]
 
@@ -319,7 +396,7 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     final = []
     for record, found in compared:
         stored = record.comparison.get("outcome")
-        if found.outcome == SUSPECT and stored in (REGRESSION, NOISE, ENVIRONMENT):
+        if found.outcome == SUSPECT and stored in (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE):
             found = dataclasses.replace(found, outcome=stored, reason=str(record.comparison.get("reason", "")))
         elif found.outcome == SUSPECT and f"{record.measure} {record.case}" in stay:
             found = dataclasses.replace(found, outcome=REGRESSION, reason=f"{found.reason}; stays among all cases")

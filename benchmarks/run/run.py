@@ -17,7 +17,15 @@ from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
 from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
 from benchmarks.progress import Stages
-from benchmarks.regression.comparison import REGRESSION, Comparison, compare, reference, undecided
+from benchmarks.regression.comparison import (
+    INCOMPARABLE,
+    REGRESSION,
+    UNRESOLVED,
+    Comparison,
+    compare,
+    reference,
+    undecided,
+)
 from benchmarks.regression.confirmation import Suspects
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
@@ -101,20 +109,30 @@ class Run:
 
     def beside_history(self, record: CaseRecord, reruns: Sequence[CaseRecord] = ()) -> CaseRecord:
         """The record with what became of it against the accepted baseline and earlier runs: a regression makes
-        it a failure, whatever its target says. reruns: the same case, measured again in fresh processes."""
+        it a failure, whatever its target says, and what is not settled is no pass. reruns: the same case, measured
+        again in fresh processes."""
         if self.is_stored(record):  # it was compared then
             if record.comparison:
                 self.compared[record.measure, record.case] = Comparison.from_json(record.comparison)
             return record
+        record = _by_its_target(record)
         found = compare(record, self.reference, float(record.evidence.get("tau") or 0.0), reruns)
         if found is None:
             return record
         self.compared[record.measure, record.case] = found
         record = dataclasses.replace(record, comparison=found.to_json())
-        if found.outcome != REGRESSION:
+        if found.outcome == REGRESSION:
+            verdict, reason = "fail", f"regression: {found.reason}"
+        elif found.outcome in UNRESOLVED and record.verdict in ("pass", "measured"):
+            verdict, reason = "inconclusive", f"slower than accepted, not settled: {found.reason}"
+        else:
             return record
-        reason = f"regression: {found.reason}"
-        return dataclasses.replace(record, verdict="fail", reason=f"{reason}; by its target alone: {record.verdict}")
+        return dataclasses.replace(record, verdict=verdict, reason=f"{reason}; by its target alone: {record.verdict}")
+
+    @property
+    def unresolved(self) -> int:
+        """How many cases are slower than what was accepted, and neither a regression nor ruled out."""
+        return sum(found.outcome in UNRESOLVED for found in self.compared.values())
 
     def is_stored(self, record: CaseRecord) -> bool:
         """Whether it was stored before the run was resumed."""
@@ -139,7 +157,8 @@ class Run:
         counts = collections.Counter(found.outcome for found in self.compared.values())
         if not known.note or counts.keys() - {"new"}:
             lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
-        for outcome in ("regression", "suspect", "environment", "noise", "improved"):
+        lines += self._standing()
+        for outcome in ("regression", *UNRESOLVED, INCOMPARABLE, "noise", "improved"):
             lines += [
                 f"  {outcome}: {measure} of {case}: {found.reason}"
                 for (measure, case), found in self.compared.items()
@@ -152,6 +171,23 @@ class Run:
             lines += [f"  new: {measure} of {case}" for measure, case in new]
         return lines
 
+    def _standing(self) -> list[str]:
+        """By what allowance speed was judged on each device, and how small a slow-down could be seen at all."""
+        lines, least = [], collections.defaultdict(list)
+        for hardware, standing in self.session.supervision.standings.items():
+            passed = "qualified" if standing.qualified else "not qualified"
+            lines.append(f"speed on {hardware}: τ = {standing.tau:.3g} ({standing.source}), machine {passed}")
+        for (_, case), found in self.compared.items():
+            if found.detectable is not None:
+                least[found.detectable].append(case)
+        if least:
+            worst, best = max(least), min(least)
+            lines.append(
+                f"smallest slow-down that the baseline can show: {best:.0%} ({least[best][0]}) to {worst:.0%} "
+                f"({least[worst][0]}); more accepted runs or a quieter machine make it smaller"
+            )
+        return lines
+
     def _pause(self, case: str, seconds: float) -> None:
         with self.stages("wait", f"{case}: before it is measured again"):
             time.sleep(seconds)
@@ -159,6 +195,14 @@ class Run:
     def _say(self, line: str) -> None:
         with self._uncaptured():
             self.stages.console.print(line, markup=False)
+
+
+def _by_its_target(record: CaseRecord) -> CaseRecord:
+    """Of a suspect that was stored before its reruns: what it is by its target alone."""
+    headline = record.measures.get("speedup")
+    if headline is None or record.verdict != "inconclusive" or record.comparison.get("outcome") not in UNRESOLVED:
+        return record
+    return dataclasses.replace(record, verdict=headline.verdict or "measured", reason=headline.reason)
 
 
 def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:

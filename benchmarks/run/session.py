@@ -318,6 +318,9 @@ class Session:
         try:
             found = measure()
             artifact = found.pop("artifact")
+            found["evidence"] = {
+                **found.get("evidence", {}), "measured_on": self.prepared.measured_on(case.model)
+            }  # fmt: skip
         except Unsupported as error:
             found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}
         except Occupied as error:

@@ -64,6 +64,11 @@ class Supervision:
         self._standings: dict[str, Standing] = {}
         self._patience = WAIT_SECONDS
 
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """Of the devices that speed was judged on, by name."""
+        return self._standings
+
     def standing(self, case: Case) -> Standing:
         """The machine's standing. Where it has none, the first case with a target starts a short
         qualification, unless the run's options say otherwise. Raises WorkerError, Occupied."""

@@ -22,13 +22,17 @@ from benchmarks.verdicts.false_discoveries import control_false_discoveries
 from benchmarks.verdicts.judgement import Judgement, Verdict
 from benchmarks.verdicts.perplexity import PerplexityJudgement, perplexity_rise, resolves_perplexity
 from benchmarks.verdicts.regression import (
+    WORTH,
     Change,
     ChangeJudgement,
     Confirmation,
     Recurrence,
     confirmed,
+    detectable,
     judge_against_anchor,
     judge_change,
+    runs_to_detect,
+    shrunken,
 )
 from benchmarks.verdicts.score import ScoreJudgement, resolves_score, score_drop, score_interval
 from benchmarks.verdicts.sign_test import log_e_value
@@ -45,6 +49,7 @@ from benchmarks.verdicts.worth import above_chance, one_answer, surely_better
 
 __all__ = [
     "FEWEST",
+    "WORTH",
     "AccuracyJudgement",
     "Change",
     "ChangeJudgement",
@@ -65,6 +70,7 @@ __all__ = [
     "calibration_rise",
     "confirmed",
     "control_false_discoveries",
+    "detectable",
     "environment_changed",
     "estimate",
     "judge_against_anchor",
@@ -79,8 +85,10 @@ __all__ = [
     "resolves",
     "resolves_perplexity",
     "resolves_score",
+    "runs_to_detect",
     "score_drop",
     "score_interval",
+    "shrunken",
     "surely_better",
     "worst_class_drop",
 ]

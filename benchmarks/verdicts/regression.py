@@ -2,8 +2,9 @@
 
 A case has one value y a run: ln speed-up, ln size ratio, accuracy drop. Three tests, none of which
 gates alone: the new value against the last runs (`judge_change`), the same against one accepted value,
-so that a slow creep cannot hide in a rolling window (`judge_against_anchor`), and whether a suspect
-recurs in fresh processes (`confirmed`). Where many cases are looked at, `control_false_discoveries`.
+so that a slow creep cannot hide in a rolling window (`judge_against_anchor`), and what a suspect's reruns in
+fresh processes say, one by one and together (`confirmed`). How small a slow-down they can see at all:
+`detectable`. Where many cases are looked at, `control_false_discoveries`.
 Not here: which runs belong to one history (same case, same fingerprint, since the last accepted
 change), and change-points, which may annotate a chart and never gate. Nothing here notices runs that
 are not independent: whoever reads the history owes that.
@@ -24,6 +25,14 @@ SHORTEST = 5
 PRIOR = 4  # runs that the machine's own deviation counts for; with it, five runs do not pass for calm
 RECURRENCES = 2
 MOST_RERUNS = 3  # a fixed end: noise that may try again for ever recurs
+NEVER_NOISE = 2.0
+"""A slow-down of so many times the machine's own deviation is not called noise, but in `alpha` of cases."""
+FLOOR = 0.03  # of ln speed-up: what counts as slower at all
+WORTH = {1: 1.0, 2: 2.0, 3: 2.23}
+"""How many runs the median of so many is worth: with three its variance is 0.449 of one's, where normal. The median,
+since one wild rerun must not speak for the others."""
+POWER = 0.9
+"""How surely a slow-down that counts as detectable is seen."""
 
 
 class Change(StrEnum):
@@ -37,6 +46,7 @@ class Recurrence(StrEnum):
     REGRESSION = "regression"
     NOISE = "noise"
     UNCONFIRMED = "unconfirmed"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,14 @@ class ChangeJudgement:
     runs: int  # K
     deviation: float | None  # s, of one run, in the unit of y
     reason: str
+    worsening: float | None = None  # in the unit of y, larger is worse
+    error: float | None = None  # its standard error where nothing changed
+    freedom: int | None = None  # the degrees of freedom that this error has
+
+    def at_most(self, alpha: float) -> float:
+        """The largest worsening that this is compatible with, one-sided at `alpha`, in the unit of y."""
+        assert self.worsening is not None and self.error is not None and self.freedom is not None
+        return self.worsening + float(stats.t.isf(alpha, self.freedom)) * self.error
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ def judge_change(
     higher_is_better: bool = True,
     logarithmic: bool = True,
     alpha: float = 0.01,
+    of: float = 1,
 ) -> ChangeJudgement:
     """The new value against the last 20 of its history: unchanged, suspect, improved, or too short.
 
@@ -86,6 +105,7 @@ def judge_change(
     improved is the mirror image. p = P(T(K+3) >= worsening / (s sqrt(1 + 1/K))). tau None, where the
     machine's deviation is not known, leaves s = s_h with K-1 degrees of freedom.
 
+    of: how many fresh runs `new` is worth, see `WORTH`; the square root is then that of 1/of + 1/K.
     floor: what counts at all; 0.03 for speed, 0.01 for size, 0.005 for accuracy. Where `logarithmic`,
     y is a natural logarithm and floor a fraction (0.03 is 3 %); else both are in the unit of y. tau is a
     deviation of y in either case, 0 for what is exact: any change above the floor is then suspect.
@@ -103,7 +123,7 @@ def judge_change(
     if tau is not None:
         variance = (PRIOR * tau**2 + (count - 1) * variance) / (count - 1 + PRIOR)
         freedom = count - 1 + PRIOR
-    scale = math.sqrt(variance * (1 + 1 / count))
+    scale = math.sqrt(variance * (1 / of + 1 / count))
     against = f"against the mean of {count} runs"
     return _judge(new - float(values.mean()), scale, freedom, floor, higher_is_better, logarithmic, alpha,
                   count, math.sqrt(variance), against)  # fmt: skip
@@ -119,30 +139,74 @@ def judge_against_anchor(
     higher_is_better: bool = True,
     logarithmic: bool = True,
     alpha: float = 0.01,
+    of: float = 1,
+    accepted: int = 1,
 ) -> ChangeJudgement:
     """The new value against one accepted value, whose standard error is `anchor_deviation`.
 
-    As `judge_change`, with scale sqrt(tau^2 + anchor_deviation^2) and four degrees of freedom, which is
-    what tau counts for there. For an anchor that is the mean of K accepted runs the deviation is
-    s / sqrt(K); for a single run it is tau, which makes this the formula of `judge_change` with K = 1.
+    As `judge_change`, with scale sqrt(tau^2 / of + anchor_deviation^2), `of` being how many fresh runs `new` is
+    worth, and K + 3 degrees of freedom, K = `accepted` being how many runs the anchor is the mean of: its deviation
+    is then s / sqrt(K). For a single run it is tau, which makes this the formula of `judge_change` with K = 1.
     The window's own spread is left out on purpose: a creep widens it and so hides in it.
     Never too short. ValueError as for `judge_change`, and on a negative anchor deviation.
     """
     _check(tau, floor, alpha, new)
     if not math.isfinite(anchor) or not 0 <= anchor_deviation < math.inf:
         raise ValueError(f"an anchor needs a finite value and deviation, got {anchor} and {anchor_deviation}")
-    return _judge(new - anchor, math.hypot(tau, anchor_deviation), PRIOR, floor, higher_is_better, logarithmic,
-                  alpha, 1, tau, "against the accepted value")  # fmt: skip
+    against = "against the accepted value" if accepted == 1 else f"against the mean of {accepted} accepted runs"
+    return _judge(new - anchor, math.hypot(tau / math.sqrt(of), anchor_deviation), PRIOR + accepted - 1, floor,
+                  higher_is_better, logarithmic, alpha, accepted, tau, against)  # fmt: skip
 
 
-def confirmed(first: ChangeJudgement, reruns: Sequence[ChangeJudgement]) -> Confirmation:
-    """Whether a suspect recurs: a regression if at least two of at most three fresh processes say so too.
+def shrunken(values: Sequence[float], tau: float) -> float:
+    """The deviation of one run, of which `values` are some: s of `judge_change`."""
+    count = len(values)
+    spread = float(np.var(values, ddof=1)) if count > 1 else 0.0
+    return math.sqrt((PRIOR * tau**2 + (count - 1) * spread) / (count - 1 + PRIOR))
+
+
+def detectable(judged: ChangeJudgement, floor: float = 0.03, alpha: float = 0.01) -> float | None:
+    """The smallest worsening of a logarithm, as a fraction of what was (0.1: 10 % slower), that one run shows to be
+    suspect with a probability of 90 %; None where the history is too short to say."""
+    if judged.error is None or judged.freedom is None:
+        return None
+    reach = float(stats.t.isf(alpha, judged.freedom) + stats.t.isf(1 - POWER, judged.freedom)) * judged.error
+    return max(floor, -math.expm1(-reach))
+
+
+def runs_to_detect(change: float, deviation: float, alpha: float = 0.01) -> int | None:
+    """How many accepted runs make a worsening of the fraction `change` detectable, where one run deviates by
+    `deviation`; None where the most that count do not."""
+    for count in range(1, LONGEST + 1):
+        cut = float(stats.t.isf(alpha, count + PRIOR - 1) + stats.t.isf(1 - POWER, count + PRIOR - 1))
+        if cut * deviation * math.sqrt(1 + 1 / count) <= -math.log1p(-change):
+            return count
+    return None
+
+
+def confirmed(
+    first: ChangeJudgement,
+    reruns: Sequence[ChangeJudgement],
+    together: Sequence[ChangeJudgement] = (),
+    tau: float = 0.0,
+    alpha: float = 0.01,
+) -> Confirmation:
+    """What became of a suspect: all that its reruns say, one by one and together.
 
     Each rerun is judged by the same call as the first: same history (without the first), tau, floor and
-    alpha. They are not averaged before judging: what one process had in common with itself (placement,
-    clocks) is what is being tested. Stop at two recurrences or at two misses; with fewer of either it is
-    unconfirmed. Reruns share the history of the first, so they agree more often than chance: a history
-    that by luck lies too high makes all of them suspect; the rates are in docs/statistics.md.
+    alpha. together: their median, judged so too, with `of` what that is worth; one opinion for each thing that it
+    was compared with. It is
+
+    - a regression if at least two of at most three fresh processes are suspect too, or if by one opinion the median of
+      three is;
+    - noise if by one opinion, and against none, the median rules out, at `alpha`, a worsening of twice the machine's
+      own deviation or of the floor, whichever is more: "not slower" is said only where something speaks for it, which one
+      accepted run alone never does;
+    - inconclusive if three reruns decide neither, and unconfirmed while there are fewer.
+
+    The first counts for nothing but having been suspect: it was chosen for being extreme, which is also what keeps
+    false alarms below `alpha` whatever comes after. Reruns share the history of the first, so they agree more often
+    than chance: a history that by luck lies too high makes all of them suspect; the rates are in docs/statistics.md.
     Afterwards the reruns may join the history if it was noise, the first only with them.
     ValueError where the first is no suspect, on more than three reruns, or one that was too short.
     """
@@ -153,16 +217,32 @@ def confirmed(first: ChangeJudgement, reruns: Sequence[ChangeJudgement]) -> Conf
     if any(rerun.change is None for rerun in reruns):
         raise ValueError("a rerun had too short a history: judge it against that of the first")
     recurred = sum(rerun.outcome is Change.SUSPECT for rerun in reruns)
-    missed = len(reruns) - recurred
+    change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
     counted = f"suspect in {recurred} of {len(reruns)} fresh processes"
+    limit = max(NEVER_NOISE * tau, FLOOR)
+    several = len(reruns) >= RECURRENCES
     if recurred >= RECURRENCES:
         outcome, reason = Recurrence.REGRESSION, f"regression: {counted}"
-    elif missed > MOST_RERUNS - RECURRENCES:
-        outcome, reason = Recurrence.NOISE, f"noise: {counted}, needs {RECURRENCES}"
-    else:
+    elif len(reruns) == MOST_RERUNS and (found := next(filter(_suspect, together), None)):
+        outcome, reason = Recurrence.REGRESSION, f"regression: {counted}, and all of them together: {found.reason}"
+    elif (
+        several
+        and together
+        and not any(map(_suspect, together))
+        and (most := min(one.at_most(alpha) for one in together)) < limit
+    ):
+        seen = f"at most {100 * -math.expm1(-max(0.0, most)):.3g} % slower"
+        outcome, reason = Recurrence.NOISE, f"noise: {counted}, {seen} by all of them together"
+    elif len(reruns) < MOST_RERUNS:
         outcome, reason = Recurrence.UNCONFIRMED, f"unconfirmed: {counted}, run it again"
-    change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
+    else:
+        shown = "" if change is None else f", {100 * change:+.3g} % in their median"
+        outcome, reason = Recurrence.INCONCLUSIVE, f"inconclusive: {counted}{shown}: neither slower nor not slower"
     return Confirmation(outcome, change, recurred, len(reruns), reason)
+
+
+def _suspect(judged: ChangeJudgement) -> bool:
+    return judged.outcome is Change.SUSPECT
 
 
 def _judge(
@@ -184,7 +264,7 @@ def _judge(
         f"{outcome}: {100 * change:+.3g} {unit} {against}, "
         f"limits [{100 * low:+.3g}, {100 * high:+.3g}], floor {100 * floor:.3g} {unit}, p {p_value:.2g}"
     )
-    return ChangeJudgement(outcome, change, low, high, p_value, runs, deviation, reason)
+    return ChangeJudgement(outcome, change, low, high, p_value, runs, deviation, reason, worsening, scale, freedom)
 
 
 def _check(tau: float | None, floor: float, alpha: float, new: float) -> None:

@@ -79,6 +79,10 @@ class Model(abc.ABC):
         """What decides the dense model beside code and versions, for cache keys."""
         return {asset.name: asset.identity() for asset in self.assets}
 
+    def origin(self) -> dict[str, Any]:
+        """What it is made of, whatever the code that makes it: two models of one name differ in it."""
+        return self.identity()
+
     def spec(self) -> ModelSpec:
         """What compressors are told of it."""
         return ModelSpec(self.name, self.config(), self.inputs, self.task.quality.output)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from results.store.tally import latest
 from results.store.text import shown
 
 SCHEMA = 1
+MOST = 20
+"""Accepted runs that a speed is the mean of, at most."""
 ACCEPTABLE = ("pass", "measured", "inconclusive")
 KEPT = {
     "accuracy": ("accuracy", "accuracy_drop", "perplexity", "perplexity_rise", "score", "score_drop"),
@@ -54,6 +57,20 @@ class Accepted:
     outcomes: str | None = None
     examples: int = 0
     losses: Mapping[str, tuple[float, ...]] | None = None
+    more: tuple[tuple[str, float], ...] = ()
+    """Of a speed that several runs were accepted for: each run and its speed-up, oldest first; else none."""
+    measured_on: Mapping[str, str] = field(default_factory=dict)
+    """What it was measured on, part by part, see `measured_on`; none for what was accepted before that was kept."""
+
+    @property
+    def since(self) -> str:
+        """The first run that it is the result of: what came before is another history."""
+        return self.more[0][0] if self.more else self.run
+
+    def speeds(self) -> list[float]:
+        """The speed-ups of all runs that were accepted."""
+        value = self.value("speedup")
+        return [speed for _, speed in self.more] or ([float(value)] if value else [])
 
     def correct(self) -> list[bool] | None:
         """Whether each example was right, None where that was not kept."""
@@ -62,9 +79,9 @@ class Accepted:
         bits = bin(int(f"1{self.outcomes}", 16))[3:]  # the leading 1 keeps leading zeros
         return [bit == "1" for bit in bits[: self.examples]]
 
-    def value(self, name: str) -> Number | None:
-        """The number called `name`."""
-        return self.values.get(name, {}).get("value")
+    def value(self, name: str, part: str = "value") -> Number | None:
+        """The number called `name`, or an end of its interval: "low" or "high"."""
+        return self.values.get(name, {}).get(part)
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,50 @@ def accepted_of(record: CaseRecord, when: str = "", reason: str = "") -> Accepte
         outcomes=None if right is None else _pack(right),
         examples=0 if right is None else len(right),
         losses=losses(record),
+        measured_on=measured_on(record),
     )
+
+
+PARTS = {
+    "model": "the model changed: another of the same name",
+    "examples": "the data changed",
+    "metric": "the metric changed",
+}
+"""What a result is measured on, and what is said where it is another."""
+
+
+def measured_on(record: CaseRecord) -> dict[str, str]:
+    """Part -> hash, of what a record was measured on; empty where that was not kept."""
+    found = record.evidence.get("measured_on")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+
+def moved_between(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """What two results were not both measured on, in words; None where nothing is known to differ."""
+    return next(
+        (said for part, said in PARTS.items() if part in before and part in now and before[part] != now[part]), None
+    )
+
+
+def grown(before: Accepted, after: Accepted) -> Accepted:
+    """A speed that was accepted, with one more run of the same: the mean of all is what later runs are compared with.
+    After MOST no run is added, so that no creep moves it."""
+    runs = before.more or ((before.run, float(before.value("speedup") or 1.0)),)
+    speed = after.value("speedup")
+    if speed is None or len(runs) >= MOST or after.run in {run for run, _ in runs}:
+        return before
+    more = (*runs, (after.run, float(speed)))
+    values = dict(after.values)
+    for name in ("speedup", "speedup_vs_control"):
+        was, new = before.values.get(name), after.values.get(name)
+        if was and new:
+            values[name] = {part: _mean(was.get(part), new.get(part), len(runs)) for part in ("value", "low", "high")}
+    return replace(after, values=values, more=more)
+
+
+def _mean(was: Number | None, new: Number | None, runs: int) -> Number | None:
+    """Geometric, of `runs` values whose mean is `was` and one more."""
+    return math.exp((runs * math.log(was) + math.log(new)) / (runs + 1)) if was and new else None
 
 
 def correct(record: CaseRecord) -> list[bool] | None:
@@ -145,12 +205,26 @@ def _stored_losses(entry: Fields) -> dict[str, tuple[float, ...]] | None:
     return found
 
 
+def _stored_runs(entry: Fields) -> tuple[tuple[str, float], ...]:
+    stored = entry.mapping("runs")
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in stored.values()):
+        raise entry.error("runs", "expected a speed-up above 0 for each run")
+    return tuple(sorted((run, float(value)) for run, value in stored.items()))
+
+
 def propose(
-    run: Run, baseline: Baseline | None, cases: Sequence[str], *, when: str, reason: str
+    run: Run,
+    baseline: Baseline | None,
+    cases: Sequence[str],
+    *,
+    when: str,
+    reason: str,
+    same: Callable[[CaseRecord], bool] = lambda record: False,
 ) -> tuple[Baseline, list[Acceptance], list[tuple[CaseRecord, str]]]:
     """(the new baseline, what changes, records refused and why) for accepting `run`.
 
-    cases: names or patterns such as `int8-*`; all where empty. Raises ResultsError where a pattern matches
+    cases: names or patterns such as `int8-*`; all where empty. same: whether a speed is no other than what is accepted,
+    so that it is one more run of it and does not take its place. Raises ResultsError where a pattern matches
     nothing, or where the run is of another machine than `baseline`.
     """
     fingerprint, machine = fingerprint_of(run)
@@ -172,6 +246,8 @@ def propose(
             continue
         key = (record.measure, record.case)
         after, before = accepted_of(record, when, reason), old.cases.get(key)
+        if before is not None and record.measure == "speed" and before.value("speedup") and same(record):
+            after = replace(grown(before, after), accepted=when, reason=reason or before.reason)
         if before is None or replace(before, accepted="", reason="") != replace(after, accepted="", reason=""):
             changes.append(Acceptance(key, before, after))
             new[key] = after
@@ -193,7 +269,8 @@ def usable(record: CaseRecord) -> bool:
     measured while the machine was contended, throttled or shared."""
     if record.verdict in ("error", "unsupported", "unqualified"):
         return False
-    return record.evidence.get("conditions", {}).get("qualified", True) is not False
+    conditions = record.evidence.get("conditions", {})
+    return conditions.get("undisturbed", conditions.get("qualified", True)) is not False  # records before had the other
 
 
 def accepted_runs(baselines: Iterable[Baseline]) -> dict[tuple[str, str, str], str]:
@@ -244,6 +321,7 @@ def read(path: Path) -> Baseline:
             cases[measure, case] = Accepted(
                 run=one.text("run"), accepted=one.text("accepted", ""), reason=one.text("reason", ""),
                 values=values, outcomes=outcomes, examples=examples, losses=_stored_losses(one),
+                more=_stored_runs(one), measured_on={k: str(v) for k, v in one.mapping("measured_on").items()},
             )  # fmt: skip
     return Baseline(fields.text("fingerprint"), fields.mapping("machine"), cases)
 
@@ -257,6 +335,10 @@ def save(baseline: Baseline, directory: Path) -> Path:
         entry["values"] = {name: dict(value) for name, value in one.values.items()}
         if one.outcomes is not None:
             entry |= {"examples": one.examples, "outcomes": one.outcomes}
+        if one.more:
+            entry["runs"] = dict(one.more)
+        if one.measured_on:
+            entry["measured_on"] = dict(one.measured_on)
         if one.losses is not None:
             entry["losses"] = {name: " ".join(f"{v:.10g}" for v in values) for name, values in one.losses.items()}
         cases.setdefault(measure, {})[case] = entry

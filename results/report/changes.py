@@ -34,6 +34,16 @@ KINDS: Mapping[str, Kind] = {
         "Gone, or not selected this time. If a case was removed on purpose, take it out of the baseline's file.",
     ),
     "suspect": Kind("slower, not settled", "Not seen again often enough to call it a regression. Run these again."),
+    "inconclusive": Kind(
+        "slower, and the machine's noise covers it",
+        "Measured again, and neither slower beyond what runs differ by nor ruled out. More accepted runs or a quieter "
+        "machine decide it; each line says how far off that is.",
+    ),
+    "not comparable": Kind(
+        "measured on something else",
+        "Other data, another model of the same name, or another metric than was accepted: no verdict. If it is meant, "
+        "accept it: pressbench accept {run} CASE",
+    ),
     "environment": Kind(
         "the machine changed",
         "The dense model's own time moved too, so the method is not to blame. Qualify the machine: pressbench qualify",
@@ -43,7 +53,10 @@ KINDS: Mapping[str, Kind] = {
         "Better than what was accepted. Accept it, so that losing it again is noticed: pressbench accept {run} CASE",
     ),
     "new": Kind("new", "Nothing was accepted for these yet: pressbench accept {run}"),
-    "noise": Kind("slower once, not again", "Measured again and not slower: nothing to do."),
+    "noise": Kind(
+        "slower once, not again",
+        "Measured again, and all together rule out a slow-down that the machine would show: nothing to do.",
+    ),
 }
 """Outcome -> what it means, the most urgent first. `unchanged` is only counted."""
 LISTED = 20

@@ -107,6 +107,9 @@ class OwnModel(Model):
         data = file_hash(self.task.entry / SEAL)
         return {"weights": self.weights.identity(), "code": code, "data": data, "config": self.config()}
 
+    def origin(self) -> dict[str, Any]:
+        return {"weights": self.weights.identity(), "config": self.config()}
+
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         rows = {name: data[name][:] for name in data.column_names}
         return self.task.of_kind.encode(rows, self.folder, self.task.settings)

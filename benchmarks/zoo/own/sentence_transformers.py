@@ -31,9 +31,10 @@ def followed(model: Checkpoint) -> None:
     prompts = said.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise ModelError(f"{model.said}: {SAID}: prompts is {prompts!r}: an object, name to text, would be right")
-    if (name := str(said.get("default_prompt_name"))) and prompts.get(name):
+    usual = str(said.get("default_prompt_name"))
+    if prompts.get(usual):
         raise ModelError(
-            f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[name]!r} before each text, "
+            f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[usual]!r} before each text, "
             "which is not taken yet"
         )
     if name := next((name for name in (*QUERIES, *DOCUMENTS) if prompts.get(name)), None):

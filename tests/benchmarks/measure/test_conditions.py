@@ -126,8 +126,8 @@ def test_without_a_qualified_range_probes_are_kept_and_not_judged() -> None:
     conditions = Conditions(QUIET, [{"bandwidth_gb_s": 0.1}])
     assert faults(conditions) == []
     assert conditions.to_json()["probes"] == [{"bandwidth_gb_s": 0.1}]
-    assert conditions.to_json()["qualified"] is True
-    assert Conditions(Window(1, 0.2, 0, 0)).to_json()["qualified"] is False
+    assert conditions.to_json()["undisturbed"] is True
+    assert Conditions(Window(1, 0.2, 0, 0)).to_json()["undisturbed"] is False
 
 
 def test_half_of_the_samples_that_made_a_range_are_in_it() -> None:

@@ -72,6 +72,7 @@ def lanes(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[FakeLane]:
     artifact = SimpleNamespace(digest="0" * 64, recipe=[])
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=artifact))
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: artifact)
+    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.lanes, "open", lane)
     monkeypatch.setattr(session.supervision, "_probe", lambda *_: {"bandwidth_gb_s": 20.0})
     monkeypatch.setattr(Watch, "stop", lambda _: Window(1.0, 0.0, 0.0, 0))

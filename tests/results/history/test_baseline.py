@@ -72,7 +72,7 @@ def test_a_regression_that_still_meets_its_target_can_be_accepted_and_a_missed_t
 
 
 def test_speed_taken_on_a_contended_machine_never_becomes_a_baseline() -> None:
-    _, changes, refused = propose(run(record(evidence={"conditions": {"qualified": False}})))
+    _, changes, refused = propose(run(record(evidence={"conditions": {"undisturbed": False}})))
     assert changes == []
     assert "conditions" in refused[0][1]
 

@@ -49,9 +49,7 @@ class EmbeddingRetrieval(Kind):
         ]
         return Read(
             rows,
-            notes=(
-                f"{pooling(model.folder)[1]}; rows that share a query or a document count once",
-            ),
+            notes=(f"{pooling(model.folder)[1]}; rows that share a query or a document count once",),
         )
 
     def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
