@@ -35,7 +35,8 @@ class ForkedPython:
     """What `subprocess.Popen([sys.executable, *command], …)` is, of which a test reads the end."""
 
     def __init__(self, command: Sequence[str], at: Path, environment: Mapping[str, str]) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="forked-python-"))
+        self._kept = tempfile.TemporaryDirectory(prefix="forked-python-")
+        self._folder = Path(self._kept.name)
         self._process = worker._context.Process(
             target=_run, args=(list(command), str(at), dict(environment), str(self._folder))
         )
@@ -79,6 +80,8 @@ def _run(command: list[str], at: str, environment: dict[str, str], folder: str) 
     usual = [path for path in sys.path if path and (Path(path) / "site-packages").parent != Path(at)]
     sys.path[:] = [at, *added, *(path for path in usual if path not in (at, *added))]
     importlib.invalidate_caches()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "anyio"]:
+        del sys.modules[name]  # a plugin of pytest, which wants to import it itself, and warns
     _own_forkserver()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1

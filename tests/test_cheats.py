@@ -63,4 +63,5 @@ def test_memory_is_that_of_all_processes_and_growth_is_told(cheated: Run) -> Non
     idle, leaky, child = (record(cheated, "footprint", f"cheat-{name}") for name in MEMORY)
     assert child.measures["peak_memory_bytes"].value > idle.measures["peak_memory_bytes"].value + 60 * 2**20
     assert "grows" not in idle.reason
-    assert re.search(r"its memory grows by (0\.9|1)\S* MiB a call", leaky.reason + leaky.measures["size_ratio"].reason)
+    grows = re.search(r"its memory grows by (\S+) MiB a call", leaky.reason + leaky.measures["size_ratio"].reason)
+    assert grows and 0.5 < float(grows[1]) < 1.5  # of 1 MiB: what was freed before is used first

@@ -200,8 +200,8 @@ def confirmed(
     - a regression if at least two of at most three fresh processes are suspect too, or if by one opinion the median of
       three is;
     - noise if by one opinion, and against none, the median rules out, at `alpha`, a worsening of twice the machine's
-      own deviation or of the floor, whichever is more: "not slower" is said only where something speaks for it, which one
-      accepted run alone never does;
+      own deviation or of the floor, whichever is more: "not slower" is said only where something speaks for it, which
+      one accepted run alone never does;
     - inconclusive if three reruns decide neither, and unconfirmed while there are fewer.
 
     The first counts for nothing but having been suspect: it was chosen for being extreme, which is also what keeps

@@ -120,7 +120,7 @@ def test_a_graph_without_a_cache_says_why(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_bytes_read_are_the_weights_once_and_what_is_cached() -> None:
     """Tied embeddings are read by the output layer; rows that are looked up are not counted."""
     tiny = conformance.subject("llama")
-    model, width, layers = tiny.dense.model(), 4, 4
+    model, width, layers = tiny.dense.model(), 4, tiny.spec.config["num_hidden_layers"]
     cached = 3 * 10 * 2 * layers * 2 * 16  # rows, tokens, keys and values, layers, heads, width
     weights = sum(values.numel() for values in model.parameters())
     rotary = 2 * 8  # buffers

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.hardware import select
 from compressors import conformance
 from compressors.artifact import Artifact
 from compressors.interface import Unsupported
@@ -63,7 +64,7 @@ def of_constants(node: Any) -> bool:
 def test_every_weight_ends_within_a_step_of_where_it_was(bits: int) -> None:
     method = WeightOnlyOpenvino(bits=bits, calibrated=False, activations=16, float_precision="fp32")
     before, after = (products(graph_of(conformance._made(m.steps, "llama"))) for m in (OpenvinoFp32(), method))
-    assert len(before) == len(after) == 4 * 7 + 1
+    assert len(before) == len(after) == conformance.TINY_SPECS["llama"].config["num_hidden_layers"] * 7 + 1
     for dense, stored in zip(before, after, strict=True):
         wanted, found = decoded(dense.input_value(1)), decoded(stored.input_value(1))
         head = dense is before[-1]
@@ -99,10 +100,12 @@ def test_steps_fitted_to_data_answer_closer_to_the_dense_model() -> None:
 
 
 def test_activations_are_rounded_only_where_that_was_asked_for() -> None:
+    """By processors that multiply 8 bits: for others OpenVINO rounds no activations."""
     exact = made(METHODS[8]).load(threads=1)(inputs())
     rounded = made(WeightOnlyOpenvino(bits=8, float_precision="fp32")).load(threads=1)(inputs())
     error = np.abs(rounded - exact).max() / np.abs(exact).max()
-    assert 1e-5 < error < 0.05
+    assert error < 0.05
+    assert (error > 1e-5) == ({"vnni", "amx"} & select("cpu").features != set())
 
 
 def test_what_is_stored_has_the_bits_that_it_claims() -> None:
