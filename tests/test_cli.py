@@ -67,9 +67,25 @@ def test_accept_shows_what_changes_and_writes_it(call: Any) -> None:
     assert data["cases"]["speed"]["fast"]["reason"] == "first"
     store("two", fast=5.0, slow=1.2)
     _, out, _ = call("accept", "two", "fast")
-    (row,) = [line.split() for line in out.splitlines() if line.startswith("speed ")]
-    assert row == ["speed", "fast", "4", "5"]
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("speed  ")]
+    assert row == ["speed", "fast", "4", "5", "1", "6%"]
     assert "nothing to accept" in call("accept", "two", "fast")[1]
+
+
+def test_a_run_of_the_same_speed_is_added_and_what_the_baseline_shows_is_told(call: Any) -> None:
+    for name, value in (("one", 4.0), ("two", 4.1), ("three", 4.05)):
+        store(name, tau=0.05, fast=value)
+        _, out, _ = call("accept", name)
+        (row,) = [line.split() for line in out.splitlines() if line.startswith("speed  ")]
+        assert "τ = 0.05" in out and "machine not qualified" in out
+        warned = re.search(r"warning: a slow-down below 20% would not be seen for fast: (.*)", out)
+        if name == "one":
+            assert row[4:] == ["1", "32%"] and warned and "no number of runs brings it to 10%" in warned[1]
+    assert row[2:] == ["4.05", "4.05", "3", "20%"]
+    data = json.loads(next(Path().glob("baselines/accepted/*.json")).read_text())
+    assert data["cases"]["speed"]["fast"]["runs"] == {"one": 4.0, "three": 4.05, "two": 4.1}
+    _, out, _ = call("accept", "two", "--anew")
+    assert " 4.05  4.1     1 " in out
 
 
 def test_compare_ends_with_1_where_something_regressed(call: Any) -> None:
@@ -108,7 +124,7 @@ def test_compare_uses_the_larger_tau_of_the_two_runs_and_says_so(call: Any, firs
     assert code == 0
     assert out.split()[out.split().index("fast") - 2] == "unchanged"
     whose = f"{second:.3g} in two and {'none' if first is None else f'{first:.3g}'} in one"
-    assert out.splitlines()[-1] == f"speed on cpu judged with τ = 0.08 (the larger of {whose})"
+    assert out.splitlines()[-1] == f"speed on cpu judged with τ = 0.08 (the larger of {whose}), machine not qualified"
     code, out, _ = call("compare", "two", "one", "--json")
     assert (code, json.loads(out)["tau"]) == (0, {"cpu": 0.08})
 
@@ -119,7 +135,7 @@ def test_compare_uses_the_runs_own_tau_against_the_baseline(call: Any) -> None:
     call("accept", "one")
     code, out, _ = call("compare", "two")
     assert code == 0
-    assert out.splitlines()[-1] == "speed on cpu judged with τ = 0.08 (0.08 in two)"
+    assert out.splitlines()[-1] == "speed on cpu judged with τ = 0.08 (0.08 in two), machine not qualified"
 
 
 def test_without_a_tau_compare_says_that_it_had_none(call: Any) -> None:

@@ -220,7 +220,7 @@ def confirmed(
     change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
     counted = f"suspect in {recurred} of {len(reruns)} fresh processes"
     limit = max(NEVER_NOISE * tau, FLOOR)
-    several = len(reruns) >= RECURRENCES
+    several = len(reruns) >= (MOST_RERUNS if recurred else RECURRENCES)
     if recurred >= RECURRENCES:
         outcome, reason = Recurrence.REGRESSION, f"regression: {counted}"
     elif len(reruns) == MOST_RERUNS and (found := next(filter(_suspect, together), None)):

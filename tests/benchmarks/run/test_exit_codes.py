@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.run.exit_codes import TOO_FEW, UNDECIDED, exit_code
+from benchmarks.run.exit_codes import TOO_FEW, UNDECIDED, UNRESOLVED, exit_code
 from results.store.record import RunEnd
 
 
@@ -23,3 +23,9 @@ from results.store.record import RunEnd
 def test_too_few_goes_before_undecided(counts: dict[str, int], required: int, strict: bool, code: int) -> None:
     end = RunEnd(run="r", ended="2026-11-22T00:00:00+00:00", expected=3, executed=3, counts=counts)
     assert exit_code(end, required, strict) == code
+
+
+def test_a_slow_down_that_is_not_settled_fails_where_that_is_asked_for() -> None:
+    end = RunEnd(run="r", ended="2026-11-22T00:00:00+00:00", expected=3, executed=3, counts={"inconclusive": 1})
+    assert exit_code(end, 0, False, unresolved=1) == UNRESOLVED
+    assert exit_code(end, 4, False, unresolved=1) == TOO_FEW

@@ -16,8 +16,10 @@ from benchmarks.verdicts import (
     Recurrence,
     confirmed,
     control_false_discoveries,
+    detectable,
     judge_against_anchor,
     judge_change,
+    runs_to_detect,
 )
 
 RUNS, ALPHA, TAU = 20_000, 0.01, 0.02  # at tau 2 % the limit and not the floor of 3 % decides
@@ -193,11 +195,12 @@ def test_an_unchanged_case_is_rarely_suspect_against_its_anchor(accepted):
 # --- confirmation ------------------------------------------------------------------------------
 
 
-def run_of(outcome, change=-0.06):
-    return ChangeJudgement(outcome, change, -0.03, 0.03, 0.001, 10, 0.01, "")
+def run_of(outcome, change=-0.06, error=0.01):
+    return ChangeJudgement(outcome, change, -0.03, 0.03, 0.001, 10, 0.01, "", -math.log1p(change), error, 13)
 
 
 SUSPECT, UNCHANGED = run_of(Change.SUSPECT), run_of(Change.UNCHANGED, -0.01)
+CALM, WIDE = run_of(Change.UNCHANGED, 0.0), run_of(Change.UNCHANGED, 0.0, error=0.1)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +216,61 @@ SUSPECT, UNCHANGED = run_of(Change.SUSPECT), run_of(Change.UNCHANGED, -0.01)
     ],
 )
 def test_a_suspect_must_recur_in_two_fresh_processes(reruns, outcome):
-    made = confirmed(SUSPECT, reruns)
+    made = confirmed(SUSPECT, reruns, [CALM, WIDE], TAU)
     assert made.outcome is outcome and made.reason.startswith(f"{outcome}: suspect in ") and "\n" not in made.reason
     assert (made.recurred, made.reruns) == (reruns.count(SUSPECT), len(reruns))
+
+
+@pytest.mark.parametrize(
+    ("together", "tau", "outcome"),
+    [
+        ([WIDE], TAU, Recurrence.INCONCLUSIVE),  # says nothing against being slower
+        ([run_of(Change.UNCHANGED, -0.03)], TAU, Recurrence.INCONCLUSIVE),  # less than 2 τ, and not surely
+        ([CALM], TAU, Recurrence.NOISE),
+        ([CALM, WIDE], TAU, Recurrence.NOISE),
+        ([CALM, SUSPECT], TAU, Recurrence.REGRESSION),  # by one of the two, all three are slower together
+        ([run_of(Change.UNCHANGED, 0.0, error=0.012)], 0.005, Recurrence.INCONCLUSIVE),  # 3.1 %: above the floor
+        ([], TAU, Recurrence.INCONCLUSIVE),
+    ],
+)
+def test_not_slower_is_said_only_where_something_speaks_for_it(together, tau, outcome):
+    made = confirmed(SUSPECT, [UNCHANGED] * 3, together, tau)
+    assert made.outcome is outcome and made.reason.startswith(f"{outcome}: suspect in 0 of 3")
+
+
+def test_a_slow_down_of_twice_the_machines_deviation_is_seldom_called_noise_and_none_often():
+    rng, error, runs = np.random.default_rng(5), TAU * math.sqrt(1 / 2 + 1 / 20), 4000
+    found = {}
+    for size in (0.0, 2 * TAU):
+        worsening = size + error * rng.standard_normal(runs)
+        told = [
+            confirmed(SUSPECT, [UNCHANGED] * 2, [run_of(Change.UNCHANGED, math.expm1(-w), error)], TAU).outcome
+            for w in worsening
+        ]
+        found[size] = np.mean([one is Recurrence.NOISE for one in told])
+    assert found[2 * TAU] <= 0.01 + 3 * math.sqrt(0.01 * 0.99 / runs)
+    assert found[0.0] > 0.4
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_what_is_detectable_is_suspect_nine_times_in_ten(count):
+    anchor = judge_against_anchor(0.0, TAU / math.sqrt(count), 0.0, TAU, accepted=count)
+    least = detectable(anchor)
+    assert least is not None
+    rng, cut_at = np.random.default_rng(6), stats.t.isf(ALPHA, count + 3) * anchor.error
+    worsening = -math.log1p(-least) + anchor.error * rng.standard_t(count + 3, RUNS)
+    assert np.mean(worsening > cut_at) == pytest.approx(0.9, abs=0.01)
+
+
+def test_more_accepted_runs_detect_less_until_the_machine_is_the_limit():
+    found = [detectable(judge_against_anchor(0.0, TAU / math.sqrt(k), 0.0, TAU, accepted=k)) for k in (1, 3, 10, 20)]
+    assert found == sorted(found, reverse=True)
+    needed = runs_to_detect(0.1, 0.025)
+    assert 2 <= needed <= 10
+    assert detectable(judge_against_anchor(0.0, 0.025 / math.sqrt(needed), 0.0, 0.025, accepted=needed)) <= 0.1
+    assert detectable(judge_against_anchor(0.0, 0.025 / math.sqrt(needed - 1), 0.0, 0.025, accepted=needed - 1)) > 0.1
+    assert runs_to_detect(0.1, 0.11) is None
+    assert detectable(judge_change([0.0] * 3, 0.0, TAU)) is None  # too short a history
 
 
 def test_the_size_of_a_regression_comes_from_the_reruns_alone():

@@ -51,6 +51,28 @@ def test_what_is_accepted_comes_back_as_it_was(tmp_path: Path) -> None:
     assert accepted.load(tmp_path, "cd" * 32) is None
 
 
+def test_a_speed_that_did_not_change_is_one_more_run_of_what_is_accepted(tmp_path: Path) -> None:
+    def grow(before: Baseline | None, name: str, value: float, same: bool) -> Baseline:
+        stored = run(record(value=value, run=name, evidence={"measured_on": {"model": "m"}}), name=name)
+        return accepted.propose(stored, before, [], when="2026-11-22", reason="", same=lambda _: same)[0]
+
+    key = ("speed", "int8-m-cpu")
+    found = grow(None, "a", 2.0, True)
+    assert (found.cases[key].speeds(), found.cases[key].since) == ([2.0], "a")
+    found = grow(grow(found, "b", 2.2, True), "b", 2.2, True)  # the same run once
+    one = found.cases[key]
+    assert (one.speeds(), one.since, one.run) == ([2.0, 2.2], "a", "b")
+    assert one.value("speedup") == pytest.approx((2.0 * 2.2) ** 0.5)
+    assert one.value("speedup", "low") == pytest.approx(0.95 * (2.0 * 2.2) ** 0.5)
+    accepted.save(found, tmp_path)
+    assert accepted.load(tmp_path, PRINT) == found
+    anew = grow(found, "c", 1.0, False).cases[key]
+    assert (anew.speeds(), anew.since) == ([1.0], "c")
+    for number in range(30):
+        found = grow(found, f"d{number:02}", 2.1, True)
+    assert len(found.cases[key].speeds()) == accepted.MOST  # then nothing moves it
+
+
 @given(st.lists(st.booleans(), max_size=40))
 def test_outcomes_survive_packing(bits: list[bool]) -> None:
     one = record("accuracy", evidence={"predictions": [int(b) for b in bits], "labels": [1] * len(bits)})
