@@ -1,16 +1,22 @@
 """How a slow-down against accepted runs ends: found, not settled, or called noise; by its size, how many runs were
 accepted, and how far runs of the machine differ from one another.
 
-The comparison is the suite's own, on records whose speed-ups are drawn. What one run differs by is either normal with
-the machine's deviation, or drawn from the ratios of real recordings of unchanged code, stretched to it.
+    python -m benchmarks.trust.regressions --picture docs/images/power.svg
+
+prints the table of docs/statistics.md and draws its picture. The comparison is the suite's own, on records whose
+speed-ups are drawn. What one run differs by is either normal with the machine's deviation, or drawn from the ratios of
+real recordings of unchanged code, stretched to it.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -93,3 +99,81 @@ def _record(y: float, run: str) -> CaseRecord:
         run=run, case=CASE, measure="speed", compressor="method", model="model", hardware="cpu", verdict="measured",
         measures={"speedup": measure},
     )  # fmt: skip
+
+
+FOUND, OPEN, CALLED_NOISE = "regression", "inconclusive", "noise"
+
+
+def table(found: Mapping[Setting, Counter[str]]) -> str:
+    """In Markdown: of a hundred nights, how many found it, left it open, and called it noise; a row a baseline."""
+    sizes = sorted({setting.slow_down for setting in found})
+    lines = [
+        "| τ | accepted runs | " + " | ".join(f"{size:.0%} slower" if size else "unchanged" for size in sizes) + " |",
+        "|---|---|" + "---|" * len(sizes),
+    ]
+    for tau, accepted in sorted({(setting.tau, setting.accepted) for setting in found}):
+        cells = []
+        for size in sizes:
+            counted = found[Setting(size, accepted, tau)]
+            shares = (100 * counted[outcome] / counted.total() for outcome in (FOUND, OPEN, CALLED_NOISE))
+            cells.append(" · ".join(f"{share:.0f}" if share >= 10 else f"{share:.2g}" for share in shares))
+        lines.append(f"| {tau:.0%} | {accepted} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def picture(found: Mapping[Setting, Counter[str]]) -> str:
+    """The share of nights that found it over the size of the slow-down, as SVG: a panel a τ, a line for each number of
+    accepted runs."""
+    import vl_convert
+
+    rows = [
+        {
+            "slow-down": setting.slow_down, "found": counted[FOUND] / counted.total(), "τ": f"τ = {setting.tau:.0%}",
+            "accepted runs": str(setting.accepted),
+        }
+        for setting, counted in found.items()
+    ]  # fmt: skip
+    runs = sorted({setting.accepted for setting in found})
+    panels = [f"τ = {tau:.0%}" for tau in sorted({setting.tau for setting in found})]
+    percent = {"format": "%", "grid": True}
+    return vl_convert.vegalite_to_svg({
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "data": {"values": rows},
+        "facet": {"column": {"field": "τ", "type": "nominal", "title": None, "sort": panels}},
+        "spec": {
+            "width": 210,
+            "height": 200,
+            "mark": {"type": "line", "point": True},
+            "encoding": {
+                "x": {"field": "slow-down", "type": "quantitative", "axis": percent, "title": "slower by"},
+                "y": {"field": "found", "type": "quantitative", "axis": percent, "title": "found"},
+                "color": {"field": "accepted runs", "type": "ordinal", "sort": [str(n) for n in runs],
+                          "scale": {"range": ["#8fb8de", "#3a7abd", "#123a66"]}},
+            },
+        },
+        "config": {"font": "sans-serif", "background": "white", "view": {"stroke": None}},
+    })  # fmt: skip
+
+
+def simulated(nights: int, seed: int = 0, noise: Noise = normal) -> dict[Setting, Counter[str]]:
+    """Every setting of this page."""
+    every = itertools.product(SLOW_DOWNS, ACCEPTED, TAUS)
+    return {
+        setting: outcomes(setting, nights=nights, seed=seed, noise=noise)
+        for setting in itertools.starmap(Setting, every)
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trust.regressions", description=__doc__)
+    parser.add_argument("--nights", type=int, default=1000, help="of each setting (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="where to draw it, as SVG")
+    options = parser.parse_args()
+    found = simulated(options.nights)
+    if options.picture:
+        options.picture.write_text(picture(found), encoding="utf-8")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
