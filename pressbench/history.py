@@ -57,6 +57,7 @@ def _series_json(one: Any) -> dict[str, Any]:
                 "reason": result.reason,
                 "outcome": result.outcome,
                 "accepted": result.accepted,
+                "measured_on": result.measured_on,
             }
             for result in one.results
         ],

@@ -20,13 +20,15 @@ PRINT, OTHER = "ab" * 32, "cd" * 32
 SAMPLES = [0.011, 0.010, 0.012, 0.0105]
 
 
-def store(run: str, value: float, case: str = "fast", fingerprint: str = PRINT, verdict: str = "pass") -> None:
+def store(
+    run: str, value: float, case: str = "fast", fingerprint: str = PRINT, verdict: str = "pass", **more: Any
+) -> None:
     machine = {"name": f"box {fingerprint[:2]}", "hash": fingerprint, "key": {}}
     started = f"{run[:4]}-{run[4:6]}-{run[6:8]}T00:00:00+00:00"
     with RunWriter(Path("results/runs"), RunHeader(run=run, started=started, machine=machine)) as writer:
         measures = {"speedup": Measure(value=value, low=value - 0.1, high=value + 0.1)}
         who = {"run": run, "case": case, "compressor": case, "model": "m", "hardware": "cpu"}
-        evidence = {"compressed_seconds": SAMPLES, "calls_per_slot": {"dense": 1, "compressed": 3}}
+        evidence = {"compressed_seconds": SAMPLES, "calls_per_slot": {"dense": 1, "compressed": 3}, **more}
         writer.write(CaseRecord(**who, measure="speed", verdict=verdict, measures=measures, evidence=evidence))
         writer.finish()
 
@@ -53,8 +55,14 @@ def test_history_is_a_line_a_run_and_a_sparkline_a_machine(call: Any) -> None:
         "▄ 1 run, 7.00×",
         "2026-11-04 00:00 UTC 20261104T000000Z-aaaa 7.00× [6.90, 7.10] ✗ fail",
     ]
+    for day, examples in enumerate("aab", 5):  # what is measured on other data is another line
+        on = {"model": "m", "examples": examples, "metric": "a"}
+        store(f"2026110{day}T000000Z-aaaa", 9.0, measured_on=on)
+    _, out, _ = call("history", "fast")
+    assert "5 runs, 1.00× to 9.00×" in " ".join(out.split())
+    assert "on another model or other data than the runs above ▄ 1 run, 9.00×" in " ".join(out.split())
     _, out, _ = call("history", "fast", "--last", "1")
-    assert "… 2 earlier" in out
+    assert "… 4 earlier" in out
     assert "20261101T000000Z" not in out
 
 

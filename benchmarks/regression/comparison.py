@@ -124,7 +124,7 @@ def compare(record: CaseRecord, known: Reference, tau: float, reruns: Sequence[C
         return None
     anchor = known.baseline.cases.get((record.measure, record.case)) if known.baseline else None
     if anchor is not None and (moved := moved_between(anchor.measured_on, measured_on(record))):
-        reason = f"not comparable with what was accepted in {anchor.run}: {moved}: accept it anew"
+        reason = f"{moved} since {anchor.run}, which was accepted: accept it anew"
         return Comparison(INCOMPARABLE, reason, against=anchor.run)
     earlier = known.history.of(record.measure, record.case, anchor.since if anchor else "")
     earlier = [one for one in earlier if not moved_between(measured_on(one), measured_on(record))]

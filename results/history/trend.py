@@ -65,7 +65,8 @@ def print_history(series: Sequence[Series], console: Console, last: int = 0) -> 
 def _where(one: Series) -> str:
     machine = next((result.machine for result in reversed(one.results) if result.machine), None)
     print_ = f"fingerprint {one.fingerprint[:12]}" if one.fingerprint else "no fingerprint"
-    parts = [machine or "unknown machine", print_, one.workload]
+    anew = "on another model or other data than the runs above" if one.anew else None
+    parts = [machine or "unknown machine", print_, one.workload, anew]
     return ", ".join(part for part in parts if part)
 
 

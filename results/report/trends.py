@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.history.baseline import Baseline, Key, usable
+from results.history.baseline import Baseline, Key, measured_on, moved_between, usable
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
 from results.store.quality import quality_of
@@ -45,9 +45,11 @@ def history(runs: Sequence[Run], baseline: Baseline | None) -> History:
 
 
 def charts(known: History, measure: str, case: str) -> list[tuple[str, Chart]]:
-    """(caption, plot) of one case's history; empty where fewer than two runs have a result of it."""
-    told = [quality_of(r).value for run in known.runs for r in run.cases if (r.measure, r.case) == (measure, case)]
-    drawn_as = told[-1] if measure == "accuracy" and told else measure
+    """(caption, plot) of one case's history; empty where fewer than two runs have a result of it. Runs on another model
+    or other data than the last one have no part in it."""
+    every = [r for run in known.runs for r in run.cases if (r.measure, r.case) == (measure, case)]
+    drawn_as = quality_of(every[-1]).value if measure == "accuracy" and every else measure
+    last = next((on for record in reversed(every) if (on := measured_on(record))), {})
     name, scale, title = SHOWN[drawn_as]
     accepted = known.accepted.get((measure, case), {})
     columns: dict[str, list[object]] = {
@@ -56,6 +58,8 @@ def charts(known: History, measure: str, case: str) -> list[tuple[str, Chart]]:
     for order, run in enumerate(known.runs, 1):
         for record in latest(run.cases):
             if (record.measure, record.case) != (measure, case) or not usable_here(record):
+                continue
+            if moved_between(measured_on(record), last):
                 continue
             found = record.measures.get(name)
             value = finite(found.value) if found else None

@@ -19,7 +19,7 @@ import platformdirs
 
 from results.store.record import SCHEMA
 
-_VERSION = f"1-{SCHEMA}"
+_VERSION = f"2-{SCHEMA}"
 """In the file's name: another one where rows, or the schema of records, have changed."""
 
 

@@ -36,7 +36,7 @@ _KEEP_FROM = 16 * 2**20
 _OF_FILE = ("run", "started", "machine")
 _OF_RECORD = (
     "case", "measure", "workload", "fingerprint", "verdict", "reason", "role", "compressor", "family", "model", "task",
-    "hardware", "hardware_class", "outcome", "ended", "measures",
+    "hardware", "hardware_class", "outcome", "ended", "measures", "measured_on",
 )  # fmt: skip
 _COLUMNS = ", ".join([*(f"f.{name}" for name in _OF_FILE), *(f'r."{name}"' for name in _OF_RECORD)])
 _AGED = "(SELECT *, row_number() OVER (ORDER BY coalesce(nullif(started, ''), run), run, name) AS age FROM file)"
@@ -53,7 +53,8 @@ SELECT {{}} FROM record r JOIN aged f ON r.file = f.id JOIN newest n ON n.key = 
 class Result:
     """A case record without its evidence, and what its run says. started, ended: ISO 8601, UTC, as recorded.
     machine: the name, for people. outcome: of the comparison with the baseline, None where there was none.
-    accepted: whether a baseline accepts this very result. measures: name -> number, as in `CaseRecord`."""
+    accepted: whether a baseline accepts this very result. measures: name -> number, as in `CaseRecord`. measured_on:
+    the hashes of the model, the examples and the metric, empty where they were not kept."""
 
     run: str
     started: str
@@ -75,6 +76,7 @@ class Result:
     ended: str | None
     measures: Mapping[str, Measure] = field(default_factory=dict)
     accepted: bool = False
+    measured_on: str = ""
 
     def number(self, name: str) -> Measure:
         """The number called `name`, all None where it was not recorded."""
@@ -83,7 +85,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Series:
-    """The results of one case, measured one way on one machine, oldest first. name: which of the numbers."""
+    """The results of one case, measured one way on one machine and on the same model and data, oldest first. name:
+    which of the numbers. anew: whether the runs before were on another model or other data."""
 
     case: str
     measure: str
@@ -91,6 +94,7 @@ class Series:
     workload: str | None
     fingerprint: str
     results: tuple[Result, ...]
+    anew: bool = False
 
     @property
     def paired(self) -> bool:
@@ -170,7 +174,8 @@ class Runs:
         ]
 
     def history(self, case: str, measure: str | None = None, accepted: Accepted = NONE_ACCEPTED) -> list[Series]:
-        """How the case came out in every run: one series for each measure, workload and fingerprint.
+        """How the case came out in every run: one series for each measure, workload and fingerprint, and a new one
+        where it was measured on another model or on other data than before.
 
         measure: `speed`, or a number such as `peak_memory_bytes`; None for all measures, with their headline
         numbers. Where a run measured a case more than once, the last record counts. accepted: the results
@@ -187,14 +192,19 @@ class Runs:
         )
         if not found:
             raise ResultsError(self._unknown(case, wanted))
-        series: dict[tuple[str, str | None, str], list[Result]] = {}
+        series: dict[tuple[str, str | None, str], list[list[Result]]] = {}
         for one in found:
             if accepted.get((one.fingerprint, one.measure, one.case)) == one.run:
                 one = dataclasses.replace(one, accepted=True)
-            series.setdefault((one.measure, one.workload, one.fingerprint), []).append(one)
+            parts = series.setdefault((one.measure, one.workload, one.fingerprint), [[]])
+            known = next((r.measured_on for r in reversed(parts[-1]) if r.measured_on), one.measured_on)
+            if one.measured_on and one.measured_on != known:
+                parts.append([])
+            parts[-1].append(one)
         return [
-            Series(case, of, name or _headline(of, results[-1]), workload, fingerprint, tuple(results))
-            for (of, workload, fingerprint), results in series.items()
+            Series(case, of, name or _headline(of, part[-1]), workload, fingerprint, tuple(part), anew=number > 0)
+            for (of, workload, fingerprint), parts in series.items()
+            for number, part in enumerate(parts)
         ]
 
     def latest(self) -> list[Result]:

@@ -36,6 +36,7 @@ _COLUMNS = {
     **dict.fromkeys(_TEXTS, "VARCHAR"),
     "measures": "MAP(VARCHAR, STRUCT(value DOUBLE, low DOUBLE, high DOUBLE, bound DOUBLE, verdict VARCHAR))",
     "comparison": "STRUCT(outcome VARCHAR)",
+    "evidence": "STRUCT(measured_on STRUCT(model VARCHAR, examples VARCHAR, metric VARCHAR))",
     "machine": 'STRUCT("name" VARCHAR, cpu VARCHAR, "hash" VARCHAR)',
 }
 _BATCH = 256 * 2**20
@@ -58,7 +59,9 @@ _RECORDS = """
 CREATE VIEW {0}.record AS
 SELECT l.file, l.rowid AS seq, l."case", l.measure, l.workload,
     coalesce(nullif(l.fingerprint, ''), f.fingerprint, '') AS fingerprint, l.verdict, l.role, l.compressor, l.family,
-    l.model, l.task, l.hardware, l.hardware_class, l.reason, l.comparison.outcome AS outcome, l.ended, l.measures
+    l.model, l.task, l.hardware, l.hardware_class, l.reason, l.comparison.outcome AS outcome, l.ended, l.measures,
+    concat_ws(' ', l.evidence.measured_on.model, l.evidence.measured_on.examples, l.evidence.measured_on.metric)
+        AS measured_on
 FROM {0}.line l JOIN {0}.file f ON f.id = l.file WHERE l.kind = 'case'
 """
 """A case record. seq: the order of a file's records. fingerprint: the record's, else its run's."""
