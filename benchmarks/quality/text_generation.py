@@ -19,6 +19,7 @@ import torch
 from benchmarks import verdicts
 from benchmarks.quality.beside import Beside, Bounds, agreement, joined, repeated_pieces
 from benchmarks.quality.flips import rescored
+from benchmarks.quality.generation_rules import Rules
 from benchmarks.quality.greedy import greedy
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from benchmarks.quality.text_scores import PACKAGES, Metric, corpus_chrf, sentence_scores
@@ -37,10 +38,9 @@ class TextGeneration(Quality):
     are logits, (examples, decoder positions, vocabulary); labels are the reference's tokens, (examples, tokens),
     NOT_SCORED after its end.
 
-    metric: how a text is scored. new_tokens: the longest text. end_token: what ends one. tokenizer: the folder of a
-    tokenizer, as transformers' AutoTokenizer reads it; `judge` alone uses it. forbidden: tokens that are never said,
-    such as a Marian model's padding (`bad_words_ids` of its generation configuration). first_token, last_token: what
-    the model's settings force at the first and the last place.
+    metric: how a text is scored. new_tokens: the longest text. end_tokens: any of them ends one. tokenizer: the folder
+    of a tokenizer, as transformers' AutoTokenizer reads it; `judge` alone uses it. rules: what the model's generation
+    settings forbid and force, such as a Marian model's padding.
     """
 
     bound: ClassVar[str] = "score_drop"
@@ -48,11 +48,9 @@ class TextGeneration(Quality):
 
     metric: Metric
     new_tokens: int
-    end_token: int
+    end_tokens: tuple[int, ...]
     tokenizer: str
-    forbidden: tuple[int, ...] = ()
-    first_token: int | None = None
-    last_token: int | None = None
+    rules: Rules = ()
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -67,8 +65,7 @@ class TextGeneration(Quality):
         return Examples({**found.inputs, "decoder_input_ids": given}, found.labels)
 
     def ask(self, forward: Forward, batch: Examples) -> dict[str, np.ndarray]:
-        ends = (self.first_token, self.last_token)
-        return {"tokens": greedy(forward, batch, self.new_tokens, self.end_token, self.forbidden, *ends)}
+        return {"tokens": greedy(forward, batch, self.new_tokens, self.end_tokens, self.rules)}
 
     def keep(self, outputs: dict[str, np.ndarray], batch: Examples) -> dict[str, np.ndarray]:
         return outputs
@@ -165,7 +162,8 @@ class TextGeneration(Quality):
 
     def _cut(self, answers: Answers) -> np.ndarray:
         """Which texts reached the largest length without an end, (examples,)."""
-        cut: np.ndarray = ~(answers["tokens"] == self.end_token).any(axis=1)
+        ended: np.ndarray = np.isin(answers["tokens"], self.end_tokens)
+        cut: np.ndarray = np.logical_not(ended.any(axis=1))
         return cut
 
     def _told(self, dense: Answers, compressed: Answers, test: Examples) -> _Told:

@@ -60,8 +60,9 @@ class Declaration(pydantic.BaseModel):
     """Tokens of an answer; None: as many as 95 % of the references have, 128 at most."""
     join: str | None = None
     """For a language model: put this between the texts, and cut the whole into windows of `tokens`."""
-    prefix: str = ""
-    """For a translation or summarisation model: what stands before each source text, as T5 wants it."""
+    prefix: str | None = None
+    """For a translation or summarisation model: what stands before each source text, as T5 wants it; None: what the
+    model's configuration says."""
     metric: Literal["chrf", "rougeL"] | None = None
     too_long: Literal["cut", "refuse"] = "cut"
     """What becomes of texts with more than `tokens` tokens."""

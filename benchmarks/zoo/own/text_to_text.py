@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from benchmarks.quality.generation_rules import Rules, rules_of
 from benchmarks.quality.scoring import Quality
 from benchmarks.quality.text_generation import TextGeneration
 from benchmarks.quality.text_scores import unseen
@@ -44,15 +45,17 @@ class TextToText(Kind):
             raise ModelError(
                 f"{model.said}: {model.config['model_type']} wants a token for the language, not taken yet"
             )
+        prefix = _prefix(model, self.name) if said.prefix is None else said.prefix
+        notes = (f"{prefix!r} is put before each text, as config.json says",) if said.prefix is None and prefix else ()
         rows: list[Row] = [
             {
-                "source": said.prefix + texts.clean(table, columns["source"], index),
+                "source": prefix + texts.clean(table, columns["source"], index),
                 "target": texts.clean(table, columns["target"], index),
                 "place": table.at(index),
             }
             for index in range(len(table.rows))
         ]
-        return Read(rows)
+        return Read(rows, notes=notes)
 
     def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
         tokenizer = texts.tokenizer_of(model.folder, model.said)
@@ -66,7 +69,7 @@ class TextToText(Kind):
             _target_ids(tokenizer, [row["target"] for row in every]), places, model, tokenizer,
             wanted=said.new_tokens, most=MOST_NEW, refuse=refuse,
         )  # fmt: skip
-        start, end = _start_and_end(model)
+        start, ends = _start_and_ends(model)
         inputs = {
             "input_ids": InputSpec("int64", ("batch", "sequence")),
             "attention_mask": InputSpec("int64", ("batch", "sequence")),
@@ -76,11 +79,13 @@ class TextToText(Kind):
         if why := unseen(metric, [row["target"] for row in every]):
             raise DataError(f"{every[0]['place'].partition(':')[0]}: {why}")
         settings = {
-            "tokens": source.tokens, "new_tokens": target.tokens, "start": start, "end": end,
-            "metric": metric, "forbidden": _forbidden(model.folder, tokenizer, end), **_forced(model),
+            "tokens": source.tokens, "new_tokens": target.tokens, "start": start, "ends": ends, "metric": metric,
+            "rules": _rules(model),
         }  # fmt: skip
         notes = [*source.notes, *(f"references: {note}" for note in target.notes)]
-        return Fitted(settings, inputs, (*notes, "answers are written greedily, the likeliest token each time"))
+        beams = _generation(model).get("num_beams") or 1
+        other = f", where the folder says {beams} beams" if beams != 1 else ""
+        return Fitted(settings, inputs, (*notes, f"answers are written greedily, the likeliest token each time{other}"))
 
     def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
         tokenizer = texts.tokenizer_of(folder, str(folder))
@@ -99,11 +104,7 @@ class TextToText(Kind):
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
         tokenizer, prefix = owners_run.tokenizer(model.folder), _prefix(model, self.name)
-        suspects = [
-            f"generation_config.json has {key} = {value}"
-            for key, value in _generation(model.folder).items()
-            if key.startswith("forced_") and value is not None
-        ]
+        suspects = [f"the folder says {name} = {value}" for name, value in _rules(model)]
         if prefix and not rows["source"][0].startswith(prefix):
             suspects.append(f"config.json has the prefix {prefix!r} for {self.name}: say prefix = {prefix!r}")
         given = [text if text.startswith(prefix) else prefix + text for text in rows["source"]]
@@ -113,9 +114,8 @@ class TextToText(Kind):
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return TextGeneration(
-            metric=settings["metric"], new_tokens=settings["new_tokens"], end_token=settings["end"],
-            tokenizer=str(folder), forbidden=tuple(settings["forbidden"]), first_token=settings["first"],
-            last_token=settings["last"],
+            metric=settings["metric"], new_tokens=settings["new_tokens"], end_tokens=tuple(settings["ends"]),
+            tokenizer=str(folder), rules=rules_of(dict(settings["rules"])),
         )  # fmt: skip
 
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
@@ -130,48 +130,42 @@ def _target_ids(tokenizer: Any, targets: Sequence[str]) -> list[list[int]]:
     return list(tokenizer(text_target=list(targets), truncation=False, padding=False, verbose=False)["input_ids"])
 
 
-def _generation(folder: Path) -> Mapping[str, Any]:
+def _generation(model: Checkpoint) -> Mapping[str, Any]:
+    """The model's own settings; a folder without a file of them is of an older transformers, and has them in its
+    configuration."""
+    path = model.folder / "generation_config.json"
     try:
-        found = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _start_and_end(model: Checkpoint) -> tuple[int, int]:
-    """The token that a text begins with and the one that ends it."""
-    said = {**model.config, **{k: v for k, v in _generation(model.folder).items() if v is not None}}
-    found = []
-    for key in ("decoder_start_token_id", "eos_token_id"):
-        value = said.get(key)
-        value = value[0] if isinstance(value, list) and value else value
-        if value is None and key == "decoder_start_token_id":
-            value = said.get("bos_token_id")
-        if not isinstance(value, int):
-            raise ModelError(f"{model.said}/config.json: without {key}, which generating needs")
-        found.append(value)
-    return found[0], found[1]
-
-
-def _forced(model: Checkpoint) -> dict[str, int | None]:
-    """The tokens that the model's own settings put first, and in the last place of a text too long."""
-    said = _generation(model.folder) or model.config  # a folder without the former is of an older transformers
-    found: dict[str, int | None] = {}
-    for place, key in (("first", "forced_bos_token_id"), ("last", "forced_eos_token_id")):
-        value = said.get(key)
-        if not isinstance(value, int | None):
-            raise ModelError(f"{model.said}: {key} is {value!r}: one token alone is taken")
-        found[place] = value
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return model.config
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model.said}/{path.name}: not readable as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{model.said}/{path.name}: must be a JSON object")
     return found
+
+
+def _start_and_ends(model: Checkpoint) -> tuple[int, list[int]]:
+    """The token that a text begins with and those that end one."""
+    said = {**model.config, **{k: v for k, v in _generation(model).items() if v is not None}}
+    start = next((said[k] for k in ("decoder_start_token_id", "bos_token_id") if said.get(k) is not None), None)
+    ends = said.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    for key, values in (("decoder_start_token_id", [start]), ("eos_token_id", ends)):
+        if not values or not all(isinstance(value, int) for value in values):
+            raise ModelError(f"{model.said}/config.json: without {key}, which generating needs")
+    return int(start or 0), ends
+
+
+def _rules(model: Checkpoint) -> Rules:
+    """What the model's own settings forbid and force at each step."""
+    try:
+        return rules_of(_generation(model))
+    except ValueError as error:
+        raise ModelError(f"{model.said}: generation_config.json: {error}") from None
 
 
 def _prefix(model: Checkpoint, task: str) -> str:
     """What the folder says is put before each text for a task; empty where it says nothing."""
     of_task = (model.config.get("task_specific_params") or {}).get(task) or {}
     return str(of_task.get("prefix") or model.config.get("prefix") or "")
-
-
-def _forbidden(folder: Path, tokenizer: Any, end: int) -> list[int]:
-    """Tokens that the model's own settings never let it say."""
-    words = _generation(folder).get("bad_words_ids") or []
-    return sorted({word[0] for word in words if isinstance(word, list) and len(word) == 1 and word[0] != end})

@@ -108,7 +108,7 @@ def test_texts_of_another_length_are_written_again(
 ) -> None:
     model = find_model("vit-digits")
     for longest in (8, 8, 9):
-        task = SimpleNamespace(quality=TextGeneration("chrf", longest, 1, "nowhere"))
+        task = SimpleNamespace(quality=TextGeneration("chrf", longest, (1,), "nowhere"))
         monkeypatch.setattr(type(model), "task", task)
         session.prepared.answers(saved(), model, CPU, str(longest))
     assert evaluated.evaluated == ["8", "9"]
@@ -118,7 +118,7 @@ def test_what_scoring_needs_and_is_not_there_is_no_failure(
     session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = find_model("vit-digits")
-    task = SimpleNamespace(name="texts", quality=TextGeneration("chrf", 8, 1, "nowhere"))
+    task = SimpleNamespace(name="texts", quality=TextGeneration("chrf", 8, (1,), "nowhere"))
     monkeypatch.setattr(type(model), "task", task)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     build = registry.variants()["int8-openvino"]

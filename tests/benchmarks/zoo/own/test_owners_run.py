@@ -120,7 +120,7 @@ def test_a_text_that_stops_early_is_another_text(tmp_path: Path) -> None:
     dense = made(model, tmp_path)
     run = stages.owners_run({}, model, tmp_path / "cache", dense.entry, select("cpu"))
     assert run is not None
-    early = {**model.task.settings, "end": int(run.tokens[0][1])}
+    early = {**model.task.settings, "ends": [int(run.tokens[0][1])]}
     with pytest.raises(PressbenchError, match=r"[1-8] of 8 answers are others than those of T5.*generate"):
         agreed(replace(model, task=replace(model.task, settings=early)), dense, tmp_path)
 
@@ -136,10 +136,25 @@ def test_tokens_that_a_folder_forces_are_said(tmp_path: Path) -> None:
     run = stages.owners_run({}, model, tmp_path / "cache", dense.entry, select("cpu"))
     assert run is not None and all(one[0] == 7 and one[-1] == 3 for one in run.tokens)
     assert agreed(model, dense, tmp_path)["shown"]
-    for place in ("first", "last"):
-        without = replace(model, task=replace(model.task, settings={**model.task.settings, place: None}))
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        less = {**model.task.settings, "rules": [rule for rule in model.task.settings["rules"] if rule[0] != name]}
+        without = replace(model, task=replace(model.task, settings=less))
         with pytest.raises(PressbenchError, match=r"8 of 8 answers .*forced_"):
             agreed(without, dense, tmp_path)
+
+
+def test_the_prefix_that_a_folder_names_is_put_before_each_text(tmp_path: Path) -> None:
+    tiny_models.translator(tmp_path / "model")
+    lines(tmp_path, ("source", "target"))
+    path = tmp_path / "model" / "config.json"
+    said = json.loads(path.read_text()) | {"task_specific_params": {"translation": {"prefix": "the film : "}}}
+    path.write_text(json.dumps(said))
+    model = understood(tmp_path, model="model", data="rows.jsonl", task="translation")
+    assert "'the film : ' is put before each text, as config.json says" in model.understood["notes"]
+    dense = made(model, tmp_path)
+    assert agreed(model, dense, tmp_path)["shown"]
+    own = understood(tmp_path, model="model", data="rows.jsonl", task="translation", prefix="story : ")
+    assert not any("put before" in note for note in own.understood["notes"])
 
 
 def test_labels_that_do_not_exclude_each_other_are_refused(tmp_path: Path) -> None:
