@@ -214,6 +214,13 @@ def test_pytest_benchmark_has_the_samples(place: Place, stored: Run) -> None:
     assert found["extra_info"]["speedup"]["bound"] == 1000
 
 
+def test_every_result_says_what_it_was_measured_on(stored: Run) -> None:
+    told = {tuple(sorted(r.evidence["measured_on"].items())) for r in stored.cases if r.verdict in ("pass", "measured")}
+    ((examples, metric, model),) = told
+    assert [part for part, _ in (examples, metric, model)] == ["examples", "metric", "model"]
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for _, value in (examples, metric, model))
+
+
 def test_accuracy_is_stored_for_every_example(stored: Run) -> None:
     found = record(stored, "accuracy", "int8-openvino")
     evidence, examples = found.evidence, find_model("vit-digits").task.test_examples

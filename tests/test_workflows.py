@@ -211,7 +211,8 @@ def test_the_run_is_started_through_make_with_the_options_that_are_meant(shell: 
     done = shell.run(script("nightly.yml", "Measure"), TIER="nightly", REQUIRE="84", KEPT="/k e p t", RUNNER_TEMP="/t")
     assert done.returncode == 0, done.stderr
     assert shell.called() == [
-        "bench ARGS=--tier nightly --require 84 --baselines baselines/accepted --results '/k e p t/runs' "
+        "bench ARGS=--tier nightly --require 84 --fail-unresolved --baselines baselines/accepted "
+        "--results '/k e p t/runs' "
         "--qualifications '/k e p t/qualifications' --junitxml '/t/junit.xml'"
     ]
 

@@ -61,6 +61,7 @@ def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "examples").write_bytes(b"the test set")
     answers = Answers()
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(inputs_path=tmp_path / "examples"))
+    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.prepared, "worker", answers)
     return answers
 
@@ -137,6 +138,7 @@ def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
         return {"predictions": np.zeros(300, int) if batch is None else np.eye(1, 256, 7, dtype=int)[0]}
 
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
+    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.prepared, "answers", answers)
     found, words = session.prepared.flip_floor(find_model("vit-digits"), CPU)
     assert found == {"examples": 256, "batch": 1, "flips": 1}
@@ -151,6 +153,7 @@ def test_a_margin_that_the_data_cannot_resolve_is_unsupported_before_anything_is
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session.prepared, "dense", lambda *_: pytest.fail("the dense model was asked for"))
+    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     model = find_model("vit-digits")
     target = Target(accuracy_drop=0.001)
     record = session.accuracy(Case("accuracy", "dense", registry.variants()["dense"], model, CPU, None, target))
@@ -175,6 +178,7 @@ def recorded(
         shown=lambda: [{"text": f"digit {row}"} for row in range(len(labels))],
     )
     monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
+    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
     monkeypatch.setattr(session.prepared, "answers", lambda *_: answered(next(answers)))
     session.prepared.agreed["vit-digits"] = {"shown": True} if shown else {"shown": False, "why": "no reason"}

@@ -135,7 +135,7 @@ def test_a_baseline_keeps_the_score_of_each_text(tmp_path: Path) -> None:
     (one,) = accepted.read(accepted.save(kept, tmp_path / "accepted")).cases.values()
     assert one.losses == {"chrf": pytest.approx((0.1, 0.3, 0.7, 1.0)), "characters": (12, 7, 3, 9)}
     assert one.value("score") == 0.412 and one.value("score_drop") == 0.008 and one.outcomes is None
-    assert list(_acceptance(lines).columns[3].cells) == ["0.412"]
+    assert list(_acceptance(lines, {}).columns[3].cells) == ["0.412"]
 
 
 def test_texts_that_changed_are_listed_with_what_was_said() -> None:
