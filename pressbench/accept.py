@@ -29,6 +29,8 @@ def accept(
     """Make a run's results the baseline of its machine. Targets are not touched by it. A speed that is no other than
     the accepted one is added to it: the mean of several runs shows a smaller slow-down."""
     from benchmarks.regression import comparison
+    from benchmarks.regression.outcome import UNCHANGED
+    from benchmarks.regression.speed import detectable
     from results.history import baseline as accepted
     from results.history.history import History
     from results.store.machine import fingerprint_of
@@ -41,12 +43,12 @@ def accept(
 
     def same(record: Any) -> bool:
         found = comparison.compare(record, known, taus.get(record.hardware, 0.0))
-        return not anew and found is not None and found.outcome == comparison.UNCHANGED
+        return not anew and found is not None and found.outcome == UNCHANGED
 
     after, changes, refused = accepted.propose(stored, before, cases or [], when=now()[:10], reason=reason, same=same)
     console = Console()
-    shown = {(r.measure, r.case): taus.get(r.hardware, 0.0) for r in stored.cases}
-    seen = {c.key: comparison.detectable(c.after, shown[c.key]) for c in changes if c.after.speeds()}
+    tau = {(r.measure, r.case): taus.get(r.hardware, 0.0) for r in stored.cases}
+    seen = {c.key: detectable(c.after, tau[c.key]) for c in changes if c.after.speeds()}
     if changes:
         console.print(_acceptance(changes, seen))
         for line in (*comparison.tau_lines(stored), *_coarse(seen)):

@@ -1,8 +1,9 @@
 """Python started as from a shell, but forked from a process that has imported what a run imports first.
 
-A run of the suite imports torch and transformers, and so do the workers' forkserver: 15 to 20 s of processor time
-for tests that then run for three. What is forked has its own arguments, environment, folder, paths, process group and
-forkserver. Not for what depends on how Python itself begins or ends: its very end is `os._exit`.
+A run of the suite imports torch and transformers, and so does the workers' forkserver: together some 20 s of
+processor time on a slow machine, for tests that then run for three. What is forked has its own arguments, environment,
+folder, paths, process group and forkserver. Not for what depends on how Python itself begins or ends: its very end is
+`os._exit`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import arbitrary_address
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from benchmarks.measure import worker
@@ -77,8 +77,7 @@ def _run(command: list[str], at: str, environment: dict[str, str], folder: str) 
     tempfile.tempdir = None
     os.chdir(at)
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    usual = [path for path in sys.path if path and (Path(path) / "site-packages").parent != Path(at)]
-    sys.path[:] = [at, *added, *(path for path in usual if path not in (at, *added))]
+    sys.path[:] = dict.fromkeys([at, *added, *filter(None, sys.path)])
     importlib.invalidate_caches()
     for name in [name for name in sys.modules if name.partition(".")[0] == "anyio"]:
         del sys.modules[name]  # a plugin of pytest, which wants to import it itself, and warns
@@ -102,13 +101,10 @@ def _run(command: list[str], at: str, environment: dict[str, str], folder: str) 
 
 
 def _as_main(command: list[str]) -> None:
+    """`-m module` or a file, with arguments."""
     if command[0] == "-m":
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
-    elif command[0] == "-c":
-        sys.argv = ["-c", *command[2:]]
-        main = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(command[1], "<string>", "exec"), main.__dict__)  # noqa: S102
     else:
         sys.argv = command
         runpy.run_path(command[0], run_name="__main__")

@@ -18,6 +18,7 @@ from results.store.store import Run
 
 Process = subprocess.Popen[str] | ForkedPython
 ROOT = Path(__file__).parents[1]
+BATCH = Path(__file__).with_name("batch_of_runs.py")
 WAIT = 600
 """Seconds until a run is given up: only a hang takes so long."""
 
@@ -105,37 +106,9 @@ class Place:
     ) -> dict[str, Done]:
         """Several short runs, one after another in one process, as most of each would be importing torch.
         room: run -> bytes that its files may have. at, more: as in start."""
-        done = finish(
-            self.start("-c", BATCH, json.dumps(runs), str(self.folder), json.dumps(room or {}), at=at, **more)
-        )
+        done = finish(self.start(str(BATCH), json.dumps(runs), str(self.folder), json.dumps(room or {}), at=at, **more))
         assert done.code == 0, done.out + done.err
         return {name: Done(**found) for name, found in json.loads(done.out).items()}
-
-
-BATCH = """
-import json, os, sys, pytest
-room = json.loads(sys.argv[3])
-if room:
-    import resource
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-found, real = {}, [os.dup(1), os.dup(2)]
-for name, arguments in json.loads(sys.argv[1]).items():
-    files = [os.path.join(sys.argv[2], f"batch-{stream}") for stream in ("out", "err")]
-    for stream, file in enumerate(files, 1):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, stream)
-        os.close(handle)
-    if name in room:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room[name], usual[1]))
-    code = pytest.main(arguments)
-    if room:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    sys.stdout.flush(), sys.stderr.flush()
-    os.dup2(real[0], 1), os.dup2(real[1], 2)
-    out, err = (open(file, encoding="utf-8").read() for file in files)
-    found[name] = {"code": int(code), "out": out, "err": err}
-print(json.dumps(found))
-"""
 
 
 def _hear_ctrl_c() -> None:

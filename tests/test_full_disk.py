@@ -55,7 +55,9 @@ class Mounts:
         script = RUN.format(how=how, first=first).replace("$MOUNTED", str(mounted)).replace("$COPY", str(copy))
         pytest_run = [sys.executable, "-m", "pytest", *self.place.command(*CHOSEN, results=name)]
         command = [*UNSHARE, "sh", "-c", script, "sh", str(mounted), str(Path(__file__).parents[1]), *pytest_run]
-        done = finish(self.place.start("-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])", *command))
+        done = finish(
+            self.place.start("-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])", *command, fresh=True)
+        )
         assert done.code != 99, done.err
         return done, copy
 

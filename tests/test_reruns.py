@@ -7,6 +7,7 @@ What is measured is made up, so that it is known which case is slower, and when:
 from __future__ import annotations
 
 import json
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ import os
 from benchmarks.run.session import Session
 from results.store.record import Measure
 
-SPEEDUPS = {"dense": [1.0, 2.0, 2.0], "torch-bf16": [2.0], "planted-worse": [1.0, 1.0, 2.0, 1.0]}
+SPEEDUPS = {"dense": [1.0, 2.0, 2.0, 2.0], "torch-bf16": [2.0], "planted-worse": [1.0, 1.0, 2.0, 1.0]}
 record = Session._record
 turns = {}
 
@@ -99,6 +100,13 @@ def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reru
     lines = path.read_text().splitlines(keepends=True)[: 1 + len(CASES)]
     (folder / "cut" / path.name).write_text("".join(lines))
     done["cut"] = run("cut", *options, "--resume", slower=False)
+    baseline.save(accepted, folder / "one")  # which can rule nothing out
+    alone = place.command("--model", "vit-digits", "--compressor", "dense", "-m", "speed", "-p", "planted_speeds",
+                          "--baselines", str(folder / "one"), "--rerun-after", "0")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLOWER", "yes")
+        for name, option in (("told", []), ("failed", ["--fail-unresolved"])):
+            done[name] = place.batch({name: [*alone, "--results", str(folder / name), *option]})[name]
     return Reruns(place, done)
 
 
@@ -119,6 +127,20 @@ def test_a_suspect_is_stored_at_once_and_when_it_is_decided(reruns: Reruns) -> N
         ("dense", "noise", (2.0, 2.0)),
         ("planted-worse", "regression", (1.0, 2.0, 1.0)),
     ]
+
+
+def test_what_is_not_settled_is_no_pass_and_what_is_has_its_targets_verdict(reruns: Reruns) -> None:
+    for name in ("slower", "cut"):
+        assert [r.verdict for r in reruns.records(name) if r.compressor == "dense"] == ["inconclusive", "measured"]
+    assert "3 measured" in reruns.done["cut"].out.splitlines()[-1]
+
+
+def test_a_slow_down_that_stays_open_fails_the_run_where_that_is_asked_for(reruns: Reruns) -> None:
+    for name, code in (("told", 0), ("failed", 13)):
+        done = reruns.done[name]
+        assert done.code == code, done.out + done.err
+        assert "1 inconclusive" in done.out.splitlines()[-1]
+        assert re.search("inconclusive: speed of dense-vit-digits-cpu: .*: neither slower nor not slower", done.out)
 
 
 def test_each_is_reported_once_with_its_last_verdict(reruns: Reruns) -> None:

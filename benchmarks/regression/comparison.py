@@ -1,17 +1,14 @@
 """A result beside the accepted baseline and the history of its case: has it become worse?
 
-Speed: the anchor and the last runs, each by a test that knows how far runs differ from one another; a
-suspect is measured again later, in fresh processes, and what it is, all of them say together: a regression, noise
-where they rule out that it is slower, and else it stays inconclusive. Accuracy: the very examples, paired. Size: exact.
-What was measured on other data, or on another model of the same name, is not compared. A baseline never moves a target:
-those are judged elsewhere.
+Speed: see `benchmarks.regression.speed`. Accuracy: the very examples, paired. Size: exact. What was measured on other
+data, or on another model of the same name, is not compared. A baseline never moves a target: those are judged
+elsewhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +17,22 @@ from typing import Any
 import numpy as np
 
 from benchmarks import verdicts
-from benchmarks.verdicts import Change, Recurrence, Verdict
+from benchmarks.regression.outcome import (
+    ENVIRONMENT,
+    FLOORS,
+    IMPROVED,
+    INCOMPARABLE,
+    INCONCLUSIVE,
+    NEW,
+    NOISE,
+    REGRESSION,
+    SUSPECT,
+    UNCHANGED,
+    Comparison,
+    value_of,
+)
+from benchmarks.regression.speed import compare_speed
+from benchmarks.verdicts import Change, Verdict
 from benchmarks.verdicts.regression import MOST_RERUNS
 from results.history.baseline import (
     LOSSES,
@@ -38,47 +50,9 @@ from results.history.baseline import (
 from results.history.history import History, read_history
 from results.store.machine import differences, fingerprint_of
 from results.store.quality import PERPLEXITY, metric_of, quality_of
-from results.store.record import CaseRecord, Measure
+from results.store.record import CaseRecord
 from results.store.store import Run
 from results.store.tally import latest
-
-FLOORS = {"speed": 0.03, "footprint": 0.01, "accuracy": 0.005, "perplexity": 0.005, "score": 0.005}
-"""What counts as a change at all: shares of the speed-up, of the size and of the perplexity, half a point of
-accuracy and of a score."""
-REGRESSION, IMPROVED, UNCHANGED = "regression", "improved", "unchanged"
-NOISE, ENVIRONMENT, NEW, SUSPECT = "noise", "environment", "new", "suspect"
-INCONCLUSIVE, INCOMPARABLE = "inconclusive", "not comparable"
-UNRESOLVED = (SUSPECT, INCONCLUSIVE, ENVIRONMENT)
-"""Slower, and neither a regression nor ruled out: nothing about it is settled."""
-ENOUGH = 0.10
-"""The slow-down that a baseline should be able to show."""
-_Z98 = 2.326  # a speed record's interval has 1 % on each side
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """outcome: one of the words above. against: the run of the accepted result, None without one. detectable: the
-    smallest slow-down, as a fraction, that one run would show against what this was compared with."""
-
-    outcome: str
-    reason: str
-    against: str | None = None
-    before: float | None = None
-    now: float | None = None
-    p_value: float | None = None
-    reruns: tuple[float, ...] = ()
-    detectable: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As a record keeps it."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Comparison:
-        """What `to_json` gave."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -144,7 +118,7 @@ def _accuracy(
     mine = losses(record)
     if mine is not None:
         return _scores(record, anchor, mine)
-    now = _value(record, "accuracy")
+    now = value_of(record, "accuracy")
     before, right = (anchor.correct() if anchor else None), correct(record)
     if anchor is None or before is None or right is None:
         return Comparison(NEW, "no accepted result", now=now)
@@ -157,7 +131,7 @@ def _accuracy(
 
 
 def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
-    now, mine = _value(record, "perplexity"), losses(record)
+    now, mine = value_of(record, "perplexity"), losses(record)
     if anchor is None or anchor.losses is None or mine is None:
         return Comparison(NEW, "no accepted result", now=now)
     if anchor.losses["tokens"] != mine["tokens"]:
@@ -171,7 +145,7 @@ def _perplexity(record: CaseRecord, anchor: Accepted | None) -> Comparison:
 def _scores(record: CaseRecord, anchor: Accepted | None, mine: Mapping[str, tuple[float, ...]]) -> Comparison:
     """By example, where none is right or wrong: how many of its words are right, or how close its text comes."""
     told = quality_of(record)
-    now, before = _value(record, told.value), anchor.losses if anchor else None
+    now, before = value_of(record, told.value), anchor.losses if anchor else None
     if anchor is None or before is None or set(before) != set(mine):
         return Comparison(NEW, "no accepted result", now=now)
     value, size = next(names for names in LOSSES if set(names) == set(mine))
@@ -200,7 +174,7 @@ def _lost(judged: verdicts.Judgement) -> str:
 def _footprint(
     record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
 ) -> Comparison:
-    now, before = _value(record, "size_ratio"), anchor.value("size_ratio") if anchor else None
+    now, before = value_of(record, "size_ratio"), anchor.value("size_ratio") if anchor else None
     if anchor is None or not before or not now:
         return Comparison(NEW, "no accepted result", now=now)
     judged = verdicts.judge_against_anchor(
@@ -211,128 +185,7 @@ def _footprint(
     return Comparison(outcome, reason, anchor.run, before, now)
 
 
-def _speed(
-    record: CaseRecord, anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float, reruns: Sequence[CaseRecord]
-) -> Comparison:
-    now, before = _value(record, "speedup"), anchor.value("speedup") if anchor else None
-    if not now or (not before and not earlier):
-        return Comparison(NEW, "no accepted result", now=now)
-    against = anchor.run if anchor else None
-    opinions = _opinions([record], anchor, earlier, tau)
-    first = _worse(opinions)
-    seen = [least for one in opinions if (least := verdicts.detectable(one, FLOORS["speed"])) is not None]
-    plain = Comparison(
-        UNCHANGED, first.reason, against, before, now, first.p_value, detectable=min(seen, default=None)
-    )  # fmt: skip
-    if first.outcome is Change.TOO_SHORT:
-        return dataclasses.replace(plain, outcome=NEW)
-    if first.outcome is not Change.SUSPECT:
-        return dataclasses.replace(plain, outcome=IMPROVED if first.outcome is Change.IMPROVED else UNCHANGED)
-    times = [t for old in earlier if (t := _dense_seconds(old)) is not None]
-    mine = _dense_seconds(record)
-    if mine is not None and (moved := verdicts.environment_changed(times, mine)).changed:
-        return dataclasses.replace(plain, outcome=ENVIRONMENT, reason=f"{moved.reason}; {first.reason}")
-    if not reruns:
-        return dataclasses.replace(plain, outcome=SUSPECT)
-    counted = [rerun for rerun in reruns if usable(rerun) and _value(rerun, "speedup")]
-    alone = [_worse(_opinions([rerun], anchor, earlier, tau)) for rerun in counted]
-    together = _opinions(counted, anchor, earlier, tau) if counted else []
-    result = verdicts.confirmed(first, alone, together, tau)
-    outcome = _OF_RERUNS[result.outcome]
-    reason = f"{first.reason}; {result.reason}"
-    if outcome == INCONCLUSIVE:
-        reason += f"; {_what_would_decide(first)}"
-    if outcome == SUSPECT and (void := [rerun for rerun in reruns if rerun not in counted]):
-        reason += f"; {len(void)} of {len(reruns)} reruns do not count: {void[-1].reason}"
-    values = tuple(_value(rerun, "speedup") or 0.0 for rerun in counted)
-    return dataclasses.replace(plain, outcome=outcome, reason=reason, reruns=values)
-
-
-_OF_RERUNS = {
-    Recurrence.REGRESSION: REGRESSION,
-    Recurrence.NOISE: NOISE,
-    Recurrence.UNCONFIRMED: SUSPECT,
-    Recurrence.INCONCLUSIVE: INCONCLUSIVE,
-}
-
-
-def _opinions(
-    records: Sequence[CaseRecord], anchor: Accepted | None, earlier: Sequence[CaseRecord], tau: float
-) -> list[verdicts.ChangeJudgement]:
-    """Of the median of one to three fresh runs of a case: against the accepted results, where a creep shows, and
-    against the last runs."""
-    now = statistics.median(math.log(_value(record, "speedup") or 1.0) for record in records)
-    of, found = verdicts.WORTH[len(records)], []
-    if anchor is not None and (values := anchor.speeds()):
-        logs = [math.log(value) for value in values]
-        spread = verdicts.shrunken(logs, tau)
-        own = statistics.fmean(_deviation(record.measures["speedup"]) for record in records)
-        theirs = _deviation(Measure(low=anchor.value("speedup", "low"), high=anchor.value("speedup", "high")))
-        found.append(
-            verdicts.judge_against_anchor(
-                statistics.fmean(logs),
-                math.hypot(spread, theirs) / math.sqrt(len(logs)),
-                now,
-                math.hypot(spread, own),
-                floor=FLOORS["speed"],
-                of=of,
-                accepted=len(logs),
-            )
-        )
-    past = [math.log(v) for old in earlier if (v := _value(old, "speedup"))]
-    if past or not found:
-        # Where the machine was never qualified its deviation is not known, and is not nought.
-        found.append(verdicts.judge_change(past, now, tau or None, floor=FLOORS["speed"], of=of))
-    return found if len(found) == 1 else [one for one in found if one.outcome is not Change.TOO_SHORT]
-
-
-def _worse(opinions: Sequence[verdicts.ChangeJudgement]) -> verdicts.ChangeJudgement:
-    order = (Change.SUSPECT, Change.IMPROVED, Change.UNCHANGED, Change.TOO_SHORT)
-    return min(opinions, key=lambda judged: order.index(judged.outcome))
-
-
-def _what_would_decide(first: verdicts.ChangeJudgement) -> str:
-    """For a case that stayed slower, and that the machine's noise covers."""
-    needed = verdicts.runs_to_detect(ENOUGH, first.deviation or 0.0)
-    if needed is None:
-        return f"a quieter machine would decide it: with runs that differ by {first.deviation:.2g} no history does"
-    if needed <= first.runs:
-        return "the next runs will decide it"
-    return f"{needed - first.runs} more accepted runs, which show {ENOUGH:.0%}, or a quieter machine would decide it"
-
-
-def detectable(accepted: Accepted, tau: float) -> tuple[float, int | None]:
-    """Of an accepted speed: the smallest slow-down that a run can show against it, as a fraction, and how many more
-    accepted runs would make that ENOUGH; None where none do."""
-    logs = [math.log(value) for value in accepted.speeds()]
-    width = Measure(low=accepted.value("speedup", "low"), high=accepted.value("speedup", "high"))
-    spread = math.hypot(verdicts.shrunken(logs, tau), _deviation(width))
-    mean = statistics.fmean(logs)
-    judged = verdicts.judge_against_anchor(
-        mean, spread / math.sqrt(len(logs)), mean, spread, floor=FLOORS["speed"], accepted=len(logs)
-    )
-    needed = verdicts.runs_to_detect(ENOUGH, spread)
-    return verdicts.detectable(judged, FLOORS["speed"]) or 1.0, None if needed is None else max(0, needed - len(logs))
-
-
-def _deviation(measure: Measure) -> float:
-    """The standard deviation that belongs to a stored interval of ln speed-up; infinite for an open one."""
-    if not measure.low or not measure.high:
-        return 1e6
-    return (math.log(measure.high) - math.log(measure.low)) / (2 * _Z98)
-
-
-def _dense_seconds(record: CaseRecord) -> float | None:
-    times = record.evidence.get("dense_seconds")
-    return statistics.median(times) if times else None
-
-
-def _value(record: CaseRecord, name: str) -> float | None:
-    measure = record.measures.get(name)
-    return None if measure is None or measure.value is None else float(measure.value)
-
-
-_BY_MEASURE = {"accuracy": _accuracy, "footprint": _footprint, "speed": _speed}
+_BY_MEASURE = {"accuracy": _accuracy, "footprint": _footprint, "speed": compare_speed}
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,9 @@ from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
 from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
 from benchmarks.progress import Stages
-from benchmarks.regression.comparison import (
-    INCOMPARABLE,
-    REGRESSION,
-    UNRESOLVED,
-    Comparison,
-    compare,
-    reference,
-    undecided,
-)
+from benchmarks.regression.comparison import compare, reference, undecided
 from benchmarks.regression.confirmation import Suspects
+from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, Comparison
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
@@ -181,10 +174,10 @@ class Run:
             if found.detectable is not None:
                 least[found.detectable].append(case)
         if least:
-            worst, best = max(least), min(least)
+            ends = [f"{size:.0%} ({least[size][0]})" for size in sorted({min(least), max(least)})]
             lines.append(
-                f"smallest slow-down that the baseline can show: {best:.0%} ({least[best][0]}) to {worst:.0%} "
-                f"({least[worst][0]}); more accepted runs or a quieter machine make it smaller"
+                f"smallest slow-down that the baseline can show: {' to '.join(ends)}; more accepted runs or a quieter "
+                "machine make it smaller"
             )
         return lines
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.trust.page import page
 from benchmarks.trust.rivals import rivals
-from benchmarks.trust.samples import Session
+from benchmarks.trust.samples import Session, stored_session
 from compressors.interface import PressbenchError
 
 ROUNDS = 18
@@ -32,7 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         rivals()  # without asv there is no page: better known before measuring than after
-        session = _stored(options.stored) if options.stored else _measured(options)
+        session = stored_session(options.stored) if options.stored else _measured(options)
         tell("deciding")
         written = options.page or (DOCS if options.write_docs else options.samples / "trust.md")
         written.parent.mkdir(parents=True, exist_ok=True)
@@ -47,13 +47,6 @@ def main() -> int:
 def tell(line: str) -> None:
     """One line of progress."""
     print(f"trust: {line}", flush=True)
-
-
-def _stored(path: Path) -> Session:
-    try:
-        return Session.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise PressbenchError(f"{path}: not samples of this version: {' '.join(str(error).split())[:200]}") from None
 
 
 def _measured(options: argparse.Namespace) -> Session:

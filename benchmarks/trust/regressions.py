@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.regression.comparison import Reference, compare, undecided
-from benchmarks.trust.samples import Recording
+from benchmarks.trust.samples import Recording, stored_session
 from results.history.baseline import Accepted, Baseline, accepted_of, grown
 from results.history.history import History
 from results.store.record import CaseRecord, Measure
@@ -168,8 +168,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trust.regressions", description=__doc__)
     parser.add_argument("--nights", type=int, default=1000, help="of each setting (default: %(default)s)")
     parser.add_argument("--picture", type=Path, help="where to draw it, as SVG")
+    parser.add_argument("--from", dest="samples", type=Path, metavar="FILE", help="replay noise that `make trust` kept")
     options = parser.parse_args()
-    found = simulated(options.nights)
+    noise = replayed(stored_session(options.samples).of(0)) if options.samples else normal
+    found = simulated(options.nights, noise=noise)
     if options.picture:
         options.picture.write_text(picture(found), encoding="utf-8")
     print(table(found))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
+
+from compressors.interface import PressbenchError
 
 SCHEMA = 1
 BATCH = 1
@@ -50,3 +54,11 @@ class Session(BaseModel):
     def of(self, percent: int) -> list[Recording]:
         """The recordings of one slow-down, 0 for unchanged, in the order they were made."""
         return [r for r in self.recordings if r.percent == percent]
+
+
+def stored_session(path: Path) -> Session:
+    """The samples in a file. Raises PressbenchError where it has none of this version."""
+    try:
+        return Session.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PressbenchError(f"{path}: not samples of this version: {' '.join(str(error).split())[:200]}") from None

@@ -27,7 +27,6 @@ RECURRENCES = 2
 MOST_RERUNS = 3  # a fixed end: noise that may try again for ever recurs
 NEVER_NOISE = 2.0
 """A slow-down of so many times the machine's own deviation is not called noise, but in `alpha` of cases."""
-FLOOR = 0.03  # of ln speed-up: what counts as slower at all
 WORTH = {1: 1.0, 2: 2.0, 3: 2.23}
 """How many runs the median of so many is worth: with three its variance is 0.449 of one's, where normal. The median,
 since one wild rerun must not speak for the others."""
@@ -189,6 +188,8 @@ def confirmed(
     reruns: Sequence[ChangeJudgement],
     together: Sequence[ChangeJudgement] = (),
     tau: float = 0.0,
+    *,
+    floor: float = 0.03,
     alpha: float = 0.01,
 ) -> Confirmation:
     """What became of a suspect: all that its reruns say, one by one and together.
@@ -219,7 +220,7 @@ def confirmed(
     recurred = sum(rerun.outcome is Change.SUSPECT for rerun in reruns)
     change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
     counted = f"suspect in {recurred} of {len(reruns)} fresh processes"
-    limit = max(NEVER_NOISE * tau, FLOOR)
+    limit = max(NEVER_NOISE * tau, floor)
     several = len(reruns) >= (MOST_RERUNS if recurred else RECURRENCES)
     if recurred >= RECURRENCES:
         outcome, reason = Recurrence.REGRESSION, f"regression: {counted}"

@@ -150,7 +150,7 @@ def grown(before: Accepted, after: Accepted) -> Accepted:
     speed = after.value("speedup")
     if speed is None or len(runs) >= MOST or after.run in {run for run, _ in runs}:
         return before
-    more = (*runs, (after.run, float(speed)))
+    more = tuple(sorted([*runs, (after.run, float(speed))]))  # by when they began, as their ids have it
     values = dict(after.values)
     for name in ("speedup", "speedup_vs_control"):
         was, new = before.values.get(name), after.values.get(name)

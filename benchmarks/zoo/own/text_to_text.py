@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 
-from benchmarks.quality.generation_rules import Rules, rules_of
+from benchmarks.quality.generation_rules import Rules, processors, rules_of
 from benchmarks.quality.scoring import Quality
 from benchmarks.quality.text_generation import TextGeneration
 from benchmarks.quality.text_scores import unseen
@@ -160,8 +161,10 @@ def _start_and_ends(model: Checkpoint) -> tuple[int, list[int]]:
 def _rules(model: Checkpoint) -> Rules:
     """What the model's own settings forbid and force at each step."""
     try:
-        return rules_of(_generation(model))
-    except ValueError as error:
+        rules = rules_of(_generation(model))
+        processors(rules, [0], 2, np.zeros((1, 1)))  # its makers look at the values
+        return rules
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{model.said}: generation_config.json: {error}") from None
 
 

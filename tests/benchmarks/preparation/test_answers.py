@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +63,6 @@ def evaluated(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "examples").write_bytes(b"the test set")
     answers = Answers()
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(inputs_path=tmp_path / "examples"))
-    monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.prepared, "worker", answers)
     return answers
 
@@ -102,6 +103,29 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     monkeypatch.setattr("benchmarks.preparation.preparation.code_of", lambda step: [__file__])
     ask("other code", saved())
     assert len(evaluated.evaluated) == 7
+
+
+def test_what_results_are_measured_on_is_told_part_by_part(
+    session: Session, evaluated: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, found = find_model("vit-digits"), []
+
+    def ask() -> None:
+        session.prepared._measured_on.clear()
+        found.append(session.prepared.measured_on(model))
+
+    ask()
+    (tmp_path / "examples").write_bytes(b"as many others")
+    ask()
+    quality = TextGeneration("chrf", 8, (1,), "a folder")
+    monkeypatch.setattr(type(model), "task", SimpleNamespace(quality=quality))
+    ask()
+    monkeypatch.setattr(type(model), "task", SimpleNamespace(quality=replace(quality, tokenizer="another folder")))
+    ask()
+    monkeypatch.setattr(type(model), "origin", lambda self: {"weights": "others"})
+    ask()
+    changed = [{part for part in a if a[part] != b[part]} for a, b in itertools.pairwise(found)]
+    assert changed == [{"examples"}, {"metric"}, set(), {"model"}]
 
 
 def test_texts_of_another_length_are_written_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 import torch
 import transformers
@@ -13,7 +14,11 @@ from torch import nn
 from compressors.interface import NOT_SCORED, Examples, InputSpec, ModelSpec
 
 VOCABULARY, END, UNKNOWN, ROWS, LONGEST = 64, 1, 2, 9, 7
+KINDS = ("marian", "t5")
+NEW = 12
+"""Tokens of the longest text that is written."""
 PAD = {"marian": 63, "t5": 0}
+RULES = {"marian": (("bad_words_ids", ((PAD["marian"],),)),), "t5": ()}
 INPUTS = {
     "input_ids": InputSpec("int64", ("batch", "sequence")),
     "attention_mask": InputSpec("int64", ("batch", "sequence")),
@@ -88,3 +93,23 @@ def write_tokenizer(folder: Path) -> str:
         tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
     return str(folder)
+
+
+def forward_of(model: torch.nn.Module) -> Any:
+    def forward(inputs: Any) -> np.ndarray:
+        with torch.inference_mode():
+            return model(**{name: torch.from_numpy(values) for name, values in inputs.items()}).logits.numpy()
+
+    return forward
+
+
+def generated(kind: str, examples: Examples, **more: Any) -> np.ndarray:
+    """What transformers' own greedy generation says, NOT_SCORED after the end."""
+    given = {name: examples.inputs[name] for name in ("input_ids", "attention_mask")}
+    model: Any = translator(kind)
+    forbidden = {"bad_words_ids": [[PAD[kind]]]} if kind == "marian" else {}
+    settings = {"max_new_tokens": NEW, "forced_eos_token_id": None, **forbidden, **more}
+    said = model.generate(**given, do_sample=False, num_beams=1, **settings)[:, 1:].numpy()
+    said = np.pad(said, ((0, 0), (0, NEW - said.shape[1])), constant_values=NOT_SCORED)
+    after = np.cumsum(said == END, axis=1) - (said == END)
+    return np.where(after > 0, NOT_SCORED, said)

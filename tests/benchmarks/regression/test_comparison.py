@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from benchmarks.regression import comparison
-from benchmarks.regression.comparison import Comparison, Reference, compare, compare_run, undecided
+from benchmarks.regression.comparison import Reference, compare, compare_run, undecided
+from benchmarks.regression.outcome import Comparison
+from benchmarks.regression.speed import detectable
 from results.history.baseline import Accepted, Baseline, accepted_of, grown, read, save
 from results.history.history import History
 from results.store.record import CaseRecord, Measure, RunHeader
@@ -195,7 +197,7 @@ def _several(*values: float) -> Accepted:
 
 def test_several_accepted_runs_show_a_smaller_slow_down_than_one() -> None:
     one, five = (_several(*[2.0] * count) for count in (1, 5))
-    found = [comparison.detectable(accepted, 0.02) for accepted in (one, five)]
+    found = [detectable(accepted, 0.02) for accepted in (one, five)]
     assert found[0][0] > 1.3 * found[1][0]
     assert 0 < found[0][1] <= 5 and found[1][1] == 0
     now = speed(2.0 * (1 - found[1][0] * 0.9))

@@ -392,6 +392,13 @@ def test_a_history_is_drawn_by_machine_and_marks_what_was_accepted(folder: Path)
     assert drawn["value"] == pytest.approx([2.0, 2.1, 2.2, 2.6]) and "4 runs" in caption
     assert [bool(why) for why in drawn["accepted"]] == [False, True, True, False]
     assert charts(history(runs[:1], None), "speed", runs[0].cases[1].case) == []
+    on = ({"measured_on": {"examples": name}} for name in ("a", "a", "b", "b"))
+    moved = [
+        replace(run, cases=tuple(replace(case, evidence={**case.evidence, **what}) for case in run.cases))
+        for run, what in zip(runs, on, strict=True)
+    ]  # what was measured on other data is not on the line
+    ((_, chart),) = charts(history(moved, None), "speed", runs[0].cases[1].case)
+    assert chart.data["runs"]["value"] == pytest.approx([2.2, 2.6])
 
 
 def test_the_runs_before_one_are_its_history(folder: Path) -> None:

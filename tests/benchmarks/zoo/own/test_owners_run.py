@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,6 +143,25 @@ def test_tokens_that_a_folder_forces_are_said(tmp_path: Path) -> None:
         without = replace(model, task=replace(model.task, settings=less))
         with pytest.raises(PressbenchError, match=r"8 of 8 answers .*forced_"):
             agreed(without, dense, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"guidance_scale": 2.0}, "guidance_scale = 2.0, which is not followed here"),
+        ({"bad_words_ids": [5]}, "generation_config.json: "),
+        ({"min_length": -3}, "generation_config.json: .*min_length"),
+        ({"forced_bos_token_id": "de"}, "forced_bos_token_id holds 'de'"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_one_line(said: dict[str, Any], told: str, tmp_path: Path) -> None:
+    tiny_models.translator(tmp_path / "model")
+    lines(tmp_path, ("source", "target"))
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    with pytest.raises(ModelError, match=f"model: generation_config.json: .*|{told}") as error:
+        understood(tmp_path, model="model", data="rows.jsonl", task="translation")
+    assert re.search(told, str(error.value)) and "\n" not in str(error.value)
 
 
 def test_the_prefix_that_a_folder_names_is_put_before_each_text(tmp_path: Path) -> None:
