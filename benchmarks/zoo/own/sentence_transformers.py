@@ -47,7 +47,6 @@ def followed(model: Checkpoint) -> None:
             f"{model.said}: sentence_bert_config.json puts texts into small letters, which its tokenizer does "
             "not, and that is not taken yet"
         )
-    longest(model.folder)
     pooling(model.folder)
 
 

@@ -80,6 +80,20 @@ def test_what_the_settings_say_is_said_as_generate_says_it(kind: str, said: dict
     np.testing.assert_array_equal(found, generated(kind, examples, **_lists(every)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [None, 5])
+def test_what_may_not_come_first_comes_after_what_is_forced(kind: str, first: int | None) -> None:
+    """`begin_suppress_tokens` are for the first token that is free."""
+    examples, forward = sources(kind), forward_of(translator(kind))
+    said = dict(RULES[kind]) | ({} if first is None else {"forced_bos_token_id": first})
+    free = greedy(forward, examples, NEW, [END], rules_of(_lists(said)))
+    place = 0 if first is None else 1
+    unwanted = sorted({int(token) for token in free[:, place]})
+    found = greedy(forward, examples, NEW, [END], rules_of(_lists(said | {"begin_suppress_tokens": unwanted})))
+    assert not np.isin(found[:, place], unwanted).any()
+    np.testing.assert_array_equal(found, generated(kind, examples, **_lists(said), begin_suppress_tokens=unwanted))
+
+
 def _lists(said: dict[str, Any]) -> dict[str, Any]:
     return {k: [list(one) if isinstance(one, tuple) else one for one in v] if isinstance(v, list | tuple) else v
             for k, v in said.items()}  # fmt: skip
