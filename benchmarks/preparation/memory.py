@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,13 @@ def measured(
         held.append(worker.private_bytes() - before)
         if number == 0:
             peak = worker.peak_bytes()  # what comes after is growth, and told as such
-    # Of two late stretches the lowest points: what a call needs and gives back comes and goes with the moment of
-    # looking, and an allocator settles in the first few.
-    part = CALLS // 4
-    growth = max(0, min(held[-part:]) - min(held[-2 * part : -part])) // part
-    return Memory(max(0, peak - empty), growth, tuple(held), Waits(imported, loaded, called))
+    return Memory(max(0, peak - empty), growth_of(held), tuple(held), Waits(imported, loaded, called))
+
+
+def growth_of(held: Sequence[int]) -> int:
+    """Bytes a call by which both the lowest and the highest points of two late stretches rise. What a call needs and
+    gives back comes and goes with the moment of looking, an allocator settles in the first few calls, and it may keep
+    later what it gave back before: that lifts the lowest points to where the highest were, and those stay."""
+    part = len(held) // 4
+    late, earlier = held[-part:], held[-2 * part : -part]
+    return max(0, min(min(late) - min(earlier), max(late) - max(earlier))) // part

@@ -79,5 +79,14 @@ def test_what_comes_and_goes_is_no_growth(examples: Path) -> None:
     assert not measured("breathes", examples).grows
 
 
+def test_what_an_allocator_stops_giving_back_is_no_growth() -> None:
+    """Seen: of three calls the third frees what the others took, until the allocator keeps it for later."""
+    rounds = (8_880_128, 17_326_080, 573_440)
+    kept = (*rounds, *rounds, *rounds, 8_945_664, 17_281_024, 17_281_024, 17_281_024)
+    assert memory.growth_of(kept) == 0
+    leaking = tuple(held + call * MIB for call, held in enumerate(kept))
+    assert MIB <= memory.growth_of(leaking) < 2 * MIB
+
+
 def test_the_memory_of_a_child_counts(examples: Path) -> None:
     assert measured("child", examples).peak > measured("sound", examples).peak + 60 * MIB
