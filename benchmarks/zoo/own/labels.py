@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.table import DataError, Table, missing, more, quoted
 
+BY_NUMBER = "by number"
 _GENERIC = re.compile(r"LABEL_\d+")
 
 
@@ -58,7 +59,7 @@ def match(table: Table, column: str, model: Checkpoint, declared: Sequence[str],
         # By place, as a name may occur twice: ImageNet has two cranes.
         return Labels(model.labels, "by name", {str(number): number for number in range(size)})
     by_name = _by_name(model.labels, given)
-    if any(key in by_name for key in seen) or (given and not _generic(model.labels) and not _numbers(model.labels)):
+    if any(key in by_name for key in seen) or (given and not generic(model.labels) and not _numbers(model.labels)):
         if all(key in by_name for key in seen):
             return Labels(model.labels, "by name", by_name)
         if not any(key in by_name for key in seen):
@@ -69,9 +70,12 @@ def match(table: Table, column: str, model: Checkpoint, declared: Sequence[str],
         return _all_known(Labels(model.labels, "", by_name), table, seen, values, f"the model has {_few(model.labels)}")
     if all(re.fullmatch(r"\d+", key) for key in seen):
         numbers = {str(number): number for number in range(size)}
-        names = tuple(given) if len(given) == size and _generic(model.labels) else model.labels
-        return _all_known(Labels(names, "by number", numbers), table, seen, values, f"{said} has 0 to {size - 1}")
-    if _generic(model.labels):
+        padded = {key: int(key) for key in seen if int(key) < size}  # folders are often named 007
+        names = tuple(given) if len(given) == size and generic(model.labels) else model.labels
+        return _all_known(
+            Labels(names, BY_NUMBER, numbers | padded), table, seen, values, f"{said} has 0 to {size - 1}"
+        )
+    if generic(model.labels):
         raise DataError(
             f"{table.where}: its labels are {', '.join(list(seen)[:8])}, and {model.said} does not name its outputs; "
             f"say which is which: labels = {','.join(sorted(seen)[:size])} if that is the order of the head"
@@ -109,7 +113,8 @@ def _key(value: Any) -> str:
     return str(value).strip().casefold()
 
 
-def _generic(names: Sequence[str]) -> bool:
+def generic(names: Sequence[str]) -> bool:
+    """Whether a model names no output: transformers then calls them LABEL_0 and so on."""
     return all(_GENERIC.fullmatch(name) for name in names)
 
 

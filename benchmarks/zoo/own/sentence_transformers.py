@@ -6,15 +6,24 @@ Each is followed, or the model refused by name.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.retrieval import Similarity
 from benchmarks.zoo.own import texts
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 
 MODULES = "modules.json"
 SAID = "config_sentence_transformers.json"
 TRANSFORMER = "sentence_bert_config.json"
+SIMILARITIES: Mapping[str, tuple[Similarity, str]] = {
+    "cosine": ("cosine", "cosine"),
+    "dot": ("dot", "dot product"),
+    "euclidean": ("euclidean", "Euclidean distance"),
+    "manhattan": ("manhattan", "Manhattan distance"),
+}
+"""Its names for them, and ours."""
 QUERIES, DOCUMENTS = ("query",), ("document", "passage", "corpus")
 """Prompts that sentence-transformers puts before queries and documents without being asked."""
 
@@ -22,12 +31,6 @@ QUERIES, DOCUMENTS = ("query",), ("document", "passage", "corpus")
 def followed(model: Checkpoint) -> None:
     """Raises ModelError where the folder says something of its use that is not followed here."""
     said = _read(model.folder / SAID)
-    similarity = said.get("similarity_fn_name")
-    if similarity not in (None, "cosine"):
-        raise ModelError(
-            f"{model.said}: config_sentence_transformers.json compares by {similarity!r}, which is not taken yet: "
-            "cosine alone is"
-        )
     prompts = said.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise ModelError(f"{model.said}: {SAID}: prompts is {prompts!r}: an object, name to text, would be right")
@@ -48,6 +51,22 @@ def followed(model: Checkpoint) -> None:
             "not, and that is not taken yet"
         )
     pooling(model.folder)
+    similarity(model.folder)
+
+
+def similarity(folder: Path) -> tuple[Similarity, str]:
+    """How two embeddings are compared, by what sentence-transformers writes; and in words. Raises ModelError."""
+    said = _read(folder / SAID).get("similarity_fn_name")
+    if said is None:
+        return "cosine", "compared by cosine (the folder does not say how)"
+    if said not in SIMILARITIES:
+        raise ModelError(f"{folder.name}/{SAID}: compares by {said!r}: {', '.join(SIMILARITIES)} alone are taken")
+    found, name = SIMILARITIES[said]
+    if found in ("dot", "euclidean") and "Normalize" in _modules(folder):
+        return "cosine", f"scaled to length 1 and compared by {name}, as the folder says: in the order of the cosine"
+    if found == "manhattan" and "Normalize" in _modules(folder):
+        raise ModelError(f"{folder.name}: scales to length 1 and compares by {name}, which is not taken together")
+    return found, f"compared by {name}, as the folder says"
 
 
 def longest(folder: Path) -> int | None:
@@ -61,7 +80,7 @@ def longest(folder: Path) -> int | None:
 def pooling(folder: Path) -> tuple[str, str]:
     """How the hidden states of a text become one: "mean" or "cls", by what sentence-transformers writes beside the
     model; and in words. Raises ModelError where it is another way, or other modules come in between."""
-    place = _pooled_in(folder)
+    place = _modules(folder)["Pooling"]
     said = _read(folder / place / "config.json")
     modes = {key.removeprefix("pooling_mode_") for key, on in said.items() if key.startswith("pooling_mode_") and on}
     modes |= {said["pooling_mode"]} if isinstance(said.get("pooling_mode"), str) else set()
@@ -74,14 +93,14 @@ def pooling(folder: Path) -> tuple[str, str]:
     raise ModelError(f"{folder.name}/{place}: pools by {', '.join(sorted(modes))}: mean and cls alone are taken")
 
 
-def _pooled_in(folder: Path) -> str:
-    """The folder that says how it is pooled, by modules.json where there is one. Raises ModelError where that has more
-    than the model, its pooling, and a scaling to length 1, which a cosine does not see."""
+def _modules(folder: Path) -> dict[str, str]:
+    """Module -> the folder of its settings, by modules.json; a Transformer and a Pooling where there is none. Raises
+    ModelError where that has more than the model, its pooling, and a scaling to length 1."""
     try:
         modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
         found = [(str(one["type"]).rpartition(".")[2], str(one["path"])) for one in modules]
     except FileNotFoundError:
-        return "1_Pooling"
+        return {"Transformer": "", "Pooling": "1_Pooling"}
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{folder.name}/{MODULES}: not readable as a list of modules") from None
     kinds = [kind for kind, _ in found]
@@ -93,7 +112,7 @@ def _pooled_in(folder: Path) -> str:
     transformer, pooled = found[0][1], found[1][1]
     if transformer not in ("", ".") or Path(pooled).name != pooled:
         raise ModelError(f"{folder.name}/{MODULES}: its modules are in {transformer!r} and {pooled!r}: other folders")
-    return pooled
+    return dict(found)
 
 
 def _tells_capitals(model: Checkpoint) -> bool:

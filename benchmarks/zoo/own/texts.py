@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,22 @@ def length(
     if over and cut:
         first = f"first {places[over[0]]} ({len(ids[over[0]]):,} tokens)"
         notes.append(f"{len(over):,} of {len(ids):,} texts are longer than {found} tokens and are cut, {first}")
-    return Length(found, tuple(notes))
+    return Length(found, (*notes, *_named(ids, places, tokenizer)))
+
+
+def _named(ids: Sequence[Sequence[int]], places: Sequence[str], tokenizer: Any) -> list[str]:
+    """A note where texts hold the name of a special token, such as `</s>`: tokenizers read it as that token."""
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    counts = [Counter(piece for piece in text if piece in special) for text in ids]
+    usual = min(counts, key=Counter.total)  # of those that stand around every text
+    found = [index for index, count in enumerate(counts) if count.total() > usual.total()]
+    if not found:
+        return []
+    name = tokenizer.convert_ids_to_tokens(next(iter(counts[found[0]] - usual)))
+    return [
+        f"{len(found):,} of {len(ids):,} texts hold the name of a special token, which is read as that token, as "
+        f"transformers reads it; first {places[found[0]]} ({name})"
+    ]
 
 
 def check_vocabulary(ids: Sequence[Sequence[int]], places: Sequence[str], model: Checkpoint, tokenizer: Any) -> None:
@@ -119,8 +135,8 @@ def _default_vocabulary(model: Checkpoint) -> int:
     return int(transformers.AutoConfig.for_model(model.config["model_type"]).vocab_size)
 
 
-def token_ids(tokenizer: Any, *texts: Sequence[str], **how: Any) -> list[list[int]]:
-    """Ids of each text, or pair of texts, with special tokens, not cut."""
+def token_ids(tokenizer: Any, *texts: Sequence[Any], **how: Any) -> list[list[int]]:
+    """Ids of each text, pair of texts or list of words, with special tokens, not cut."""
     found = tokenizer(*(list(t) for t in texts), truncation=False, padding=False, verbose=False, **how)
     return list(found["input_ids"])
 
@@ -134,11 +150,17 @@ def suspects(model: Checkpoint) -> tuple[str, ...]:
 
 
 def text_inputs(model: Checkpoint, tokenizer: Any, *, pairs: bool = False) -> Mapping[str, InputSpec]:
-    """The inputs that are fed. Types of tokens only where they tell two texts apart: they are zero otherwise."""
+    """The inputs that are fed. Types of tokens only where they tell two texts apart: they are zero otherwise. Raises
+    ModelError where the model cannot be told what is padding."""
     import transformers
 
     names = ["input_ids", "attention_mask"]
     taken = inspect.signature(getattr(transformers, model.architecture).forward).parameters
+    if "attention_mask" not in taken:
+        raise ModelError(
+            f"{model.said}: {model.architecture} takes no attention mask, and cannot be told what is padding in a "
+            "batch of texts of several lengths: it is not taken yet"
+        )
     if pairs and TYPES in taken and any(tokenizer("a", "b", return_token_type_ids=True)[TYPES]):
         names.append(TYPES)
     return {name: InputSpec("int64", ("batch", "sequence")) for name in names}

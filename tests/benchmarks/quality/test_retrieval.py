@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,15 +33,26 @@ def embeddings(split: Examples, noise: float) -> dict[str, np.ndarray]:
     return {"embeddings": (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)}
 
 
-def test_ranks_are_those_of_another_library(split: Examples) -> None:
+def _product(a: np.ndarray, b: np.ndarray) -> float:
+    return -float(a @ b)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "metric"),
+    [("cosine", "cosine"), ("dot", _product), ("euclidean", "euclidean"), ("manhattan", "manhattan")],
+)
+def test_ranks_are_those_of_another_library(split: Examples, similarity: Any, metric: Any) -> None:
     answers = embeddings(split, 1.0)
-    found = QUALITY.judge(answers, answers, split, None)
+    if similarity != "cosine":  # lengths that matter
+        answers = {"embeddings": answers["embeddings"] * np.linspace(0.5, 1.5, len(answers["embeddings"]))[:, None]}
+    found = Retrieval("mean", similarity).judge(answers, answers, split, None)
     assert split.labels is not None
     truth = split.labels[:QUERIES].numpy()
-    space = NearestNeighbors(n_neighbors=DOCUMENTS, metric="cosine").fit(answers["embeddings"][QUERIES:])
+    space = NearestNeighbors(n_neighbors=DOCUMENTS, metric=metric, algorithm="brute")
+    space.fit(answers["embeddings"][QUERIES:])
     order = space.kneighbors(answers["embeddings"][:QUERIES], return_distance=False)
     ranks = (order == truth[:, None]).argmax(axis=1) + 1
-    assert 0.3 < (ranks == 1).mean() < 0.99
+    assert 0.1 < (ranks == 1).mean() < 0.99
     assert found.measures["accuracy"].value == pytest.approx((ranks == 1).mean())
     assert found.measures["mrr"].value == pytest.approx((1 / ranks).mean(), rel=1e-6)
     assert found.evidence["examples"] == QUERIES and found.evidence["documents"] == DOCUMENTS
@@ -50,6 +63,19 @@ def test_a_model_that_gives_every_text_one_embedding_finds_nothing(split: Exampl
     found = QUALITY.judge(embeddings(split, 0.1), constant, split, 0.05)
     assert found.verdict == "fail"
     assert found.measures["mrr"].value == pytest.approx(1 / DOCUMENTS)
+
+
+def test_lengths_are_kept_where_they_are_compared(split: Examples) -> None:
+    """By cosine a model whose embeddings are all scaled is the same; by dot product one that scales some is not."""
+    states = np.random.default_rng(3).normal(size=(3, 2, WIDTH)).astype(np.float32)
+    batch = Examples({"attention_mask": torch.ones(3, 2, dtype=torch.int64)})
+    for similarity, kept in (("cosine", False), ("dot", True), ("euclidean", True)):
+        quality = Retrieval("cls", similarity)  # type: ignore[arg-type]
+        usual, other = quality.keep(states, batch), quality.keep(3 * states, batch)
+        assert np.allclose(usual["embeddings"], states[:, 0]) is kept
+        told = quality.unsteadiness(usual, other)[0]
+        assert told["cosine_distance"] == pytest.approx(0, abs=1e-6)
+        assert told.get("length_change") == (pytest.approx(2, rel=1e-5) if kept else None)
 
 
 def test_a_little_noise_passes_and_much_of_it_fails(split: Examples) -> None:

@@ -26,6 +26,7 @@ from compressors.interface import Examples, InputSpec, PressbenchError
 
 MOST_PIXELS = 2**26
 """A larger image is refused before it is unpacked."""
+BANDS = "bands"
 
 
 class ImageClassification(Kind):
@@ -40,6 +41,8 @@ class ImageClassification(Kind):
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
         _need_pillow()
         found = labels.match(table, columns["label"], model, said.labels)
+        if found.how == labels.BY_NUMBER:
+            _in_order([row[columns["label"]] for row in table.rows], table.where, model)
         rows: list[Row] = []
         for index, row in enumerate(table.rows):
             value = row.get(columns["image"])
@@ -52,8 +55,7 @@ class ImageClassification(Kind):
     def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
         processor = _processor(model.folder, model.said)
         every = [row for split in rows.values() for row in split]
-        for row in every:
-            opened(row["image"], row["place"])
+        clear = [row["place"] for row in every if "A" in opened(row["image"], row["place"]).info[BANDS]]
         shapes = {np.asarray(_prepared(processor, row["image"], row["place"])).shape for row in every[:2]}
         shape = shapes.pop()
         wanted = model.config.get("image_size", 224)
@@ -64,7 +66,12 @@ class ImageClassification(Kind):
                 f"{model.said}: its preprocessor_config.json makes images of {'×'.join(map(str, shape))}, the model "
                 f"takes {channels}×{height}×{width}"
             )
-        return Fitted({}, {"pixel_values": InputSpec("float32", ("batch", channels, height, width))})
+        note = (
+            f"{len(clear):,} images have an alpha channel, which is left out, as transformers does; first "
+            f"{(clear or [''])[0]}"
+        )
+        inputs = {"pixel_values": InputSpec("float32", ("batch", channels, height, width))}
+        return Fitted({}, inputs, (note,) if clear else ())
 
     def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
         processor = _processor(folder, str(folder))
@@ -95,8 +102,22 @@ class ImageClassification(Kind):
         return {"image": np.asarray(grey).tolist()}
 
 
+def _in_order(given: Sequence[Any], where: str, model: Checkpoint) -> None:
+    """Raises DataError where folders are named by numbers that the model does not name, and their order as numbers is
+    not that of their names as text, which torchvision's and datasets' image folders number classes by."""
+    folders = sorted({label for label in given if isinstance(label, str)})
+    by_number = sorted(folders, key=int)
+    if labels.generic(model.labels) and by_number != folders:
+        raise DataError(
+            f"{where}: folders named by number, and {model.said} does not name its outputs: trained on such folders by "
+            f"torchvision or datasets they are in the order of text: labels={','.join(folders)}; else "
+            f"labels={','.join(by_number)}; say which"
+        )
+
+
 def opened(data: bytes, place: str) -> Any:
-    """The image, in RGB. Raises DataError naming its file where it does not decode."""
+    """The image, in RGB, as transformers opens it; its own bands are in `info` under BANDS. Raises DataError naming its
+    file where it does not decode, or where 8 bits a pixel would lose what is in it."""
     from PIL import Image, ImageOps
 
     try:
@@ -105,7 +126,16 @@ def opened(data: bytes, place: str) -> Any:
             image = Image.open(io.BytesIO(data))
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{place}: {image.width} × {image.height} pixels are too many ({MOST_PIXELS:,} at most)")
-        return ImageOps.exif_transpose(image).convert("RGB")  # as the camera was held: transformers does so too
+        most: Any = image.getextrema()[1] if image.mode.startswith(("I", "F")) else 0  # of one band it is a number
+        if image.mode == "F" or most > 255:
+            raise DataError(
+                f"{place}: {'fractions' if image.mode == 'F' else f'values up to {most:.0f}'}, which transformers cuts "
+                "to 8 bits a pixel when it opens the file; save it scaled to 0 to 255"
+            )
+        bands = "".join(image.getbands()) + ("A" if "transparency" in image.info else "")
+        found = ImageOps.exif_transpose(image).convert("RGB")  # as the camera was held: transformers does so too
+        found.info[BANDS] = bands
+        return found
     except DataError:
         raise
     except Exception as error:  # a decoder's errors are of many kinds

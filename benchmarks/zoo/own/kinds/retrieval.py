@@ -11,11 +11,11 @@ import torch
 from benchmarks.quality.retrieval import Retrieval
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo import owners_run
-from benchmarks.zoo.own import texts
+from benchmarks.zoo.own import pairs, texts
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
-from benchmarks.zoo.own.sentence_transformers import followed, longest, pooling
+from benchmarks.zoo.own.sentence_transformers import followed, longest, pooling, similarity
 from benchmarks.zoo.own.table import Table
 from benchmarks.zoo.owners_run import OwnersRun, by_calls, loaded, tokens_of
 from benchmarks.zoo.workload import Workload
@@ -25,11 +25,12 @@ MOST = 256
 
 
 class EmbeddingRetrieval(Kind):
-    """Query and document are embedded by themselves, pooled as the model's folder says, and compared by cosine."""
+    """Query and document are embedded by themselves, pooled and compared as the model's folder says."""
 
     name: ClassVar[str] = "embedding-retrieval"
     heads: ClassVar[tuple[str, ...]] = ("Model",)
     roles: ClassVar[tuple[str, ...]] = ("query", "document")
+    optional: ClassVar[tuple[str, ...]] = (pairs.ROLE,)
     distinct: ClassVar[tuple[str, ...]] = ("query", "document")
     test_examples: ClassVar[int] = 500
     training_examples: ClassVar[int] = 500
@@ -43,13 +44,18 @@ class EmbeddingRetrieval(Kind):
         return model
 
     def read(self, table: Table, columns: Mapping[str, str], model: Checkpoint, said: Declaration) -> Read:
+        matching, notes = pairs.matches(table, columns)
         rows: list[Row] = [
             {role: texts.clean(table, columns[role], index) for role in self.roles} | {"place": table.at(index)}
-            for index in range(len(table.rows))
+            for index in matching
         ]
         return Read(
             rows,
-            notes=(f"{pooling(model.folder)[1]}; rows that share a query or a document count once",),
+            notes=(
+                f"{pooling(model.folder)[1]}; {similarity(model.folder)[1]}; rows that share a query or a document "
+                "count once",
+                *notes,
+            ),
         )
 
     def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
@@ -66,6 +72,7 @@ class EmbeddingRetrieval(Kind):
             "tokens": found.tokens,
             "inputs": list(inputs),
             "pooling": pooling(model.folder)[0],
+            "similarity": similarity(model.folder)[0],
         }
         return Fitted(settings, inputs, found.notes)
 
@@ -88,7 +95,7 @@ class EmbeddingRetrieval(Kind):
         )
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
-        return Retrieval(settings["pooling"])
+        return Retrieval(settings["pooling"], settings["similarity"])
 
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
         tokens = settings["tokens"]

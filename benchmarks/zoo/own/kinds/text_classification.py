@@ -40,6 +40,10 @@ class TextClassification(Kind):
                 f"{model.said}: config.json says problem_type {model.config['problem_type']}: its outputs do not "
                 "exclude each other, or are no classes, and are not scored here"
             )
+        if len(model.labels) == 1:
+            raise ModelError(
+                f"{model.said}: its head has one output, which is a number and no class: a regression, not scored here"
+            )
         own, pads = model.config.get("pad_token_id"), texts.tokenizer_of(model.folder, model.said).pad_token_id
         if own == pads or "score" not in dict(skeleton(model.config, device="meta").named_children()):
             return model

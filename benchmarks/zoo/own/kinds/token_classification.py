@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,19 +57,24 @@ class TokenClasses(Kind):
         if not tokenizer.is_fast:
             raise ModelError(f"{model.said}: its tokenizer does not tell which piece is of which word (tokenizer.json)")
         every = [row for split in rows.values() for row in split]
-        ids = texts.token_ids(tokenizer, [row["words"] for row in every], is_split_into_words=True)
+        blanks, as_text = _joined(tokenizer, [row["words"] for row in every])
+        ids = texts.token_ids(tokenizer, _spaced([row["words"] for row in every], blanks), is_split_into_words=True)
         found = texts.length(
             ids, [row["place"] for row in every], model, tokenizer, wanted=said.tokens, most=MOST,
             refuse=said.too_long == "refuse",
         )  # fmt: skip
         inputs = texts.text_inputs(model, tokenizer)
-        settings = {"tokens": found.tokens, "inputs": list(inputs), "names": list(model.labels)}
-        return Fitted(settings, inputs, found.notes)
+        settings = {
+            "tokens": found.tokens, "inputs": list(inputs), "names": list(model.labels), "blanks": blanks,
+            "as_text": as_text,
+        }  # fmt: skip
+        notes = () if as_text else ("its tokenizer makes other tokens of words by themselves than of a whole text",)
+        return Fitted(settings, inputs, (*found.notes, *notes))
 
     def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
         tokenizer = texts.tokenizer_of(folder, str(folder))
         encoded = tokenizer(
-            [list(words) for words in rows["words"]], is_split_into_words=True, truncation=True,
+            _spaced(rows["words"], settings["blanks"]), is_split_into_words=True, truncation=True,
             max_length=settings["tokens"], padding="max_length", padding_side="right", return_tensors="pt",
         )  # fmt: skip
         found = torch.full_like(encoded["input_ids"], NOT_SCORED)
@@ -85,9 +90,10 @@ class TokenClasses(Kind):
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
         tokenizer = owners_run.tokenizer(model.folder)
-        prepared = tokens_of(tokenizer, settings["inputs"], settings["tokens"], is_split_into_words=True)
-        words = (list(sentence) for sentence in rows["words"])
-        return by_calls(loaded(whole, model.architecture), map(prepared, words), "logits")
+        split = not settings["as_text"]
+        prepared = tokens_of(tokenizer, settings["inputs"], settings["tokens"], is_split_into_words=split)
+        given = (list(words) if split else " ".join(words) for words in rows["words"])
+        return by_calls(loaded(whole, model.architecture), map(prepared, given), "logits")
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
         return TokenClassification(tuple(settings["names"]))
@@ -103,6 +109,24 @@ class TokenClasses(Kind):
 def _items(value: Any) -> list[Any]:
     """A list, or words between blanks as a CSV file has them."""
     return value.split() if isinstance(value, str) else list(value if value is not None else ())
+
+
+def _spaced(sentences: Iterable[Sequence[str]], blanks: bool) -> list[list[str]]:
+    """Words, with the blank before each but the first where the tokenizer takes that for a part of the word."""
+    return [[f" {word}" if blanks and place else word for place, word in enumerate(words)] for words in sentences]
+
+
+def _joined(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> tuple[bool, bool]:
+    """Whether words are given with the blanks before them, and whether the tokens then are those of the whole text, as
+    the tokenizer was trained to read it: byte-level pairs tell a word within a text from one that begins it, and
+    without its blank each word would be read as a beginning."""
+    whole = texts.token_ids(tokenizer, [" ".join(words) for words in sentences])
+    alike = []
+    for blanks in (False, True):
+        ids = texts.token_ids(tokenizer, _spaced(sentences, blanks), is_split_into_words=True)
+        alike.append(sum(one == other for one, other in zip(ids, whole, strict=True)))
+    blanks = alike[True] > alike[False]
+    return blanks, alike[blanks] == len(sentences)
 
 
 KIND = TokenClasses()

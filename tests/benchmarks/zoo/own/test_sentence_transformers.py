@@ -21,7 +21,7 @@ from own_folders import agreed, lines, made, tiny_models, understood
 @pytest.mark.parametrize(
     ("file", "said", "told"),
     [
-        ("config_sentence_transformers.json", {"similarity_fn_name": "dot"}, "compares by 'dot', which is not taken"),
+        ("config_sentence_transformers.json", {"similarity_fn_name": "jaccard"}, "compares by 'jaccard': cosine, dot"),
         (
             "config_sentence_transformers.json",
             {"default_prompt_name": "query", "prompts": {"query": "query: "}},
@@ -93,6 +93,44 @@ def test_the_pooling_is_the_one_that_the_modules_name(tmp_path: Path) -> None:
     beside(tmp_path / "model", files)
     model = understood(tmp_path, model="model", data="rows.jsonl")
     assert model.task.settings["pooling"] == "cls"
+
+
+@pytest.mark.parametrize(
+    ("said", "normalize", "found"),
+    [
+        (None, False, "cosine"),
+        ("cosine", False, "cosine"),
+        ("dot", False, "dot"),
+        ("euclidean", False, "euclidean"),
+        ("manhattan", False, "manhattan"),
+        ("dot", True, "cosine"),
+        ("euclidean", True, "cosine"),
+    ],
+)
+def test_embeddings_are_compared_as_the_folder_says(said: str, normalize: bool, found: str, tmp_path: Path) -> None:
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalize else [])]
+    files = {
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules],
+        "config_sentence_transformers.json": {"similarity_fn_name": said},
+    }
+    beside(tmp_path / "model", files)
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    assert model.task.settings["similarity"] == model.task.quality.similarity == found  # type: ignore[attr-defined]
+    assert any("compared by" in note for note in model.understood["notes"])
+
+
+def test_pairs_that_do_not_belong_together_are_no_matches(tmp_path: Path) -> None:
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    labelled = [{**row, "label": number % 3 % 2} for number, row in enumerate(rows)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    assert any("80 pairs with 0 in column 'label'" in note for note in model.understood["notes"])
+    matching = {row["query"] for row in labelled if row["label"]}
+    assert set(model.task.load(None)["test"]["query"]) <= matching  # type: ignore[arg-type]
 
 
 def test_the_length_and_the_small_letters_that_a_folder_says_are_followed(tmp_path: Path) -> None:
