@@ -59,6 +59,13 @@ def lines(folder: Path, columns: tuple[str, ...]) -> None:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
+def tagged(folder: Path) -> None:
+    rows = [text.split() for text, _ in reviews(120)]
+    good = set(tiny_models.GOOD)
+    found = [{"tokens": words, "ner_tags": ["B-GOOD" if word in good else "O" for word in words]} for words in rows]
+    (folder / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+
+
 KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], dict[str, Any]]] = {
     "text-classification": (tiny_models.classifier, texts, {"data": "reviews.csv"}),
     "causal-lm": (tiny_models.writer, lambda folder: lines(folder, ("text",)), {"data": "rows.jsonl"}),
@@ -67,6 +74,11 @@ KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], dict[str, A
     ),
     "image-classification": (
         tiny_models.image_model, lambda folder: tiny_models.image_folder(folder / "pictures"), {"data": "pictures"},
+    ),
+    "token-classification": (tiny_models.tagger, tagged, {"data": "tagged.jsonl"}),
+    "summarization": (
+        tiny_models.translator, lambda folder: lines(folder, ("source", "target")),
+        {"data": "rows.jsonl", "task": "summarization", "metric": "chrf"},
     ),
     "translation": (
         tiny_models.translator, lambda folder: lines(folder, ("source", "target")),

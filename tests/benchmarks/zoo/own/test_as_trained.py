@@ -19,7 +19,7 @@ from benchmarks.zoo.own.table import DataError
 from compressors.interface import PressbenchError
 
 sys.path.append(str(Path(__file__).parent))
-from own_folders import agreed, lines, made, tiny_models, understood
+from own_folders import agreed, lines, made, tagged, tiny_models, understood
 
 reviews = tiny_models.reviews
 
@@ -39,13 +39,6 @@ def byte_level(folder: Path, *, prefix: bool, kind: str = "RobertaTokenizer") ->
     said = {"tokenizer_class": kind, "model_max_length": 64, **names, "add_prefix_space": prefix}
     (folder / "tokenizer_config.json").write_text(json.dumps(said))
     return transformers.AutoTokenizer.from_pretrained(folder)
-
-
-def tagged(folder: Path) -> None:
-    rows = [text.split() for text, _ in reviews(120)]
-    good = set(tiny_models.GOOD)
-    found = [{"tokens": words, "ner_tags": ["B-GOOD" if word in good else "O" for word in words]} for words in rows]
-    (folder / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
 @pytest.mark.parametrize("kind", ["RobertaTokenizer", "PreTrainedTokenizerFast"])

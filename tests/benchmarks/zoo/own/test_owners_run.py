@@ -20,10 +20,15 @@ from benchmarks.measure import stages
 from benchmarks.preparation import agreement
 from benchmarks.zoo.dense import read_examples, write_examples
 from benchmarks.zoo.own.checkpoint import ModelError
+from benchmarks.zoo.own.kind import kinds
 from compressors.interface import Examples, PressbenchError, no_progress
 
 sys.path.append(str(Path(__file__).parent))
 from own_folders import KINDS, Here, agreed, lines, made, reviews, texts, tiny_models, understood
+
+
+def test_every_kind_is_run_as_its_owner_does() -> None:
+    assert set(KINDS) == set(kinds())
 
 
 @pytest.mark.parametrize("kind", KINDS)
