@@ -10,7 +10,7 @@ In a test of your own package:
     def test_conformance(check):
         check()
 
-They run on a tiny BERT and a tiny ViT with made-up data, in seconds. A model that the compressor
+They run on a tiny BERT, a tiny ViT and a tiny Llama with made-up data, in seconds. A model that the compressor
 declares unsupported must come with a reason; at least one must be supported.
 Does not check: accuracy, speed, or anything about a real model. The suite's cases do.
 """

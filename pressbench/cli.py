@@ -17,6 +17,7 @@ from pressbench.exchange import export, import_
 from pressbench.history import history
 from pressbench.latest import latest
 from pressbench.listing import list_
+from pressbench.new import new
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
 from pressbench.report import report
@@ -51,7 +52,7 @@ def _root(
 
 
 app.command("list")(list_)
-for command in (table, latest, report, qualify, accept, compare, history, card, regressions):  # as in --help
+for command in (new, table, latest, report, qualify, accept, compare, history, card, regressions):  # as in --help
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)

@@ -1,5 +1,6 @@
 """The example in docs/example-plugin is a real package: pip installs it here, and the suite must find it."""
 
+import inspect
 import json
 import os
 import re
@@ -10,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from compressors.calibration import watch_inputs
+from pressbench.new import rendered
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "example-plugin"
@@ -69,8 +73,10 @@ def test_its_own_conformance_tests_pass(output):
     assert int(summary) > 12  # six checks on each of two tiny models, and its own
 
 
-def test_the_guide_quotes_the_example_and_nothing_else():
+def test_the_guide_quotes_what_is_run_and_nothing_else():
+    """The example, the method that `pressbench new` writes (run in test_new.py), and the loop over calibration data."""
     sources = [p.read_text(encoding="utf-8") for p in EXAMPLE.rglob("*") if p.suffix in (".py", ".toml")]
-    quoted = re.findall(r"^```(?:python|toml)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(quoted) > 4
-    assert [block for block in quoted if not any(block in source for source in sources)] == []
+    sources += [*rendered("prune-my-score", "pruning").values(), inspect.getsource(watch_inputs)]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert {language for language, _ in blocks} == {"python", "toml"} and len(blocks) > 7
+    assert [text for _, text in blocks if not any(text in source for source in sources)] == []

@@ -19,7 +19,7 @@ from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.selection import Selected, select_models
 from benchmarks.zoo.own.unreachable import UnreachableModel
 from compressors import registry
-from compressors.interface import Compressor, PressbenchError
+from compressors.interface import Compressor
 
 
 class Matrix:
@@ -52,11 +52,9 @@ class Matrix:
         self.expectations = load_expectations(Path(option("--expected")), self.existing)
 
     def _targets(self, path: Path, chosen: Selected, every: Mapping[str, Compressor]) -> Targets:
-        """Those of the targets file, and those that a zoo file states of its models."""
+        """Those of the targets files, and those that a zoo file states of its models."""
         known = {model.name: Stated.of(model) for model in (*zoo.known_models().values(), *self.models)}
-        found = load_targets(path, known, every)
-        if twice := sorted(found.keys() & chosen.targets.keys()):
-            raise PressbenchError(f"{path}: [{twice[0]}]: {chosen.source} states targets of it too; keep one of them")
+        found = load_targets(path, known, every, dict.fromkeys(chosen.targets, chosen.source))
         return {**found, **parse_targets(chosen.source, chosen.targets, known, every, ".targets")}
 
     @property

@@ -44,7 +44,7 @@ def add_options(add: Callable[..., None]) -> None:
     )
     add("--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too")
     add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
-    add("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
+    add("--targets", default=str(TARGETS), metavar="FILE", help="the contract, with the files of targets.d beside it")
     add(
         "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
     )

@@ -14,6 +14,9 @@
 
 A file with no table at all is an error; an empty one, `[minilm-bbc]`, says that nothing is promised on purpose.
 
+Targets may lie in several files: those in the folder `targets.d` beside `targets.toml` are read with it, so that a
+method brings its own. A case is stated once.
+
 An unknown key, a model or compressor that does not exist, or a speed target on a method that claims no
 faster kernel is an error that names file and key.
 """
@@ -95,14 +98,34 @@ class Stated:
         return cls(quality.bound, tuple(w.name for w in workloads), quality.more_bounds)
 
 
-def load_targets(path: Path, models: Mapping[str, Stated], compressors: Mapping[str, Compressor]) -> Targets:
-    """Read and check the file. models: the known names; compressors: every variant of every tier by id."""
-    data = read_toml(path, str(path), TargetsError)
-    if not data:  # as good as no file, which is refused too: every claim would pass unjudged
-        raise TargetsError(
-            f"{path}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no target"
-        )
-    return parse_targets(str(path), data, models, compressors)
+def target_files(path: Path) -> list[Path]:
+    """The file, and those in the folder beside it: of `targets.toml` the folder `targets.d`."""
+    return [path, *sorted((path.parent / f"{path.stem}.d").glob("*.toml"))]
+
+
+def load_targets(
+    path: Path, models: Mapping[str, Stated], compressors: Mapping[str, Compressor], elsewhere: Mapping[str, str] = {}
+) -> Targets:
+    """Read and check the files. models: the known names; compressors: every variant of every tier by id; elsewhere:
+    models whose targets another file states, and which."""
+    found: dict[str, dict[str, Target]] = {}
+    stated: dict[tuple[str, str], Path] = {}
+    for file in target_files(path):
+        data = read_toml(file, str(file), TargetsError)
+        if not data:  # as good as no file, which is refused too: every claim would pass unjudged
+            raise TargetsError(
+                f"{file}: nothing is promised there: state a [MODEL.COMPRESSOR], or an empty [MODEL] to judge by no "
+                "target"
+            )
+        for model, cases in parse_targets(str(file), data, models, compressors).items():
+            if model in elsewhere:
+                raise TargetsError(f"{file}: [{model}]: {elsewhere[model]} states targets of it too; keep one of them")
+            for name, target in cases.items():
+                if other := stated.get((model, name)):
+                    raise TargetsError(f"{file}: [{model}.{name}]: {other} states it too; keep one of them")
+                stated[model, name] = file
+                found.setdefault(model, {})[name] = target
+    return found
 
 
 def parse_targets(

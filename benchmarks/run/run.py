@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.cache import Cache, content_hash, default_root, hash_files
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
+from benchmarks.matrix.targets import target_files
 from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
 from benchmarks.progress import Stages
 from benchmarks.regression.comparison import compare, reference, undecided
@@ -59,7 +60,8 @@ class Run:
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]
         options = {name: option(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")}
-        ((_, options["targets_sha256"]),) = hash_files([option("--targets")])
+        targets = hash_files(target_files(Path(option("--targets"))))
+        options["targets_sha256"] = targets[0][1] if len(targets) == 1 else content_hash(targets)
         own = {model.name: dict(model.understood) for model in selected.own}
         if own:
             options["models_sha256"] = content_hash([own, [model.identity() for model in selected.own]])

@@ -7,7 +7,7 @@ layers of the Transformer blocks; embeddings stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
+from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.recovery import check_recovery, recover
-from compressors.training import autocast
 
 MULTIPLE = 8
 """Ranks are rounded to a multiple of this: a product's kernel works on whole vectors of them."""
@@ -84,42 +84,20 @@ def rank_for(layer: nn.Linear, ratio: float) -> int | None:
     return rank if rank * (layer.in_features + layer.out_features) < layer.weight.numel() else None
 
 
-@torch.no_grad()
 def second_moments(model: nn.Module, names: Sequence[str], context: Context) -> dict[str, Tensor]:
     """For each layer, the sum of x xᵀ over its inputs x on the calibration data, padding left out:
     (in, in) float32. A multiple of the second moment, which is as good."""
-    calibration = context.require_calibration()
     sums: dict[str, Tensor] = {}
-    kept: Tensor | None = None
     # Query, key and value see one tensor: its product is computed once.
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    last: tuple[Tensor, Tensor] | None = None
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            values = args[0]
-            if id(values) not in seen:
-                rows = values.flatten(0, -2).float()
-                if kept is not None and len(rows) == kept.numel():  # a decoder has other positions
-                    rows = rows[kept.flatten()]
-                seen[id(values)] = (values, rows.T @ rows)
-            product = seen[id(values)][1]
-            sums[name] = sums[name] + product if name in sums else product
+    def add(name: str, rows: Tensor) -> None:
+        nonlocal last
+        if last is None or last[0] is not rows:
+            last = (rows, rows.T @ rows)
+        sums[name] = sums[name] + last[1] if name in sums else last[1]
 
-        return hook
-
-    handles = [surgery.get(model, name).register_forward_pre_hook(watch(name)) for name in names]
-    batches = list(calibration.batches(16))
-    try:
-        for done, batch in enumerate(batches):
-            mask = batch.inputs.get("attention_mask")
-            kept = None if mask is None else mask.bool()
-            with autocast(context.hardware):
-                model(**batch.inputs)
-            seen.clear()
-            context.progress("activations", done + 1, len(batches))
-    finally:
-        for handle in handles:
-            handle.remove()
+    watch_inputs(model, names, context, add)
     return sums
 
 

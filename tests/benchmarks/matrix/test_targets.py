@@ -200,3 +200,29 @@ def test_the_targets_that_are_shipped_are_sound() -> None:
     for cases in found.values():
         for name, target in cases.items():
             assert target != Target(), f"{name}: nothing is stated"
+
+
+def test_files_in_the_folder_beside_are_read_too(file: Path) -> None:
+    beside = file.with_suffix(".d")
+    beside.mkdir()
+    (beside / "mine.toml").write_text("[vit-digits.quantize-weights-8bit]\nsize = 0.3\n")
+    (beside / "notes.txt").write_text("no targets")
+    found = load(file, "[vit-digits.int8-openvino]\nsize = 0.5\n")
+    assert found == {"vit-digits": {"int8-openvino": Target(size=0.5), "quantize-weights-8bit": Target(size=0.3)}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[vit-digits.int8-openvino]\nsize = 9.0\n", r"\[vit-digits.int8-openvino\]: .*targets.toml states it too"),
+        ("[vit-digits.int8-openvin]\nsize = 9.0\n", r"no such case; did you mean int8-openvino"),
+        ("", "nothing is promised there"),
+        ("[vit-digits\n", "Expected"),
+    ],
+)
+def test_a_mistake_beside_is_told_by_its_file(file: Path, text: str, said: str) -> None:
+    beside = file.with_suffix(".d")
+    beside.mkdir()
+    (beside / "mine.toml").write_text(text)
+    with pytest.raises(TargetsError, match=rf"mine.toml: .*{said}"):
+        load(file, "[vit-digits.int8-openvino]\nsize = 0.5\n")

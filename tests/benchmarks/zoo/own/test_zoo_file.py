@@ -121,6 +121,11 @@ def test_targets_in_two_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(place)
     with pytest.raises(PressbenchError, match=r"targets.toml: \[mine\]: zoo.toml states targets of it too"):
         Matrix(options(place, targets=str(place / "targets.toml")))
+    (place / "targets.d").mkdir()
+    (place / "targets.toml").rename(place / "targets.d" / "more.toml")
+    (place / "targets.toml").write_text("[vit-digits]\n")
+    with pytest.raises(PressbenchError, match=r"more.toml: \[mine\]: zoo.toml states targets of it too"):
+        Matrix(options(place, targets=str(place / "targets.toml")))
 
 
 @pytest.mark.parametrize(

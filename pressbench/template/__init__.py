@@ -1,0 +1,1 @@
+"""The method, its target and its test that `pressbench new` writes under another name."""

@@ -1,0 +1,68 @@
+"""What layers are given on the calibration data: every real position once, and nothing is left on the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressors import conformance, surgery
+from compressors.calibration import watch_inputs
+from compressors.interface import Context, Hardware, PressbenchError
+from compressors.low_rank.svd import LowRankSvd
+
+METHOD = LowRankSvd()  # needs calibration
+
+
+def context(subject: conformance.Subject, **changes: Any) -> Context:
+    fp32 = Hardware("cpu", "cpu-generic")
+    return dataclasses.replace(subject.context(METHOD), hardware=fp32, **changes)
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_pre_hooks) for module in model.modules())
+
+
+@pytest.mark.parametrize("batch_size", [3, 16, 99])
+def test_every_real_position_is_seen_once(tiny: conformance.Subject, batch_size: int) -> None:
+    model, found = tiny.dense.model(), list[Tensor]()
+    name = surgery.blocks(model)[0].query
+    told: list[tuple[str, int, int]] = []
+    given = context(tiny, progress=lambda *step: told.append(step))
+    watch_inputs(model, [name], given, lambda _, rows: found.append(rows), batch_size=batch_size)
+    seen: list[Tensor] = []
+    surgery.get(model, name).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode():
+        model(**given.require_calibration().inputs)
+    mask = given.require_calibration().inputs.get("attention_mask", torch.ones(seen[0].shape[:2])).bool()
+    wanted = torch.cat([values[real] for values, real in zip(seen[0], mask, strict=True)])
+    assert torch.allclose(torch.cat(found), wanted, atol=1e-5)
+    assert told[-1][1:] == (len(found), len(found)) and len(told) == -(-16 // batch_size)
+
+
+def test_what_one_tensor_makes_is_one_object(tiny_bert: conformance.Subject) -> None:
+    model = tiny_bert.dense.model()
+    block, found = surgery.blocks(model)[1], dict[str, Tensor]()
+    names = (block.query, block.key, block.value, block.output)
+    watch_inputs(model, names, context(tiny_bert), lambda name, rows: found.update({name: rows}))
+    query, key, value, output = (found[name] for name in names)
+    assert query is key and key is value and output is not query
+
+
+def test_no_hook_stays_where_it_fails(tiny_bert: conformance.Subject) -> None:
+    def fail(name: str, rows: Tensor) -> None:
+        raise RuntimeError("of the method")
+
+    model = tiny_bert.dense.model()
+    before = hooks(model)
+    with pytest.raises(RuntimeError, match="of the method"):
+        watch_inputs(model, surgery.block_linears(model), context(tiny_bert), fail)
+    assert hooks(model) == before
+
+
+def test_without_the_data_it_says_what_to_declare(tiny_bert: conformance.Subject) -> None:
+    with pytest.raises(PressbenchError, match="add 'calibration' to the compressor's `needs`"):
+        watch_inputs(tiny_bert.dense.model(), [], context(tiny_bert, calibration=None), lambda name, rows: None)
