@@ -23,6 +23,7 @@ conformance tests. A worked example is in `docs/example-plugin`.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -223,8 +224,9 @@ class Compressor(abc.ABC):
         return (self,)
 
 
-def skeleton(config: Mapping[str, Any], *, device: str = "cpu") -> nn.Module:
-    """The uninitialised transformers model that `config` describes, in eval mode.
+def skeleton(config: Mapping[str, Any], *, device: str = "cpu", empty: bool = False) -> nn.Module:
+    """The transformers model that `config` describes, in eval mode: with random weights to train from, or `empty`,
+    with parameters that take no memory and no time until they are loaded, by `load_state_dict(…, assign=True)`.
 
     The class is `config["architectures"][0]` and must be one of transformers' own: no code is taken
     from anywhere else. On device "meta" no memory is used.
@@ -237,5 +239,24 @@ def skeleton(config: Mapping[str, Any], *, device: str = "cpu") -> nn.Module:
         raise PressbenchError(f"config: {name!r} is not a model class of transformers {transformers.__version__}")
     settings = dict(config)
     parsed = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
-    with torch.device(device):
+    with torch.device(device), _weightless() if empty else contextlib.nullcontext():
         return cls(parsed).eval()
+
+
+@contextlib.contextmanager
+def _weightless() -> Iterator[None]:
+    """Within it modules are built with parameters that take no memory, but with real buffers (which
+    transformers fills in the constructor and does not save). Otherwise loading would hold every
+    weight twice, once at random."""
+    original = nn.Module.register_parameter
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        original(module, name, parameter)
+        if parameter is not None:
+            module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    nn.Module.register_parameter = register  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = original  # type: ignore[method-assign]

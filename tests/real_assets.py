@@ -11,8 +11,8 @@ from benchmarks.zoo.wheel import AssetError
 
 
 def cache_with(model: Model) -> Cache:
-    """The user's own cache with the model's assets in it; tests make nothing else there. Skips the test with the
-    reason where they cannot be had."""
+    """The user's own cache with the model's assets in it, to which tests add a tokenizer at most. Skips the test with
+    the reason where they cannot be had."""
     found = Cache(platformdirs.user_cache_path("pressbench"))
     try:
         for asset in model.assets:

@@ -65,7 +65,7 @@ def scored(published: nn.Module, cache: Cache, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def tokenizer(cache: Cache) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE)
+    return smollm2.tokenizer(cache)
 
 
 def test_perplexity_is_that_of_a_float64_computation_to_four_digits(
@@ -103,12 +103,12 @@ def test_the_published_grid_is_found_in_the_weights(published: nn.Module) -> Non
 
 
 def test_openvino_writes_the_words_of_torch(published: nn.Module, cache: Cache, tmp_path: Path) -> None:
-    """48 greedy tokens after a real text, in fp32, and the same again after the cache was put back: of the first five
-    layers and the last five, as exporting all thirty takes a minute."""
-    ten = copy.deepcopy(published)
-    surgery.keep_layers(ten, [*range(5), *range(25, 30)])
-    spec = dataclasses.replace(MODEL.spec(), config={**MODEL.config(), "num_hidden_layers": 10})
-    dense = artifact.save(ten, tmp_path / "dense", spec)
+    """48 greedy tokens after a real text, in fp32, and the same again after the cache was put back: of the first three
+    layers and the last three, as exporting all thirty takes a minute."""
+    six = copy.deepcopy(published)
+    surgery.keep_layers(six, [*range(3), *range(27, 30)])
+    spec = dataclasses.replace(MODEL.spec(), config={**MODEL.config(), "num_hidden_layers": 6})
+    dense = artifact.save(six, tmp_path / "dense", spec)
     made = OpenvinoFp32().compress(dense.model(), Context(spec, CPU, dense=dense.model))
     graph = artifact.save(made.model, tmp_path / "graph", spec, runtime_name=made.runtime, options=made.options)
     documents = MODEL.task.load(cache)["test"].select(range(1))

@@ -7,10 +7,9 @@ memory or time: the tensor is dense again once loaded.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -103,8 +102,7 @@ def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
     """The module in `directory`: a fresh skeleton, the recipe's structural changes, then the weights."""
     from compressors import registry
 
-    with _weightless():
-        model = skeleton(manifest["config"])
+    model = skeleton(manifest["config"], empty=True)
     for step in manifest["recipe"]:
         compressor = registry.build(step["compressor"], step["parameters"])
         model = compressor.restructure(model, step["structure"])
@@ -119,25 +117,6 @@ def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         if isinstance(surgery.get(model, name), nn.Parameter):
             surgery.replace(model, alias, surgery.get(model, name))
     return model.eval()
-
-
-@contextlib.contextmanager
-def _weightless() -> Iterator[None]:
-    """Within it modules are built with parameters that take no memory, but with real buffers (which
-    transformers fills in the constructor and does not save). Otherwise loading would hold every
-    weight twice, once at random."""
-    original = nn.Module.register_parameter
-
-    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        original(module, name, parameter)
-        if parameter is not None:
-            module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-
-    nn.Module.register_parameter = register  # type: ignore[assignment,method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = original  # type: ignore[method-assign]
 
 
 class TorchRuntime(Runtime):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import datasets
-import torch
-import transformers
 from torch import nn
 
 from benchmarks.cache import Cache
@@ -77,10 +75,7 @@ class Smollm2Bbc(Model):
         }
 
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE, local_files_only=True
-        )
-        encoded = tokenizer(
+        encoded = smollm2.tokenizer(cache)(
             data["text"][:], truncation=True, max_length=CONTEXT, padding="max_length", padding_side="right",
             return_tensors="pt",
         )  # fmt: skip
@@ -88,19 +83,19 @@ class Smollm2Bbc(Model):
 
     def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
         # Its weights as published are read from GGUF, which takes longer than all else here: `train` copied them.
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE, local_files_only=True
-        )
+        tokenizer = smollm2.tokenizer(cache)
         return by_calls(dense(), map(tokens_of(tokenizer, tuple(self.inputs), CONTEXT), rows["text"][:4]), "logits")
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         progress("reading the weights", 0, 1)
-        published = transformers.AutoModelForCausalLM.from_pretrained(
-            smollm2.ASSET.folder(cache), gguf_file=smollm2.FILE, dtype=torch.float32, local_files_only=True
-        )
-        # What transformers reads calls itself quantized and refuses to be saved; its weights are plain ones.
-        model = skeleton(self.config())
-        model.load_state_dict(published.state_dict())
+        config = self.config()
+        heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+        found = smollm2.weights(smollm2.ASSET.folder(cache) / smollm2.FILE, config["num_hidden_layers"], heads)
+        model = skeleton(config, empty=True)
+        tied = {"lm_head.weight": found["model.embed_tokens.weight"]}
+        model.load_state_dict(found | tied, assign=True)
+        made: Any = model  # of transformers, which ties by itself what it loads by itself
+        made.tie_weights()
         progress("reading the weights", 1, 1)
         return model
 
