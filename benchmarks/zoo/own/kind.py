@@ -136,9 +136,11 @@ def find_kind(task: str | None, model: Checkpoint) -> Kind:
         fitting = [kind for kind in known.values() if kind.fits(model.architecture)]
         if len(fitting) == 1:
             return fitting[0]
-        why = f"{model.said} is {model.architecture}, which "
-        why += f"does {' or '.join(k.name for k in fitting)}" if fitting else "tells no task"
-        raise PressbenchError(f"{why}: say which, task = {'|'.join(k.name for k in fitting or known.values())}")
+        found = f"{model.said} is {model.architecture}"
+        if not fitting:
+            raise PressbenchError(f"{found}, whose task is not scored here; those that are: {', '.join(known)}")
+        named = [kind.name for kind in fitting]
+        raise PressbenchError(f"{found}, which does {' or '.join(named)}: say which, task = {'|'.join(named)}")
     if task not in known:
         raise PressbenchError(f"unknown task {task!r}{nearest(task, known)}")
     if not known[task].fits(model.architecture):

@@ -207,7 +207,7 @@ def test_a_model_without_a_head_for_the_task(tmp_path: Path, refusal: Callable[.
         "masked: BertForMaskedLM has no head for text-classification, which takes …ForSequenceClassification; "
         "fine-tune one for the task and name that"
     )
-    assert refusal("masked").startswith("masked is BertForMaskedLM, which tells no task: say which, task = ")
+    assert refusal("masked").startswith("masked is BertForMaskedLM, whose task is not scored here; those that are: ")
     assert refusal("named", task="text-clasification").startswith(
         "unknown task 'text-clasification'; did you mean text-classification"
     )
