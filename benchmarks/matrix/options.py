@@ -6,13 +6,12 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ROOT / "baselines" / "targets.toml"
 ACCEPTED = ROOT / "baselines" / "accepted"
 EXPECTED = ROOT / "baselines" / "expected.toml"
-USUAL = {"targets": TARGETS, "baselines": ACCEPTED, "expected": EXPECTED}
-"""Option -> the file or folder that it names unless it is given."""
 SPACING = 60.0
 """Seconds between two measurements of a suspect: docs/statistics.md says what they are worth."""
 
@@ -81,6 +80,24 @@ def add_options(add: Callable[..., None]) -> None:
         action="store_true",
         help="judge speed under whatever conditions it was timed; records say so",
     )
+
+
+OF_A_RUN = ("require", "resume", "fail-unresolved")
+"""Options that are about a whole run: they mean nothing where one case of it is run again."""
+
+
+def given(option: Callable[[str], Any]) -> dict[str, Any]:
+    """Name -> value of the options that are not as they are where nobody names them, without those of `OF_A_RUN`.
+    option: an option's value by its name, as `--tier`."""
+    found: dict[str, Any] = {}
+
+    def look(name: str, **how: Any) -> None:
+        value, usual = option(name), how.get("default", False if how.get("action") == "store_true" else None)
+        if value != usual and value != [] and name.removeprefix("--") not in OF_A_RUN:
+            found[name.removeprefix("--")] = value
+
+    add_options(look)
+    return found
 
 
 def _deviation(text: str) -> float:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from results.exchange.annotations import Place, lines_for
-from results.exchange.reproduction import command
 from results.store.declared import Declared, declared
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, VERDICTS, CaseRecord
+from results.store.reproduction import command
 from results.store.store import Run
 from results.store.tally import latest
 from results.store.text import clipped, markdown, shown

@@ -10,11 +10,11 @@ from results.report import pairs, trends
 from results.report.charts import Chart
 from results.report.flips import Flips, flips
 from results.report.layers import Layers, layers
-from results.report.reproduce import command
 from results.report.safe import mapping, sequence
 from results.report.safe import number as finite
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, CaseRecord, RunHeader
+from results.store.reproduction import Again, anywhere
 from results.table.cells import SYMBOLS, Cells, cells, memory, seconds
 from results.table.columns import COLUMNS, Column
 from results.table.rows import Row
@@ -33,7 +33,7 @@ class Judged:
     bound: str
     outcome: str
     comparison: str
-    command: str
+    again: Again
     charts: Sequence[tuple[str, Chart]]
     detail: Sequence[str]
 
@@ -126,7 +126,7 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         bound=cell.bounds[record.measure],
         outcome=outcome if isinstance(outcome, str) else "",
         comparison=str(record.comparison.get("reason") or ""),
-        command=command(header, record),
+        again=anywhere(header, [record]),
         charts=(pairs.charts(record) if record.measure == "speed" else [])
         + trends.charts(history, record.measure, record.case),
         detail=str(record.evidence.get("detail") or "").splitlines(),

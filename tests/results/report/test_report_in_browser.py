@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -141,7 +142,48 @@ def test_hover_says_what_a_point_is(visit: Any) -> None:
     page = visit("usual").page
     page.locator(POINT).nth(2).hover()
     text = page.locator("#tip").inner_text()
-    assert "int8" in text and "quantization" in text and "2.60×" in text and "pass" in text
+    for part in ("int8", "quantization", "2.60× [2.47, 2.73]", "+0.3 [−0.1, +0.7]", "bits = 8", "pass"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_every_point_has_its_name_beside_it_or_tells_it_by_keyboard(visit: Any, width: int) -> None:
+    opened = visit("usual", width)
+    page = opened.page
+    named = set(page.locator(".names text").all_text_contents())
+    assert named <= {"dense", "openvino-fp32", "int8", "distil", "prune"}
+    assert named == {"dense", "openvino-fp32", "int8", "distil", "prune"} or width < 1000
+    boxes = page.evaluate(
+        f"() => [...document.querySelectorAll('.names text, {POINT.split(' ')[1]}')].map((e) => {{"
+        " const b = e.getBoundingClientRect(); return [b.left, b.right, b.top, b.bottom]; })"
+    )
+    over = [(a, b) for a, b in itertools.combinations(boxes, 2) if a[0] < b[1] and a[1] > b[0] and a[2] < b[3]
+            and a[3] > b[2]]  # fmt: skip
+    assert not over
+    for point in page.locator(POINT).all():
+        said = str(point.get_attribute("aria-label"))
+        point.focus()
+        tip = page.locator("#tip").inner_text()
+        name = said.partition(",")[0]
+        assert name in tip and "speed-up over dense" in said and "[" in said and "drop" in said
+    assert said.startswith("prune, bits = 8, speed-up over dense 1.20× [1.14, 1.26], drop +2.0 [+1.6, +2.4]")
+    page.keyboard.press("Enter")
+    assert page.locator("details.case[open] h3").first.inner_text() == "prune"
+    assert opened.complaints == []
+
+
+def test_names_follow_the_plot(visit: Any) -> None:
+    page = visit("usual", 1600).page
+    apart = (
+        "() => { const at = (e) => e.getBoundingClientRect();"
+        f" const points = [...document.querySelectorAll('{POINT}')];"
+        " return Math.max(...[...document.querySelectorAll('.names text')].map((t) => Math.min("
+        "...points.map((p) => Math.abs(at(p).left - at(t).left) - at(t).width)))); }"
+    )
+    before = page.evaluate(apart)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.wait_for_timeout(1000)
+    assert before < 20 and page.evaluate(apart) < 20
 
 
 @pytest.mark.parametrize("width", [360, 1000, 1249, 1600])
