@@ -15,7 +15,7 @@ from results.report.safe import number as finite
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, CaseRecord, RunHeader
 from results.store.reproduction import Again, anywhere
-from results.table.cells import SYMBOLS, Cells, cells, memory, seconds
+from results.table.cells import ALL_CACHED, SYMBOLS, Cells, cells, memory, seconds
 from results.table.columns import COLUMNS, Column
 from results.table.rows import Row
 
@@ -116,7 +116,7 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         "speed": [("speed-up over dense", f"{cell.speedup} {cell.pairs}".strip()),
                   ("over the best control", cell.over_control)],
         "footprint": [("size over dense", cell.size), ("peak memory", cell.memory),
-                      ("time to compress", cell.compress)],
+                      ("time to compress", _compress(cell))],
     }  # fmt: skip
     outcome = record.comparison.get("outcome")
     return Judged(
@@ -131,6 +131,12 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         + trends.charts(history, record.measure, record.case),
         detail=str(record.evidence.get("detail") or "").splitlines(),
     )
+
+
+def _compress(cell: Cells) -> str:
+    if cell.cached == ALL_CACHED:
+        return f"{cell.cached}, built in {cell.compress}"
+    return f"{cell.compress}, {cell.cached}" if cell.cached else cell.compress
 
 
 def _more(record: CaseRecord) -> list[tuple[str, str]]:
@@ -158,7 +164,8 @@ def _recipe(record: CaseRecord) -> list[tuple[str, list[tuple[str, str]], str]]:
     for step in record.recipe:
         known = mapping(step)
         parameters = [(str(k), json.dumps(v, ensure_ascii=False)) for k, v in mapping(known.get("parameters")).items()]
-        found.append((str(known.get("compressor") or "?"), parameters, seconds(finite(known.get("seconds")))))
+        took = finite(known.get("seconds"))
+        found.append((str(known.get("compressor") or "?"), parameters, "" if took is None else seconds(took)))
     return found
 
 
