@@ -25,6 +25,7 @@ from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
 from results.history.baseline import of_models
+from results.store.last_run import note
 from results.store.record import CaseRecord, RunHeader
 from results.store.reproduction import COMMAND
 from results.store.store import Run as StoredRun
@@ -83,6 +84,7 @@ class Run:
             self._say(f"pressbench: resuming run {identity}: {count} of {len(cases)} cases are finished")
         else:
             self.writer = RunWriter(Path(option("--results")), header)
+        note(self.writer.path)
         self.reference = reference(Path(option("--baselines")), Path(option("--results")), print_, identity)
         planned = [Planned(case.measure, case.id, case.model.name) for case in cases]
         self.stages.outlook = self.outlook = Outlook(planned, self.reference.history.seconds)
