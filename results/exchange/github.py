@@ -209,8 +209,9 @@ def _state(run: Run, what: Summary, notes: Sequence[str]) -> str:
     if open_ := len(undecided(run)):
         parts.append(f"{open_} not decided")
     amiss = what.interrupted or what.missing or notes
-    mark = "✗" if failed else "!" if amiss else "?" if open_ else "✓"
-    return f"{mark} pressbench: {', '.join(parts) or 'nothing failed'}"
+    judged = bool(what.counts.get("pass"))
+    mark = "✗" if failed else "!" if amiss else "?" if open_ else "✓" if judged else "·"
+    return f"{mark} pressbench: {', '.join(parts) or ('nothing failed' if judged or amiss else 'nothing was judged')}"
 
 
 def _bullet(record: CaseRecord, run: Run | None = None, as_code: bool = False) -> str:

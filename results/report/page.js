@@ -51,6 +51,7 @@ function hover(handler, event, item, value) {
 // Where a name may stand beside its point: the share of its own width and height that it is moved, and the gap in pixels.
 const PLACES = [[-0.5, -1, 0, -9], [0, -0.5, 11, 0], [-1, -0.5, -11, 0], [-0.5, 0, 0, 9], [0, -1, 7, -6], [-1, -1, -7, -6], [0, 0, 7, 6], [-1, 0, -7, 6]];
 const LONGEST = 34;
+const CLEAR = 4; // pixels that a name keeps from other points
 
 // Makes every point of a plot reachable by keyboard, and puts its name beside it where that hides no point and no other
 // name: those on the front first.
@@ -65,7 +66,8 @@ function name(element) {
   const whole = svg.getBoundingClientRect();
   const inner = (svg.querySelector("path.background") ?? svg).getBoundingClientRect();
   const scale = (svg.viewBox.baseVal?.width || whole.width) / whole.width;
-  const taken = points.map((point) => point.getBoundingClientRect());
+  const near = points.map((point) => wider(point.getBoundingClientRect(), CLEAR)); // whose name it is must be plain
+  const taken = [];
   const room = { left: inner.left + 2, right: whole.right, top: whole.top, bottom: inner.bottom };
   const order = points.map((_, i) => i).sort((a, b) => on(points[b], front) - on(points[a], front));
   for (const i of order) {
@@ -85,7 +87,7 @@ function name(element) {
     const place = places.find(
       (box) =>
         box.left >= room.left && box.right <= room.right && box.top >= room.top && box.bottom <= room.bottom &&
-        !taken.some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top),
+        ![...near.filter((_, other) => other !== i), ...taken].some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top),
     );
     if (!place) {
       text.remove();
@@ -95,6 +97,10 @@ function name(element) {
     text.setAttribute("x", (place.left - whole.left) * scale);
     text.setAttribute("y", (place.top - whole.top) * scale + 0.78 * height * scale);
   }
+}
+
+function wider({ left, right, top, bottom }, by) {
+  return { left: left - by, right: right + by, top: top - by, bottom: bottom + by };
 }
 
 function on(point, front) {
