@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
 
-from benchmarks.matrix.options import USUAL, add_options
+from benchmarks.matrix.options import add_options
 
 if TYPE_CHECKING:  # the rest of pytest must not wait for torch
     from benchmarks.matrix.matrix import Matrix
@@ -191,7 +191,7 @@ def settle(bench: Run, request: pytest.FixtureRequest) -> Any:
         elif status == "expected":
             pytest.xfail(f"{record.reason}; {declared(record)}")
         if record.verdict not in ("pass", "measured"):
-            again = reproduction(_from_here(request.node), request.config.getoption, USUAL)
+            again = reproduction(_from_here(request.node), request.config.getoption)
             request.node.stash[TRACEBACK] = failure.own_traceback(record)
             excuse = declared(record) if status else ""
             # Not an assert: pytest would print this file and the whole record before the reason.

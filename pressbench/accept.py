@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,21 +9,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pressbench.places import BASELINES, RUNS
+from pressbench.parameters import Baselines, Runs
+from pressbench.places import BASELINES, find_run
 from results.store.quality import quality_in
 from results.store.record import HEADLINE
 
 
 def accept(
-    run: Annotated[str, typer.Argument(help="A run's id or file.")],
-    cases: Annotated[list[str] | None, typer.Argument(help="Cases or patterns such as 'int8-*'; default: all.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for whoever reviews the change.")] = "",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning or end of it, or its file.")],
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="CASE", help="Cases or patterns, as 'int8-*'. Default: all.")
+    ] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reviews the change.")] = "",
     anew: Annotated[
         bool, typer.Option("--anew", help="Let a speed that did not change take the place of what is accepted.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
-    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
-    baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
+    runs: Runs = None,
+    baselines: Baselines = BASELINES,
 ) -> None:
     """Make a run's results the baseline of its machine. Targets are not touched by it. A speed that is no other than
     the accepted one is added to it: the mean of several runs shows a smaller slow-down."""
@@ -34,9 +36,9 @@ def accept(
     from results.history import baseline as accepted
     from results.history.history import History
     from results.store.machine import fingerprint_of
-    from results.store.store import now, read_run, resolve_run
+    from results.store.store import now, read_run
 
-    stored = read_run(resolve_run(runs, run))
+    stored = read_run(find_run(runs, run))
     fingerprint, _ = fingerprint_of(stored)
     before = accepted.load(baselines, fingerprint) if fingerprint else None
     known, taus = comparison.Reference(before, History({}, ())), comparison.taus(stored)

@@ -14,6 +14,7 @@ from pressbench.accept import accept
 from pressbench.card import card
 from pressbench.compare import compare
 from pressbench.exchange import export, import_
+from pressbench.help import Command, Group
 from pressbench.history import history
 from pressbench.latest import latest
 from pressbench.listing import list_
@@ -25,6 +26,7 @@ from pressbench.table import table
 from results.store.strict_json import ResultsError
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,11 +53,11 @@ def _root(
     pass
 
 
-app.command("list")(list_)
+app.command("list", cls=Command)(list_)
 for command in (new, table, latest, report, qualify, accept, compare, history, card, regressions):  # as in --help
-    app.command()(command)
-app.command("import")(import_)
-app.command()(export)
+    app.command(cls=Command)(command)
+app.command("import", cls=Command)(import_)
+app.command(cls=Command)(export)
 
 
 def main() -> None:

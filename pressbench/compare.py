@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pressbench.formats import Format, split, write
-from pressbench.places import BASELINES, RUNS
+from pressbench.parameters import Baselines, Grouped, Rows, Runs, Written
+from pressbench.places import BASELINES, find_run
 from results.store.strict_json import ResultsError
 
 OTHER_MACHINE = 12
@@ -21,33 +21,38 @@ OTHER_MACHINE = 12
 
 def compare(
     run: Annotated[
-        str | None, typer.Argument(help="A run's id or file; default: the latest, with the one before it.")
+        str | None,
+        typer.Argument(metavar="RUN", help="A run's id or file. Default: the latest, with the one before it."),
     ] = None,
-    other: Annotated[str | None, typer.Argument(help="An earlier run; default: the accepted baseline.")] = None,
-    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.terminal,
+    other: Annotated[
+        str | None, typer.Argument(metavar="OTHER", help="An earlier run. Default: the accepted baseline.")
+    ] = None,
+    format: Written = Format.terminal,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    columns: Annotated[list[str] | None, typer.Option(help="Such as outcome,case,change,reason.")] = None,
-    rows: Annotated[
-        list[str] | None, typer.Option(help="A compressor, a case, or a pattern such as 'int8-*'; may repeat.")
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Columns, as outcome,case,change,reason; may repeat.")
     ] = None,
-    group: Annotated[str | None, typer.Option(help="By model, hardware or family.")] = None,
-    sort: Annotated[str | None, typer.Option(help="A column, upwards, or downwards with -COLUMN.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
-    baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
+    rows: Rows = None,
+    group: Grouped = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort by a column, as change: upwards; downwards with -change.")
+    ] = None,
+    runs: Runs = None,
+    baselines: Baselines = BASELINES,
 ) -> None:
     """What changed in a run. Ends with 1 where something regressed, 12 where the machines differ."""
     from benchmarks.regression import comparison
     from pressbench.comparison_table import comparison_grid
     from results.history.history import History, run_before
     from results.store.machine import differences, fingerprint_of
-    from results.store.store import read_run, resolve_run
+    from results.store.store import read_run
 
-    path = resolve_run(runs, run)
+    path = find_run(runs, run)
     stored = read_run(path)
     fingerprint, machine = fingerprint_of(stored)
     if not fingerprint:
         raise ResultsError(f"run {stored.header.run} kept no fingerprint and cannot be compared")
-    earlier = resolve_run(runs, other) if other is not None else None
+    earlier = find_run(runs, other) if other is not None else None
     if run is None:
         earlier = run_before(path, fingerprint)
         if earlier is None:
@@ -55,7 +60,7 @@ def compare(
             raise typer.Exit(OTHER_MACHINE)
         print(f"pressbench: {path.stem}, the latest run, against {earlier.stem}, the one before it", file=sys.stderr)
     if earlier is None:
-        known = comparison.reference(baselines, runs, {"hash": fingerprint, "key": machine}, stored.header.run)
+        known = comparison.reference(baselines, path.parent, {"hash": fingerprint, "key": machine}, stored.header.run)
         against, both = "the accepted baseline", [stored]
     else:
         both = [stored, read_run(earlier)]

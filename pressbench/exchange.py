@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pressbench.places import RUNS
+from pressbench.parameters import Runs
+from pressbench.places import RUNS, find_run
 
 
 class Foreign(StrEnum):
@@ -19,8 +20,8 @@ class Foreign(StrEnum):
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that pytest --benchmark-json wrote.")],
-    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that pytest --benchmark-json wrote.")],
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the run to.")] = RUNS,
 ) -> None:
     """Keep a file of pytest-benchmark as history. Its times are never compared with speed-ups."""
     from results.exchange.pytest_benchmark_json import to_run
@@ -44,18 +45,20 @@ def import_(
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run's id or file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
-    format: Annotated[Foreign, typer.Option(help="For which program.")] = Foreign.pytest_benchmark,
-    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning or end of it, or its file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    format: Annotated[
+        Foreign, typer.Option(metavar="PROGRAM", help="For which program: pytest-benchmark.")
+    ] = Foreign.pytest_benchmark,
+    runs: Runs = None,
 ) -> None:
     """Write a run's timed cases for `pytest-benchmark compare`."""
     from results.exchange.pytest_benchmark_json import from_run
-    from results.store.store import read_run, resolve_run
+    from results.store.store import read_run
     from results.store.strict_json import ResultsError, plain
     from results.store.text import shown
 
-    found = plain(from_run(read_run(resolve_run(runs, run))))
+    found = plain(from_run(read_run(find_run(runs, run))))
     try:
         output.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="ascii")
     except OSError as error:

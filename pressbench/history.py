@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pressbench.places import BASELINES, RUNS
+from pressbench.parameters import Baselines, Json, RunsOrUrl
+from pressbench.places import BASELINES, find_runs
 from pressbench.unreadable import tell
 
 
 def history(
-    case: Annotated[str, typer.Argument(help="A case, such as int8-openvino-minilm-bbc-cpu.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A case, as int8-openvino-minilm-bbc-cpu.")],
     measure: Annotated[
-        str | None, typer.Option(help="accuracy, speed, footprint, time, or a number such as peak_memory_bytes.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="accuracy, speed, footprint, time (imported), or a number, as peak_memory_bytes."
+        ),
     ] = None,
-    runs: Annotated[str, typer.Option(metavar="PATH|URL", help="Where records lie.")] = str(RUNS),
-    baselines: Annotated[Path, typer.Option(help="Where accepted results lie.")] = BASELINES,
-    last: Annotated[int, typer.Option(min=0, help="How many runs have a line of their own; 0: all.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    runs: RunsOrUrl = None,
+    baselines: Baselines = BASELINES,
+    last: Annotated[int, typer.Option(min=0, metavar="N", help="How many runs have a line of their own; 0: all.")] = 20,
+    as_json: Json = False,
 ) -> None:
     """How a case came out in every stored run, with a sparkline for each machine."""
     from results.history.baseline import accepted_runs, read_all
     from results.history.trend import print_history
     from results.store.query import Runs
 
-    with Runs(runs) as stored:
+    with Runs(find_runs(runs)) as stored:
         found = stored.history(case, measure, accepted_runs(read_all(baselines)))
         problems = stored.problems
     if as_json:

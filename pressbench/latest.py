@@ -7,23 +7,27 @@ from typing import Annotated
 import typer
 
 from pressbench.formats import Format, split, write
-from pressbench.places import RUNS
+from pressbench.parameters import Devices, Grouped, Rows, RunsOrUrl, Sorted, Written
+from pressbench.places import find_runs
 from pressbench.unreadable import tell
 
 
 def latest(
-    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.terminal,
-    columns: Annotated[list[str] | None, typer.Option(help="Such as accuracy,speedup,size,run.")] = None,
-    rows: Annotated[
-        list[str] | None, typer.Option(help="A compressor, a case, or a pattern such as 'int8-*'; may repeat.")
+    format: Written = Format.terminal,
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Columns, as accuracy,speedup,size,run; may repeat.")
     ] = None,
-    hardware: Annotated[list[str] | None, typer.Option(help="A device, or a class; may repeat.")] = None,
+    rows: Rows = None,
+    hardware: Devices = None,
     machine: Annotated[
-        list[str] | None, typer.Option(help="A machine's name, or how its fingerprint begins; may repeat.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Only these machines: a name or pattern, or how a fingerprint begins; may repeat."
+        ),
     ] = None,
-    group: Annotated[str | None, typer.Option(help="By model, hardware or family.")] = None,
-    sort: Annotated[str | None, typer.Option(help="A column: its best methods first, or last with -COLUMN.")] = None,
-    runs: Annotated[str, typer.Option(metavar="PATH|URL", help="Where records lie.")] = str(RUNS),
+    group: Grouped = None,
+    sort: Sorted = None,
+    runs: RunsOrUrl = None,
 ) -> None:
     """The newest result of every case, whichever run it is from, a block of columns for each machine."""
     from results.history.newest import newest
@@ -33,7 +37,7 @@ def latest(
     from results.table.grid import grid_of
 
     choice = Choice(split(columns), tuple(rows or ()), tuple(hardware or ()), group, sort)
-    with Runs(runs) as stored:
+    with Runs(find_runs(runs)) as stored:
         found, problems = newest(stored, machine or ()), stored.problems
     write(grid_of(found, choice, PAPER if format is Format.latex else ONE_MACHINE), format)
     tell(problems)

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pressbench.parameters import Json
+
 
 class What(StrEnum):
     """What can be listed."""
@@ -24,10 +26,12 @@ class What(StrEnum):
 
 
 def list_(
-    what: Annotated[What | None, typer.Argument(help="Default: all three.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    what: Annotated[
+        What | None, typer.Argument(metavar="compressors|models|hardware", help="What to list. Default: all three.")
+    ] = None,
+    as_json: Json = False,
     tier: Annotated[
-        str, typer.Option(help="Only what this tier runs, quick or nightly. Default: all there is.")
+        str, typer.Option(metavar="TIER", help="Only what this tier runs: quick, nightly, or full for all there is.")
     ] = "full",
 ) -> None:
     """What there is, and for each compressor where it runs."""

@@ -11,15 +11,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pressbench.parameters import Json
 from pressbench.places import QUALIFICATIONS
 
 
 def qualify(
-    hardware: Annotated[str, typer.Option(help="A device, or a class.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="The short one that runs start by themselves.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    qualifications: Annotated[Path, typer.Option(help="Where they are kept.")] = QUALIFICATIONS,
-    seed: Annotated[int, typer.Option(help="Seed of the order of pairs.")] = 0,
+    hardware: Annotated[
+        str, typer.Option(metavar="NAME", help="A device or a class of device, as cpu; see pressbench list.")
+    ] = "cpu",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the short qualification that runs start by themselves.")
+    ] = False,
+    as_json: Json = False,
+    qualifications: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder that qualifications are kept in.")
+    ] = QUALIFICATIONS,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the order of pairs.")] = 0,
 ) -> None:
     """Is this machine fit to judge speed by? Exit code 0: qualified, 1: not."""
     from benchmarks.hardware import select

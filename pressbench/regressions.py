@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from pressbench.places import RUNS
+from pressbench.parameters import LatestRun, Runs
+from pressbench.places import find_run
 
 
 def regressions(
-    run: Annotated[str | None, typer.Argument(help="A run's id or file; default: the latest.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where records lie.")] = RUNS,
+    run: LatestRun = None,
+    runs: Runs = None,
 ) -> None:
     """Regressions that a run confirmed, as Markdown for an issue. Ends with 1 where there are any."""
     from results.exchange.github import issue
-    from results.store.store import read_run, resolve_run
+    from results.store.store import read_run
 
-    if text := issue(read_run(resolve_run(runs, run))):
+    if text := issue(read_run(find_run(runs, run))):
         typer.echo(text, nl=False)
         raise typer.Exit(1)

@@ -15,6 +15,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A test that forgets to name a cache must not read, fill or repair the user's own.
 os.environ["PRESSBENCH_CACHE"] = os.devnull
+# Nor must they note or find what the user has run.
+os.environ["PRESSBENCH_STATE"] = os.devnull
 # Nor must tests wait for a benchmark that is being timed on this machine, or hold one up.
 os.environ["PRESSBENCH_LOCKS"] = tempfile.mkdtemp(prefix="pressbench-tests-")
 atexit.register(shutil.rmtree, os.environ["PRESSBENCH_LOCKS"], ignore_errors=True)

@@ -81,7 +81,7 @@ class Place:
         environment |= {
             "PYTHONPATH": f"{self.site}{os.pathsep}{ROOT}",
             "COLUMNS": "120",
-            "HOME": os.devnull,  # nothing is written there where a folder for the cache is named
+            "HOME": "/proc/none",  # nothing is written there where a folder for the cache is named
             "NO_COLOR": "1",
             "PLANTED": str(self.folder),
             "PLANTED_CACHE": str(self.cache),

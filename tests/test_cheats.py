@@ -53,7 +53,7 @@ def test_a_cheat_gets_its_verdict_and_its_reason(cheated: Run, name: str, measur
 
 def test_what_was_compared_is_told(cheated: Run) -> None:
     found = record(cheated, "speed", "cheat-idle").evidence
-    assert found["checked"]["answers"] >= 300 and found["checked"]["difference"] < 1e-3
+    assert found["checked"]["answers"] >= 100 and found["checked"]["difference"] < 1e-3
     assert found["outside"]["compressed"]["slots"] == found["pairs"]
     steady = record(cheated, "accuracy", "cheat-idle").evidence["steadiness"]
     assert steady["asked_again"] == 16 and steady["other_company"] == 32 and steady["again"] < 1e-3

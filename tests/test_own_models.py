@@ -3,9 +3,12 @@ nothing else, by pytest in a process of its own. Nothing here asserts a time."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from matrix_run import NO_TARGETS, ROOT, Done, Place, finish, record
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import kinds
 from benchmarks.zoo.own.shipped import shipped
+from results.store.reproduction import anywhere
 from results.store.store import Run, list_runs, read_run
 
 PAGE = (ROOT / "docs" / "your-own-models.md").read_text(encoding="utf-8")
@@ -52,7 +56,8 @@ def page(place: Place, own: Path) -> Done:
     program, target, *options = shlex.split(quoted("command"))
     assert (program, target) == ("pytest", "~/pressbench/benchmarks")
     command = place.command(*options, target=str(ROOT / "benchmarks"), results="page")
-    return finish(place.start("-m", "pytest", *command, at=own, COLUMNS="100"))
+    state = str(place.folder / "state")
+    return finish(place.start("-m", "pytest", *command, at=own, COLUMNS="100", PRESSBENCH_STATE=state))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,15 @@ def test_the_header_holds_what_was_understood(stored: Run) -> None:
     assert understood["headlines"]["columns"] == {"query": "headline", "document": "story"}
 
 
+def test_the_run_is_found_where_it_was_written(
+    place: Place, stored: Run, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("PRESSBENCH_STATE", str(place.folder / "state"))
+    code, out, err = call("table")
+    assert code == 0 and "headlines on" in out
+    assert f"run {stored.header.run} from {place.folder / 'page'}" in err
+
+
 # -- by options, and what goes wrong ---------------------------------------------------------------
 
 
@@ -202,6 +216,26 @@ def test_a_hub_that_does_not_answer_is_unsupported(others: dict[str, Done], plac
     (path,) = list_runs(place.folder / "hub")
     found = record(read_run(path), "accuracy", "dense")
     assert found.verdict == "unsupported" and "connection refused" in found.reason
+
+
+def test_the_command_of_a_record_finds_its_case_from_another_folder(
+    others: dict[str, Done], place: Place, own: Path, tmp_path: Path
+) -> None:
+    (path,) = list_runs(place.folder / "one")
+    run = read_run(path)
+    again = anywhere(run.header, run.cases)
+    assert again.where == "" and shlex.quote(str(own)) in again.command and " --data reviews.csv " in again.command
+    line = f"{again.command} --collect-only -q -p no:cacheprovider"
+    environment = {**os.environ, "PYTHONPATH": f"{place.site}{os.pathsep}{ROOT}"}
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = [text for text in done.stdout.splitlines() if "::" in text]
+    assert found.endswith(f"test_footprint.py::test_footprint[{run.cases[0].case}]")
+    (own / "reviews.csv").rename(own / "moved.csv")
+    try:
+        assert "they are not on this one" in anywhere(run.header, run.cases).where
+    finally:
+        (own / "moved.csv").rename(own / "reviews.csv")
 
 
 # -- what the page lists ---------------------------------------------------------------------------

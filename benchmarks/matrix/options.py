@@ -6,13 +6,12 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ROOT / "baselines" / "targets.toml"
 ACCEPTED = ROOT / "baselines" / "accepted"
 EXPECTED = ROOT / "baselines" / "expected.toml"
-USUAL = {"targets": TARGETS, "baselines": ACCEPTED, "expected": EXPECTED}
-"""Option -> the file or folder that it names unless it is given."""
 SPACING = 60.0
 """Seconds between two measurements of a suspect: docs/statistics.md says what they are worth."""
 
@@ -26,10 +25,19 @@ def add_options(add: Callable[..., None]) -> None:
         help="models to run (default: those of the zoo file, else all built-in ones); may be repeated; with --data one "
         "of your own, a folder or a hub model",
     )
-    add("--data", metavar="FILE|NAME", help="data for the one model of --model: a file, a folder or a hub data set")
-    add("--task", metavar="NAME", help="what that model is for (default: by its head)")
+    add(
+        "--data",
+        metavar="FILE|DIR|NAME",
+        help="data for the one model of --model: a file, as reviews.csv, a folder, or a data set of the hub",
+    )
+    add("--task", metavar="NAME", help="what that model is for, as text-classification (default: by its head)")
     add("--test-data", metavar="FILE", help="what quality is measured on (default: a split of --data)")
-    add("--set", action="append", metavar="KEY=VALUE", help="any other key of a zoo file, as columns.text=review")
+    add(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="any other key of a zoo file, as columns.text=review; may be repeated",
+    )
     add("--zoo", metavar="FILE", help="models and data of your own (default: zoo.toml in this folder, if there is one)")
     add(
         "--allow-pickle",
@@ -40,30 +48,63 @@ def add_options(add: Callable[..., None]) -> None:
         "--compressor",
         action="append",
         metavar="NAME[:KEY=VALUE,…]",
-        help="compressors to run (default: all of the tier); with parameters, one of your own making; may be repeated",
+        help="compressors to run, as int8-openvino, quantize-weights:bits=6 or, for a chain, A+B (default: all of the "
+        "tier); may be repeated",
     )
-    add("--hardware", action="append", metavar="NAME", help="devices to run on (default: cpu); a class works too")
-    add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
-    add("--targets", default=str(TARGETS), metavar="FILE", help="the contract, with the files of targets.d beside it")
     add(
-        "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
+        "--hardware",
+        action="append",
+        metavar="NAME",
+        help="devices, or classes of device, to run on, as cpu or cpu-vnni (default: cpu); may be repeated",
     )
-    add("--expected", default=str(EXPECTED), metavar="FILE", help="declared failures, with their dates")
-    add("--require", type=int, default=0, metavar="N", help="exit with 10 where fewer cases are executed")
-    add("--results", default=str(ROOT / "results" / "runs"), metavar="DIR", help="where records are written")
+    add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
+    add(
+        "--targets",
+        default=str(TARGETS),
+        metavar="FILE",
+        help="what each case must reach, with the files of targets.d beside it (default: baselines/targets.toml)",
+    )
+    add(
+        "--baselines",
+        default=str(ACCEPTED),
+        metavar="DIR",
+        help="accepted results, a file a machine, see pressbench accept (default: baselines/accepted)",
+    )
+    add(
+        "--expected", default=str(EXPECTED), metavar="FILE", help="declared failures (default: baselines/expected.toml)"
+    )
+    add("--require", type=int, default=0, metavar="N", help="exit with 10 where fewer cases are executed (default: 0)")
+    add(
+        "--results",
+        default=str(ROOT / "results" / "runs"),
+        metavar="DIR",
+        help="where records are written; pressbench table finds them there (default: results/runs)",
+    )
     add("--cache", default=None, metavar="DIR", help="the cache (default: $PRESSBENCH_CACHE or your user cache)")
-    add("--seed", type=int, default=0, help="seed of compressors and of the order of pairs")
-    add("--stage-limit", type=float, default=900.0, metavar="SECONDS", help="longest that one stage may take")
+    add("--seed", type=int, default=0, metavar="N", help="seed of compressors and of the order of pairs (default: 0)")
+    add(
+        "--stage-limit",
+        type=float,
+        default=900.0,
+        metavar="SECONDS",
+        help="longest that one stage may take (default: 900)",
+    )
     add("--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)")
-    add("--resume", nargs="?", const="", metavar="RUN", help="go on with an interrupted run (default: the latest)")
+    add(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on with an interrupted run, by its id (default: the latest)",
+    )
     add(
         "--qualifications",
         default=str(ROOT / "results" / "qualifications"),
         metavar="DIR",
-        help="where qualifications of machines are kept",
+        help="where qualifications of machines are kept (default: results/qualifications)",
     )
     add("--no-qualify", action="store_true", help="start no short qualification of the machine")
-    add("--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, 0.02 for 2 %%")
+    add("--tau", type=_deviation, metavar="X", help="the machine's own deviation of ln speed-up, as 0.02 for 2 %%")
     add(
         "--rerun-after",
         type=_seconds,
@@ -81,6 +122,24 @@ def add_options(add: Callable[..., None]) -> None:
         action="store_true",
         help="judge speed under whatever conditions it was timed; records say so",
     )
+
+
+OF_A_RUN = ("require", "resume", "fail-unresolved")
+"""Options that are about a whole run: they mean nothing where one case of it is run again."""
+
+
+def given(option: Callable[[str], Any]) -> dict[str, Any]:
+    """Name -> value of the options that are not as they are where nobody names them, without those of `OF_A_RUN`.
+    option: an option's value by its name, as `--tier`."""
+    found: dict[str, Any] = {}
+
+    def look(name: str, **how: Any) -> None:
+        value, usual = option(name), how.get("default", False if how.get("action") == "store_true" else None)
+        if value != usual and value != [] and name.removeprefix("--") not in OF_A_RUN:
+            found[name.removeprefix("--")] = value
+
+    add_options(look)
+    return found
 
 
 def _deviation(text: str) -> float:

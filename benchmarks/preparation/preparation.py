@@ -21,6 +21,7 @@ from benchmarks.measure import stages
 from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation.agreement import compare
+from benchmarks.preparation.making import Makings
 from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
 from benchmarks.preparation.steadiness import noise, scored
@@ -59,6 +60,7 @@ class Preparation:
         self._dense: dict[str, Dense | Exception] = {}
         self.agreed: dict[str, dict[str, Any]] = {}
         """Model -> what came of comparing it with its owner's run."""
+        self.makings = Makings()
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
@@ -157,8 +159,11 @@ class Preparation:
             "seed": self.settings.seed,
         }
 
+        fresh: list[Path] = []
+
         def make(folder: Path) -> None:
             name = f"{label} on {model.name}"
+            fresh.append(folder)
             try:
                 training = (dense.artifact.directory, dense.training_path)
                 closed = self.enclosure(source.directory, *training, writable=folder)
@@ -171,7 +176,9 @@ class Preparation:
                 self._unharmed(name, source, dense, model)
 
         with self.stage("compress", f"{model.name}: {label}") as report:
-            return open_artifact(self.cache.build("artifacts", f"{model.name}-{label}", key, make))
+            entry = self.cache.build("artifacts", f"{model.name}-{label}", key, make)
+        self.makings.step(entry, source.directory, here=bool(fresh))
+        return open_artifact(entry)
 
     def _unharmed(self, name: str, source: Artifact, dense: Dense, model: Model) -> None:
         """Raises PressbenchError where what a method was given is not what it was. Nothing that was made from it

@@ -61,7 +61,7 @@ class Lanes:
                     with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
                         artifact = self._prepared.artifact(control, case.model, case.hardware)
                         lanes.append(self.open(name, artifact, case))
-            with self._prepared.stage("time", f"{case.model.name}: choosing the best control"):
+            with self._prepared.stage("measure speed", f"{case.model.name}: choosing the best control"):
                 best = fastest(lanes, seed=self._prepared.settings.seed)
             for lane in lanes:
                 if lane is not best:

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.cache import Cache, content_hash, default_root, hash_files
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
+from benchmarks.matrix.options import given
 from benchmarks.matrix.targets import target_files
 from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
 from benchmarks.progress import Stages
@@ -24,7 +25,10 @@ from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, 
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
+from results.history.baseline import of_models
+from results.store.last_run import note
 from results.store.record import CaseRecord, RunHeader
+from results.store.reproduction import COMMAND
 from results.store.store import Run as StoredRun
 from results.store.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
 
@@ -72,7 +76,7 @@ class Run:
             options=options,
             machine=machine,
             expected=tuple(case.id for case in cases),
-            extra={"models": own} if own else {},
+            extra={COMMAND: {"folder": str(Path.cwd()), "options": given(option)}, **({"models": own} if own else {})},
         )
         if interrupted:
             check_same(interrupted.header, header)
@@ -82,9 +86,11 @@ class Run:
             self._say(f"pressbench: resuming run {identity}: {count} of {len(cases)} cases are finished")
         else:
             self.writer = RunWriter(Path(option("--results")), header)
+        note(self.writer.path)
         self.reference = reference(Path(option("--baselines")), Path(option("--results")), print_, identity)
         planned = [Planned(case.measure, case.id, case.model.name) for case in cases]
         self.stages.outlook = self.outlook = Outlook(planned, self.reference.history.seconds)
+        self._models = {(case.model.name, case.hardware.name) for case in cases}
         self.compared: dict[tuple[str, str], Comparison] = {}
         self.suspects = Suspects(option("--rerun-after"), self._pause)
 
@@ -160,7 +166,7 @@ class Run:
                 if found.outcome == outcome
             ]
         if known.baseline:
-            gone = sorted(set(known.baseline.cases) - set(existing))
+            gone = sorted(of_models(known.baseline.cases, self._models) - set(existing))
             lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
             new = [key for key in self.compared if key not in known.baseline.cases]
             lines += [f"  new: {measure} of {case}" for measure, case in new]

@@ -121,11 +121,15 @@ class Session:
         def measure() -> dict[str, Any]:
             dense = self.prepared.dense(case.model)
             artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            made = self.prepared.makings.of(artifact.directory)
             workload = case.model.memory_workload or case.model.workloads[0]
-            with self.stage("footprint", case.id):
+            with self.stage("measure footprint", case.id):
                 memory = self.prepared.memory(artifact, dense, workload, case.hardware, case.id)
             closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory, dense.inputs_path)
-            with self.stage("footprint", case.id), self.prepared.worker(case.id, case.hardware, closed) as worker:
+            with (
+                self.stage("measure footprint", case.id),
+                self.prepared.worker(case.id, case.hardware, closed) as worker,
+            ):
                 # In a worker, too: to count a module it has to be rebuilt, by the method's own code.
                 limit = self.settings.stage_seconds
                 effect = case.compressor.effect if role(case.compressor) == "method" else None
@@ -163,7 +167,7 @@ class Session:
                     "peak_memory_bytes": Measure(value=memory.peak),
                     "memory_growth_bytes": Measure(value=memory.growth),
                     "first_answer_seconds": Measure(value=memory.waits.first_answer),
-                    "compress_seconds": Measure(value=artifact.compress_seconds),
+                    "compress_seconds": Measure(value=made.seconds if made else None),
                     **(_work(counted.executed) if counted.executed else {}),
                 },
                 "evidence": {
@@ -174,6 +178,11 @@ class Session:
                     "dense_layers": {name: dataclasses.asdict(layer) for name, layer in whole.layers.items()},
                     "files": dict(artifact.manifest["files"]),
                     "witness": counted.seen,
+                    "compress": (
+                        {"seconds_in_this_run": made.here, "seconds_in_the_method": artifact.compress_seconds}
+                        if made
+                        else None
+                    ),
                     "executed": counted.executed.to_json() if counted.executed else None,
                     "dense_executed": counted.dense_executed.to_json() if counted.dense_executed else None,
                     "memory_workload": workload.name,
@@ -216,7 +225,7 @@ class Session:
             self.lanes.prepare(case)
             standing = self.supervision.standing(case)
             test = SpeedTest(case.speed_target, alpha=ALPHA, tau=standing.tau, budget=settings.budget.pairs)
-            with self.stage("time", case.id) as report, contextlib.ExitStack() as stack:
+            with self.stage("measure speed", case.id) as report, contextlib.ExitStack() as stack:
                 stack.enter_context(self.supervision.alone(case.hardware, report))
                 best = self.lanes.control(case)
                 reference = self.lanes.dense(case)

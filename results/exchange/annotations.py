@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.exchange.reproduction import command
 from results.store.record import CaseRecord, RunHeader
+from results.store.reproduction import command
 from results.store.text import clipped, shown
 
 SHOWN = 10

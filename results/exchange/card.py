@@ -11,9 +11,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from results.exchange.reproduction import command
 from results.store.quality import PERPLEXITY, SCORE, metric_of, quality_of
 from results.store.record import CaseRecord, Measure
+from results.store.reproduction import command
 from results.store.store import Run
 from results.store.strict_json import ResultsError
 from results.store.text import clipped, markdown, shown

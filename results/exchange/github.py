@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from results.exchange.annotations import Place, lines_for
-from results.exchange.reproduction import command
 from results.store.declared import Declared, declared
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, VERDICTS, CaseRecord
+from results.store.reproduction import command
 from results.store.store import Run
 from results.store.tally import latest
 from results.store.text import clipped, markdown, shown
@@ -209,8 +209,9 @@ def _state(run: Run, what: Summary, notes: Sequence[str]) -> str:
     if open_ := len(undecided(run)):
         parts.append(f"{open_} not decided")
     amiss = what.interrupted or what.missing or notes
-    mark = "✗" if failed else "!" if amiss else "?" if open_ else "✓"
-    return f"{mark} pressbench: {', '.join(parts) or 'nothing failed'}"
+    judged = bool(what.counts.get("pass"))
+    mark = "✗" if failed else "!" if amiss else "?" if open_ else "✓" if judged else "·"
+    return f"{mark} pressbench: {', '.join(parts) or ('nothing failed' if judged or amiss else 'nothing was judged')}"
 
 
 def _bullet(record: CaseRecord, run: Run | None = None, as_code: bool = False) -> str:

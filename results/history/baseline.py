@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,13 @@ def moved_between(before: Mapping[str, str], now: Mapping[str, str]) -> str | No
     return next(
         (said for part, said in PARTS.items() if part in before and part in now and before[part] != now[part]), None
     )
+
+
+def of_models(keys: Iterable[Key], models: Collection[tuple[str, str]]) -> set[Key]:
+    """Of accepted results those of some models, each with a device: what another run measured is not missing in this
+    one."""
+    parts = [f"-{model}-{hardware}" for model, hardware in models]
+    return {key for key in keys if any(key[1].endswith(part) or f"{part}-" in key[1] for part in parts)}
 
 
 def grown(before: Accepted, after: Accepted) -> Accepted:

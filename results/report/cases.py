@@ -10,12 +10,12 @@ from results.report import pairs, trends
 from results.report.charts import Chart
 from results.report.flips import Flips, flips
 from results.report.layers import Layers, layers
-from results.report.reproduce import command
 from results.report.safe import mapping, sequence
 from results.report.safe import number as finite
 from results.store.quality import words_of
 from results.store.record import MEASURE_NAMES, CaseRecord, RunHeader
-from results.table.cells import SYMBOLS, Cells, cells, memory, seconds
+from results.store.reproduction import Again, anywhere
+from results.table.cells import ALL_CACHED, SYMBOLS, Cells, cells, memory, seconds
 from results.table.columns import COLUMNS, Column
 from results.table.rows import Row
 
@@ -33,7 +33,7 @@ class Judged:
     bound: str
     outcome: str
     comparison: str
-    command: str
+    again: Again
     charts: Sequence[tuple[str, Chart]]
     detail: Sequence[str]
 
@@ -116,7 +116,7 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         "speed": [("speed-up over dense", f"{cell.speedup} {cell.pairs}".strip()),
                   ("over the best control", cell.over_control)],
         "footprint": [("size over dense", cell.size), ("peak memory", cell.memory),
-                      ("time to compress", cell.compress)],
+                      ("time to compress", _compress(cell))],
     }  # fmt: skip
     outcome = record.comparison.get("outcome")
     return Judged(
@@ -126,11 +126,17 @@ def _judged(record: CaseRecord, cell: Cells, header: RunHeader, history: trends.
         bound=cell.bounds[record.measure],
         outcome=outcome if isinstance(outcome, str) else "",
         comparison=str(record.comparison.get("reason") or ""),
-        command=command(header, record),
+        again=anywhere(header, [record]),
         charts=(pairs.charts(record) if record.measure == "speed" else [])
         + trends.charts(history, record.measure, record.case),
         detail=str(record.evidence.get("detail") or "").splitlines(),
     )
+
+
+def _compress(cell: Cells) -> str:
+    if cell.cached == ALL_CACHED:
+        return f"{cell.cached}, built in {cell.compress}"
+    return f"{cell.compress}, {cell.cached}" if cell.cached else cell.compress
 
 
 def _more(record: CaseRecord) -> list[tuple[str, str]]:
@@ -158,7 +164,8 @@ def _recipe(record: CaseRecord) -> list[tuple[str, list[tuple[str, str]], str]]:
     for step in record.recipe:
         known = mapping(step)
         parameters = [(str(k), json.dumps(v, ensure_ascii=False)) for k, v in mapping(known.get("parameters")).items()]
-        found.append((str(known.get("compressor") or "?"), parameters, seconds(finite(known.get("seconds")))))
+        took = finite(known.get("seconds"))
+        found.append((str(known.get("compressor") or "?"), parameters, "" if took is None else seconds(took)))
     return found
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.history.baseline import Baseline
+from results.history.baseline import Baseline, of_models
 from results.report.safe import number as finite
 from results.store.quality import SCORE, metric_of, quality_of
 from results.store.record import CaseRecord
@@ -31,7 +31,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "vanished": Kind(
         "accepted, but not in this run",
-        "Gone, or not selected this time. If a case was removed on purpose, take it out of the baseline's file.",
+        "Of models of this run: gone, or not selected this time. If a case was removed on purpose, take it out of the "
+        "baseline's file.",
     ),
     "suspect": Kind("slower, not settled", "Not seen again often enough to call it a regression. Run these again."),
     "inconclusive": Kind(
@@ -109,7 +110,8 @@ def changes(run: Run, baseline: Baseline | None) -> Changes:
         elif isinstance(outcome, str) and outcome in found:
             found[outcome].append(_change(record))
     keys = {(record.measure, record.case) for record in records}
-    for measure, case in sorted(set(baseline.cases) - keys) if baseline else []:
+    models = {(record.model, record.hardware) for record in records}
+    for measure, case in sorted(of_models(baseline.cases, models) - keys) if baseline else []:
         found["vanished"].append(Change(case, measure, "", ""))
     who = shlex.quote(shown(run.header.run))
     groups = [

@@ -48,6 +48,88 @@ function hover(handler, event, item, value) {
   tip.style.top = `${Math.max(4, top)}px`;
 }
 
+// Where a name may stand beside its point: the share of its own width and height that it is moved, and the gap in pixels.
+const PLACES = [[-0.5, -1, 0, -9], [0, -0.5, 11, 0], [-1, -0.5, -11, 0], [-0.5, 0, 0, 9], [0, -1, 7, -6], [-1, -1, -7, -6], [0, 0, 7, 6], [-1, 0, -7, 6]];
+const LONGEST = 34;
+const CLEAR = 4; // pixels that a name keeps from other points
+
+// Makes every point of a plot reachable by keyboard, and puts its name beside it where that hides no point and no other
+// name: those on the front first.
+function name(element) {
+  const svg = element.querySelector("svg");
+  const points = [...svg.querySelectorAll('path[aria-roledescription="point"]')];
+  const front = `front_${picked("axis-across")}_${picked("axis-up")}`;
+  svg.querySelector(".names")?.remove();
+  const group = svg.appendChild(document.createElementNS(svg.namespaceURI, "g"));
+  group.setAttribute("class", "names");
+  group.setAttribute("aria-hidden", "true"); // each point says its name itself
+  const whole = svg.getBoundingClientRect();
+  const inner = (svg.querySelector("path.background") ?? svg).getBoundingClientRect();
+  const scale = (svg.viewBox.baseVal?.width || whole.width) / whole.width;
+  const near = points.map((point) => wider(point.getBoundingClientRect(), CLEAR)); // whose name it is must be plain
+  const taken = [];
+  const room = { left: inner.left + 2, right: whole.right, top: whole.top, bottom: inner.bottom };
+  const order = points.map((_, i) => i).sort((a, b) => on(points[b], front) - on(points[a], front));
+  for (const i of order) {
+    const datum = points[i].__data__?.datum;
+    if (!datum) continue;
+    reach(points[i], datum);
+    const text = group.appendChild(document.createElementNS(svg.namespaceURI, "text"));
+    text.textContent = datum.name.length > LONGEST ? `${datum.name.slice(0, LONGEST - 1)}…` : datum.name;
+    text.setAttribute("y", "0");
+    const { width, height } = text.getBoundingClientRect();
+    const { left, top, width: wide, height: high } = points[i].getBoundingClientRect();
+    const places = PLACES.map(([across, down, dx, dy]) => {
+      const x = left + wide / 2 + across * width + dx;
+      const y = top + high / 2 + down * height + dy;
+      return { left: x, right: x + width, top: y, bottom: y + height };
+    });
+    const place = places.find(
+      (box) =>
+        box.left >= room.left && box.right <= room.right && box.top >= room.top && box.bottom <= room.bottom &&
+        ![...near.filter((_, other) => other !== i), ...taken].some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top),
+    );
+    if (!place) {
+      text.remove();
+      continue;
+    }
+    taken.push(place);
+    text.setAttribute("x", (place.left - whole.left) * scale);
+    text.setAttribute("y", (place.top - whole.top) * scale + 0.78 * height * scale);
+  }
+}
+
+function wider({ left, right, top, bottom }, by) {
+  return { left: left - by, right: right + by, top: top - by, bottom: bottom + by };
+}
+
+function on(point, front) {
+  return point.__data__?.datum?.[front] ? 1 : 0;
+}
+
+function reach(point, datum) {
+  if (point.hasAttribute("tabindex")) return;
+  point.setAttribute("tabindex", "0");
+  point.setAttribute("role", "link");
+  point.addEventListener("focus", () => {
+    const { right, bottom } = point.getBoundingClientRect();
+    hover(null, { clientX: right, clientY: bottom }, null, point.__data__?.tooltip);
+  });
+  point.addEventListener("blur", () => (tip.hidden = true));
+  point.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && /^case-\d+$/.test(datum.anchor)) go(datum.anchor);
+  });
+}
+
+// A plot follows the width of its place, and its names follow the plot, once it has come to rest.
+const resting = new Map();
+const resized = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    clearTimeout(resting.get(target));
+    resting.set(target, setTimeout(() => target.querySelector("svg") && name(target), 250));
+  }
+});
+
 async function draw(element) {
   const chart = report.charts[element.dataset.chart];
   views.get(element)?.finalize();
@@ -66,6 +148,10 @@ async function draw(element) {
       const anchor = item?.datum?.anchor;
       if (typeof anchor === "string" && /^case-\d+$/.test(anchor)) go(anchor);
     });
+    if (chart.spec === "pareto") {
+      name(element);
+      resized.observe(element);
+    }
     element.classList.add("drawn");
   } catch (error) {
     element.textContent = `This plot could not be drawn: ${error.message}`;

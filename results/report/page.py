@@ -16,6 +16,7 @@ from results.report.cases import Section, sections
 from results.report.changes import changes
 from results.report.charts import CONFIG, Chart, Spec
 from results.report.safe import finalize, mapping, script_json
+from results.report.state import state
 from results.store.declared import declared
 from results.store.machine import fingerprint_of
 from results.store.quality import words_of
@@ -40,7 +41,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
     every = sections(found, run.header, trends.history([*earlier, run], baseline))
     anchors = {id(row): section.anchor for section in every for row in section.rows}
     of_record = {(one.record.measure, one.record.case): s.anchor for s in every for one in s.judged}
-    time, charts = spent.spent(run, what), _Charts()
+    time, charts, changed = spent.spent(run, what), _Charts(), changes(run, baseline)
     style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     script = in_element((_HERE / "page.js").read_text(encoding="utf-8"))
     fingerprint, key = fingerprint_of(run)
@@ -48,7 +49,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "run": run, "what": what, "groups": tables, "sections": every, "anchors": anchors, "of_record": of_record,
         "models": [model for model in declared(run.header).values() if model.facts or model.notes],
         "headline": headline(what), "circumstances": circumstances(run.header), "missing": missing(what),
-        "changes": changes(run, baseline), "urgent": [r for r in what.problems if r.verdict in URGENT],
+        "changes": changed, "state": state(what, changed), "urgent": [r for r in what.problems if r.verdict in URGENT],
+        "attention": bool(what.problems or what.missing or what.notes or changed.count("regression")),
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
         "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.up(groups),
         "time": time, "earlier": len(earlier), "chart": charts.add,

@@ -1,11 +1,13 @@
 """Quality against speed, size or memory: the points, the front among them, and a specification for each pair of axes.
 
-Every axis runs from worse to better, to the right and upwards, so that the front is always the upper right edge.
+Every axis runs from worse to better, to the right and upwards, so that the front is always the upper right edge. The
+page's script puts names at the points, as many as there is room for.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from results.report.charts import INK, Chart, Columns, Spec, families, layer, number, spec, word
 from results.report.safe import number as finite
 from results.store.quality import ACCURACY, MIXED, qualities, quality_of, words_of
+from results.store.text import clipped
 from results.table.cells import cells, title, verdict
 from results.table.rows import Row, judged
 
@@ -51,6 +54,7 @@ UP = (
 )  # fmt: skip
 _HOVER = {  # what is empty is called by how quality is told
     "name": "compressor",
+    "strength": "strength",
     "family": "family",
     "accuracy": "",
     "drop": "",
@@ -60,6 +64,10 @@ _HOVER = {  # what is empty is called by how quality is told
     "memory": "peak memory",
     "verdicts": "",
 }
+
+
+_STRENGTH = 200
+"""Characters of a method's parameters that a point tells."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,9 @@ def _family(row: Row) -> str:
 def _point(row: Row, anchor: str) -> dict[str, Any] | None:
     """One row's numbers for every axis, None where it has too few to be drawn."""
     told = quality_of(row.records.get("accuracy"))
-    point: dict[str, Any] = {"name": row.label, "family": _family(row), "anchor": anchor}
+    point: dict[str, Any] = {
+        "name": row.label, "strength": _strength(row), "family": _family(row), "anchor": anchor
+    }  # fmt: skip
     for axis in (*ACROSS, *UP):
         measure = row.measure(told.loss if axis.name == "drop" else axis.measure)
         value = _drawn(measure.value, axis)
@@ -135,9 +145,19 @@ def _point(row: Row, anchor: str) -> dict[str, Any] | None:
         return None
     cell = cells(row)
     texts = (cell.accuracy, cell.drop, cell.speedup, cell.over_control, cell.size, cell.memory)
-    judged = ", ".join(verdict(row.verdict(measure)) for measure in ("accuracy", "speed", "footprint"))
+    verdicts = ", ".join(verdict(row.verdict(measure)) for measure in ("accuracy", "speed", "footprint"))
     names = ("accuracy", "drop", "speed", "control", "size", "memory", "verdicts")
-    return point | {f"{name}_text": text for name, text in zip(names, (*texts, judged), strict=True)}
+    words = words_of(judged([row], "accuracy"))
+    spoken = (row.label, point["strength"], f"speed-up over dense {cell.speedup}", f"{words.loss} {cell.drop}",
+              f"size over dense {cell.size}", f"peak memory {cell.memory}")  # fmt: skip
+    point["spoken"] = ", ".join(part for part in spoken if part)
+    return point | {f"{name}_text": text for name, text in zip(names, (*texts, verdicts), strict=True)}
+
+
+def _strength(row: Row) -> str:
+    """The parameters that a method was run with: `bits = 4, group_size = 64`; empty where it has none."""
+    given = ((name, value) for name, value in row.first.parameters.items() if name != "compressor")
+    return clipped(", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given), _STRENGTH)
 
 
 def _drawn(value: object, axis: Axis) -> float | None:
@@ -152,8 +172,6 @@ def _columns(points: Sequence[dict[str, Any]]) -> Columns:
     for x, y in itertools.product(ACROSS, UP):
         on_front = front(points, x, y)
         columns[f"front_{x.name}_{y.name}"] = [i in on_front for i in range(len(points))]
-        under = sorted(on_front, key=lambda i: points[i][x.name])[1::2]  # every other name, so that neighbours fit
-        columns[f"under_{x.name}_{y.name}"] = [i in under for i in range(len(points))]
     return columns
 
 
@@ -174,7 +192,7 @@ def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec], said: Mapping[str, str]) -
 
     colour = word("family", scale=colours)
     hover = [
-        {"field": name if name in ("name", "family") else f"{name}_text", "type": "nominal", "title": title}
+        {"field": name if name in ("name", "strength", "family") else f"{name}_text", "type": "nominal", "title": title}
         for name, title in said.items()
     ]
     thin: Spec = {"type": "rule", "opacity": 0.45, "strokeWidth": 1.3}
@@ -194,14 +212,6 @@ def _spec(x: Axis, y: Axis, known: tuple[Spec, Spec], said: Mapping[str, str]) -
             "points", {"type": "point", "filled": True, "size": 130, "opacity": 1, "stroke": INK, "strokeWidth": 0.8,
                        "cursor": "pointer"}, drawn,
             x=across(x.name), y=upwards(y.name), color=colour, shape=word("family", scale=shapes), tooltip=hover,
-        ),
-        *(
-            layer(
-                "points", {"type": "text", "dy": dy, "align": "right", "limit": 150, "fontSize": 11},
-                [*drawn, *on_front, {"filter": f"{no}datum.under_{x.name}_{y.name}"}], x=across(x.name),
-                y=upwards(y.name), text={"field": "name", "type": "nominal"},
-                opacity={"condition": {"test": "width < 420", "value": 0}, "value": 0.85},
-            )
-            for no, dy in (("!", -13), ("", 19))
+            description={"field": "spoken", "type": "nominal"},
         ),
     )  # fmt: skip

@@ -38,8 +38,8 @@ LATEST = "latest"
 """What stands for the latest run's id, where no run is called so."""
 _LISTED = 8
 """How many runs are named where a part of an id is of several."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RunWriter:
     """
 
     def __init__(self, directory: Path, header: RunHeader) -> None:
-        if not _NAME.fullmatch(header.run):
+        if not RUN_NAME.fullmatch(header.run):
             raise ResultsError(f"run id {header.run!r}: use letters, digits, '.', '_' and '-', 100 at most")
         self.header = header
         self.path = directory / f"{header.run}{SUFFIX}"
@@ -257,7 +257,7 @@ def run_of(content: bytes, path: Path) -> Run:
 def list_runs(directory: Path) -> list[Path]:
     """The run files in `directory`, oldest first by the time in their names; other names come before."""
     found = [p for p in directory.glob(f"*{SUFFIX}") if p.is_file() and not p.name.startswith(".")]
-    return sorted(found, key=lambda p: (bool(_RUN_ID.fullmatch(p.stem)), p.stem[:16], _age(p), p.stem))
+    return sorted(found, key=lambda p: (bool(RUN_ID.fullmatch(p.stem)), p.stem[:16], _age(p), p.stem))
 
 
 def is_being_written(path: Path) -> bool:

@@ -6,7 +6,7 @@ to a bound that it misses, up to two more digits are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,6 +26,7 @@ SYMBOLS = {
     "measured": "·",
 }
 _DENSE = "dense: torch fp32"
+ALL_CACHED = "from the cache"
 LISTED = 12
 """How many cases that were not executed are named before the rest is only counted."""
 
@@ -43,6 +44,8 @@ class Cells:
     size: str
     memory: str
     compress: str
+    cached: str
+    """"from the cache" where the artifact was not made in this run; how much of it was not, where it was in part."""
     bounds: dict[str, str]
     """"accuracy", "speed", "footprint" -> the bound with its sign, such as "≥ 2.00×"; "regressed" where the verdict is
     not about that bound but about the case's own history."""
@@ -70,9 +73,20 @@ def cells(row: Row) -> Cells:
         floor=number("bandwidth_floor_share", row.measure("bandwidth_floor_share")),
         size=_estimate(size, 3, "×"),
         memory=memory(row.measure("peak_memory_bytes").value),
-        compress=seconds(row.measure("compress_seconds").value),
+        compress=MISSING if row.first.role == "dense" else seconds(row.measure("compress_seconds").value),
+        cached=_cached(row),
         bounds=bounds | regressed,
     )
+
+
+def _cached(row: Row) -> str:
+    record = row.records.get("footprint")
+    known = None if record is None else record.evidence.get("compress")
+    here = known.get("seconds_in_this_run") if isinstance(known, Mapping) else None
+    took = row.measure("compress_seconds").value
+    if isinstance(here, bool) or not isinstance(here, int | float) or not took or here >= took:
+        return ""
+    return f"{seconds(took - here)} of it from the cache" if here > 0 else ALL_CACHED
 
 
 def verdict(word: str | None) -> str:
@@ -204,12 +218,12 @@ def missing(what: Summary) -> list[str]:
 
 def time_spent(what: Summary) -> str:
     """Where the time went, longest first; empty where the run did not say."""
-    stages = sorted(what.seconds.items(), key=lambda item: -item[1])
+    stages = sorted(((n, spent) for n, spent in what.seconds.items() if spent > 0), key=lambda item: -item[1])
     total = sum(duration for _, duration in stages)
     if not stages or total <= 0:
         return ""
     parts = (f"{stage} {seconds(duration)} ({duration / total:.0%})" for stage, duration in stages)
-    return f"time {seconds(total)}: {', '.join(parts)}"
+    return f"took {seconds(total)}: {', '.join(parts)}"
 
 
 def numbers(measure: Measure, digits: int | None, scale: float = 1, signed: bool = False) -> tuple[str, str, str]:

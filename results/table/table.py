@@ -23,6 +23,7 @@ from results.store.strict_json import ResultsError
 from results.store.text import shown
 from results.table.best import best_measures
 from results.table.cells import (
+    ALL_CACHED,
     MISSING,
     Cells,
     cells,
@@ -101,6 +102,10 @@ def _verdict(row: Row, measure: str, bound: str = "") -> Line:
     return f"{verdict(word)}  {bound}".rstrip(), STYLES[word] if word else "dim"
 
 
+def _compress(cell: Cells) -> Line:
+    return (f"{cell.compress}, cached" if cell.cached == ALL_CACHED else cell.compress), ""
+
+
 def _wide(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
     def told(measure: str) -> list[Line]:
         return [_verdict(row, measure), (cell.bounds[measure], "dim")]
@@ -117,14 +122,14 @@ def _wide(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
         told("speed"),
         [(cell.size, best("size_ratio"))],
         told("footprint"),
-        [(cell.memory, ""), (cell.compress, "")],
+        [(cell.memory, ""), _compress(cell)],
     ]
 
 
 def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
     accuracy, speed, footprint = (_verdict(row, measure, bound) for measure, bound in cell.bounds.items())
     return [
-        [*_identity(row), (cell.compress, "")],
+        [*_identity(row), _compress(cell)],
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), accuracy],
         [
             (f"{cell.speedup} {cell.pairs}", best("speedup")),
@@ -138,7 +143,7 @@ def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]
 
 def _narrow(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
     return [
-        [*_identity(row), (cell.compress, "")],
+        [*_identity(row), _compress(cell)],
         [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), _verdict(row, "accuracy")],
         [
             (cell.speedup, best("speedup")),

@@ -73,7 +73,15 @@ def method(name: str, speedup: float, drop: float, size: float, pairs: int = 24,
     ]  # fmt: skip
     steps = ({"compressor": name, "parameters": {"bits": 8}, "seconds": 12.5},)
     return [
-        replace(record, evidence=kept, recipe=steps, artifact="a" * 64, fingerprint=PRINT, seconds={"case": 1.5})
+        replace(
+            record,
+            parameters={"compressor": name, "bits": 8},
+            evidence=kept,
+            recipe=steps,
+            artifact="a" * 64,
+            fingerprint=PRINT,
+            seconds={"case": 1.5},
+        )
         for record, kept in zip(records, evidence, strict=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -146,9 +147,11 @@ def test_a_download_ends_in_time(fault: str, hub: HubServer, tiny: Repository, c
     hub.fault = Fault(fault, "model.safetensors", method="GET")
     told = line(lambda: fetch(tiny, WEIGHTS, cache, seconds=1.5), HubOutOfReach, 1.5 + BOUND)
     at, host = f"model 'org/tiny' at {tiny.commit[:12]}", hub.url.removeprefix("http://")
-    assert told == (
-        f"hub: {at}: 22 bytes of 300.0 kB came from {host} in 1.5 s; ended, nothing is kept: run again on a faster "
-        "network, or choose a smaller model"
+    came = r"\d+ bytes"  # none yet, where this machine is slow
+    assert re.fullmatch(
+        rf"hub: {at}: {came} of 300\.0 kB came from {re.escape(host)} in 1\.5 s; ended, nothing is kept: run again on a "
+        "faster network, or choose a smaller model",
+        told,
     )
     assert entries(cache) == []
 

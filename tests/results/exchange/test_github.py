@@ -178,6 +178,8 @@ def test_a_file_that_is_full_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_night_in_which_nothing_failed(tmp_path: Path) -> None:
     assert step_summary(write(tmp_path, [case("good")])).startswith("## ✓ pressbench: nothing failed\n")
+    unjudged = write(tmp_path / "unjudged", [case("good", verdict="measured")])
+    assert step_summary(unjudged).startswith("## · pressbench: nothing was judged\n")
     stopped = write(tmp_path / "stopped", [case("good")], end=False, expected=("a", "b"))
     text = step_summary(stopped)
     assert text.startswith("## ! pressbench: interrupted\n")

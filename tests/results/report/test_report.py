@@ -7,13 +7,11 @@ import hashlib
 import itertools
 import json
 import re
-import shlex
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import pytest
 
 pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 sys.path.append(str(Path(__file__).parents[1]))
+from html_page import Page
 from report_runs import HOSTILE, LONG, PRINT, hostile, method, samples, store, usual
 from table_runs import case
 
@@ -36,7 +35,6 @@ from results.report.layers import LISTED as LAYERS_LISTED
 from results.report.layers import layers
 from results.report.page import render
 from results.report.picture import data_uri
-from results.report.reproduce import command
 from results.report.safe import script_json
 from results.report.trends import charts, history
 from results.report.write import before
@@ -44,43 +42,6 @@ from results.store.record import CaseRecord
 from results.store.text import shown
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page: its elements with attributes, its text, and the content of each script."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.raw: dict[str, list[str]] = {"script": [], "style": []}
-        self.text = ""
-        self._inside: str | None = None
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.text += " " if tag in ("td", "th") else ""
-        if tag in self.raw:
-            self._inside = tag
-            self.raw[tag].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None if tag == self._inside else self._inside
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.raw[self._inside][-1] += data
-        else:
-            self.text += data
-
-    def data(self) -> Any:
-        """What the plots are drawn from."""
-        return json.loads(self.raw["script"][0])
-
-    def said(self) -> str:
-        """The text, with every run of white space as one space."""
-        return " ".join(self.text.split())
 
 
 @pytest.fixture
@@ -183,7 +144,7 @@ def test_a_hundred_cases_of_two_hundred_pairs_stay_below_six_megabytes(folder: P
 # -- what it says -----------------------------------------------------------------------------------
 
 
-def test_the_first_screen_says_what_failed_and_what_regressed_and_links_it(folder: Path) -> None:
+def test_a_run_that_went_wrong_says_so_first_and_what_it_was_after_the_results(folder: Path) -> None:
     worse = {
         "outcome": "regression",
         "reason": "slower than the last 9 runs",
@@ -193,15 +154,24 @@ def test_the_first_screen_says_what_failed_and_what_regressed_and_links_it(folde
     }
     run = store(folder, "one", usual(int8=worse, distil={"outcome": "unchanged", "reason": ""}))
     page = render(run)
-    first = Page(page[: page.index('<section aria-labelledby="results">')])
-    text = first.said()
-    assert "1 failed, 1 regressed" in text
-    assert "Some CPU, 2 threads, 2026-11-10 22:15 UTC, run one" in text
-    assert "1 regressed" in text and "3.20× → 2.60× (−18.8 %)" in text and "slower than the last 9 runs" in text
-    assert "drop 2.0 points, allowed 1.0" in text and "1 result is as accepted" in text
+    first = Page(page[: page.index('<section aria-labelledby="results">')]).said()
+    assert "1 failed, 1 regressed (which)" in first
+    assert "Some CPU, 2 threads, 2026-11-10 22:15 UTC, run one" in first
+    look = page[page.index('<section aria-labelledby="attention">') : page.index('<section aria-labelledby="cases">')]
+    text = Page(look).said()
+    assert "3.20× → 2.60× (−18.8 %)" in text and "slower than the last 9 runs" in text
+    assert "drop 2.0 points, allowed 1.0" in text
+    assert "1 result is as accepted" in Page(page).said()
     case = next(s for s in page.split('<details class="case"')[1:] if "<h3>int8</h3>" in s)
     anchor = re.match(r' id="([^"]+)"', case)
-    assert anchor and f'<a href="#{anchor[1]}">int8-minilm-bbc-cpu-8x128</a>, speed' in page
+    assert anchor and f'<a href="#{anchor[1]}">int8-minilm-bbc-cpu-8x128</a>, speed' in look
+
+
+def test_results_and_plots_come_first_and_what_is_accepted_last(folder: Path) -> None:
+    worse = {"outcome": "regression", "reason": "slower"}
+    page = Page(render(store(folder, "one", usual(int8=worse), extra={"models": {"minilm-bbc": {"model": "m"}}})))
+    headings = [attributes["id"] for tag, attributes in page.elements if tag == "h2"]
+    assert headings == ["results", "tradeoffs", "attention", "models", "cases", "time", "machine", "changes"]
 
 
 def test_without_a_baseline_it_says_so_and_how_to_make_one(folder: Path) -> None:
@@ -220,9 +190,12 @@ def test_an_interrupted_run_does_not_read_as_a_good_one(folder: Path) -> None:
 def test_accepted_cases_that_did_not_run_are_told(folder: Path) -> None:
     run = store(folder, "one", usual())
     keys = {(r.measure, r.case): Accepted(run="zero", accepted="2026-11-01") for r in run.cases}
-    known = Baseline(PRINT, {}, keys | {("speed", "gone-minilm-cpu"): Accepted(run="zero", accepted="2026-11-01")})
-    (group,) = changes(run, known).groups
-    assert (group.outcome, [c.case for c in group.changes]) == ("vanished", ["gone-minilm-cpu"])
+    known = Baseline(PRINT, {}, keys | {
+        ("speed", case): Accepted(run="zero", accepted="2026-11-01")
+        for case in ("gone-minilm-cpu-8x128", "int8-smollm2-bbc-cpu", "int8-minilm-cuda")
+    })  # fmt: skip
+    (group,) = changes(run, known).groups  # of another model, or on another device, nothing was to run
+    assert (group.outcome, [c.case for c in group.changes]) == ("vanished", ["gone-minilm-cpu-8x128"])
 
 
 def test_flips_are_counted_by_what_they_did(folder: Path) -> None:
@@ -329,15 +302,6 @@ def test_layers_of_another_form_are_none(odd: object) -> None:
     assert layers(footprint(layers=odd, dense_layers=good)) is None
     assert layers(footprint(layers=good, dense_layers=odd)) is None
     assert layers(footprint(layers=good, dense_layers=good)) is not None
-
-
-def test_the_command_names_the_case_and_the_runs_options_and_is_quoted(folder: Path) -> None:
-    run = store(folder, "one", usual())
-    record = replace(run.cases[1], case="a b'; rm -rf $HOME #")
-    assert shlex.split(command(run.header, record)) == [
-        "pytest", "benchmarks/test_speed.py::test_speed[a b'; rm -rf $HOME #]",
-        "--model", "minilm", "--tier", "nightly", "--seed", "3",
-    ]  # fmt: skip
 
 
 # -- numbers ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 sys.path.append(str(Path(__file__).parents[1]))
-from report_runs import HOSTILE, hostile, store, usual
+from report_runs import HOSTILE, hostile, method, store, usual
 
 from results.report.page import render
 
@@ -73,7 +73,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("report")
     (folder / "runs").mkdir()
     runs = [store(folder / "runs", f"run{i}", usual()) for i in range(3)]
-    found = {name: folder / f"{name}.html" for name in ("usual", "hostile", "declared")}
+    found = {name: folder / f"{name}.html" for name in ("usual", "hostile", "declared", "crowded")}
+    crowd = [r for i in range(12) for r in method(f"method-{i}", 2 + i / 100, 0.001 * (i % 3), 0.3 + i / 1000)]
+    found["crowded"].write_text(render(store(folder / "crowd", "crowd", crowd)), encoding="utf-8")
     declared = store(folder / "runs", "run3", usual(), extra={"models": MODELS})
     found["declared"].write_text(render(declared), encoding="utf-8")
     found["usual"].write_text(render(runs[-1], runs[:-1]), encoding="utf-8")
@@ -141,7 +143,69 @@ def test_hover_says_what_a_point_is(visit: Any) -> None:
     page = visit("usual").page
     page.locator(POINT).nth(2).hover()
     text = page.locator("#tip").inner_text()
-    assert "int8" in text and "quantization" in text and "2.60×" in text and "pass" in text
+    for part in ("int8", "quantization", "2.60× [2.47, 2.73]", "+0.3 [−0.1, +0.7]", "bits = 8", "pass"):
+        assert part in text, part
+
+
+def hidden(page: Any) -> list[str]:
+    """The names that stand over a point or over another name."""
+    found: list[str] = page.evaluate(
+        f"""() => {{
+            const box = (e) => e.getBoundingClientRect();
+            const names = [...document.querySelectorAll(".names text")];
+            const others = [...document.querySelectorAll('{POINT}')].concat(names);
+            const over = (a, b) => a.left < b.right && a.right > b.left && a.top < b.bottom && a.bottom > b.top;
+            return names.filter((name) => others.some((other) => other !== name && over(box(name), box(other))))
+                .map((name) => name.textContent);
+        }}"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_where_points_crowd_no_name_hides_anything_and_each_is_told_by_keyboard(visit: Any, width: int) -> None:
+    page = visit("crowded", width).page
+    assert hidden(page) == []
+    assert 0 < page.locator(".names text").count() < 12 or width > 1000
+    told = set()
+    for point in page.locator(POINT).all():
+        point.focus()
+        told.add(page.locator("#tip dd").first.inner_text())
+    assert told == {f"method-{i}" for i in range(12)}
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_every_point_has_its_name_beside_it_or_tells_it_by_keyboard(visit: Any, width: int) -> None:
+    opened = visit("usual", width)
+    page = opened.page
+    named = set(page.locator(".names text").all_text_contents())
+    assert named <= {"dense", "openvino-fp32", "int8", "distil", "prune"}
+    assert named == {"dense", "openvino-fp32", "int8", "distil", "prune"} or width < 1000
+    assert not hidden(page)
+    for point in page.locator(POINT).all():
+        said = str(point.get_attribute("aria-label"))
+        point.focus()
+        tip = page.locator("#tip").inner_text()
+        name = said.partition(",")[0]
+        assert name in tip and "speed-up over dense" in said and "[" in said and "drop" in said
+    assert said.startswith("prune, bits = 8, speed-up over dense 1.20× [1.14, 1.26], drop +2.0 [+1.6, +2.4]")
+    page.keyboard.press("Enter")
+    assert page.locator("details.case[open] h3").first.inner_text() == "prune"
+    assert opened.complaints == []
+
+
+def test_names_follow_the_plot(visit: Any) -> None:
+    page = visit("usual", 1600).page
+    apart = (
+        "() => { const at = (e) => e.getBoundingClientRect();"
+        f" const points = [...document.querySelectorAll('{POINT}')];"
+        " return Math.max(...[...document.querySelectorAll('.names text')].map((t) => Math.min("
+        "...points.map((p) => Math.abs(at(p).left - at(t).left) - at(t).width)))); }"
+    )
+    before = page.evaluate(apart)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.wait_for_timeout(1000)
+    assert before < 20 and page.evaluate(apart) < 20
 
 
 @pytest.mark.parametrize("width", [360, 1000, 1249, 1600])

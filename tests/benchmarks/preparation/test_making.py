@@ -1,0 +1,81 @@
+"""How long an artifact took, and how much of that was in this run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.cache import Cache
+from benchmarks.preparation import preparation
+from benchmarks.preparation.making import Made, Makings
+from benchmarks.progress import Stages
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes steps as a run does, one run a call: name of the step -> seconds that its process takes. The clock is the
+    steps' own."""
+    clock = [0.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(preparation, "open_artifact", lambda entry: SimpleNamespace(directory=entry, digest=entry.name))
+    monkeypatch.setattr(preparation, "code_of", lambda step: [])
+    monkeypatch.setattr(preparation, "step_entry", lambda step: step.name)
+    monkeypatch.setattr(preparation.Preparation, "_unharmed", lambda *_: None)
+    monkeypatch.setattr(preparation.Preparation, "enclosure", lambda *_, **__: None)
+    dense: Any = SimpleNamespace(identity="d", entry=tmp_path, training_path=tmp_path)
+    dense.artifact = SimpleNamespace(directory=tmp_path / "dense", digest="dense")
+
+    def run(**seconds: float) -> tuple[Made | None, float]:
+        stages = Stages()
+        settings: Any = SimpleNamespace(seed=0, stage_seconds=1.0)
+        prepared = preparation.Preparation(Cache(tmp_path / "cache"), settings, stages)
+
+        class Worker:
+            def __init__(self, took: float) -> None:
+                self.took = took
+
+            def __enter__(self) -> Worker:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                clock[0] += self.took  # to start, to load, to save
+
+            def call(self, _: Any, name: str, *__: Any, **___: Any) -> None:
+                pass
+
+        current: Any = dense.artifact
+        for number, took in enumerate(seconds.values()):
+            worker = Worker(took)
+            recipe = tuple(SimpleNamespace(name=n, parameters={}, requires=()) for n in list(seconds)[: number + 1])
+            monkeypatch.setattr(prepared, "worker", lambda *_, worker=worker: worker)
+            model: Any = SimpleNamespace(name="m")
+            hardware: Any = SimpleNamespace(features=(), device="cpu")
+            current = prepared._step(recipe, current, dense, model, hardware)  # type: ignore[arg-type]
+        return prepared.makings.of(current.directory), stages.seconds.get("compress", 0.0)
+
+    return run
+
+
+def test_the_time_to_compress_is_what_the_stage_took(made: Any) -> None:
+    found, stage = made(quantize=6.3)
+    assert found == Made(seconds=6.3, here=6.3) and stage == pytest.approx(6.3)
+
+
+def test_from_the_cache_it_is_what_it_was_and_nothing_of_it_is_of_this_run(made: Any) -> None:
+    made(quantize=6.3)
+    found, stage = made(quantize=99.0)
+    assert found == Made(seconds=6.3, here=0.0) and stage == 0
+
+
+def test_a_chain_counts_each_step_once_wherever_it_was_made(made: Any) -> None:
+    made(export=2.0)
+    found, stage = made(export=99.0, quantize=0.5)
+    assert found == Made(seconds=2.5, here=0.5) and stage == pytest.approx(0.5)
+
+
+def test_the_dense_model_was_not_compressed(tmp_path: Path) -> None:
+    assert Makings().of(tmp_path) is None
