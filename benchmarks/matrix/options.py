@@ -46,6 +46,13 @@ def add_options(add: Callable[..., None]) -> None:
     add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     add("--targets", default=str(TARGETS), metavar="FILE", help="the contract")
     add(
+        "--within",
+        action="append",
+        metavar="1pt|5%",
+        help="most that any method may lose of quality in this run: points of its score, or %% of a language model's "
+        "perplexity; where a target states a bound, the tighter one holds; may be given in both",
+    )
+    add(
         "--baselines", default=str(ACCEPTED), metavar="DIR", help="accepted results, by fingerprint (pressbench accept)"
     )
     add("--expected", default=str(EXPECTED), metavar="FILE", help="declared failures, with their dates")
@@ -75,6 +82,11 @@ def add_options(add: Callable[..., None]) -> None:
         "--fail-unresolved",
         action="store_true",
         help="exit with 13 where a case is slower than accepted, and neither a regression nor ruled out",
+    )
+    add(
+        "--benchmark-table",
+        action="store_true",
+        help="show pytest-benchmark's own table too: seconds of each by itself, not taken side by side with dense",
     )
     add(
         "--unqualified-ok",

@@ -12,7 +12,7 @@ def reproduction(test: str, option: Callable[[str], Any], files: Mapping[str, Pa
     """test: its id in pytest. option: an option's value by its name, as `--tier`. files: the usual ones, by option."""
     parts = [
         f" --{name} {shlex.quote(value)}"
-        for name in ("model", "compressor", "hardware", "set")
+        for name in ("model", "compressor", "hardware", "set", "within")
         for value in option(f"--{name}") or []
     ]
     own = dict.fromkeys(("data", "task", "test-data", "zoo"))

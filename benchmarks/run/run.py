@@ -23,6 +23,7 @@ from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, 
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
+from results.store.given import KEPT
 from results.store.record import CaseRecord, RunHeader
 from results.store.store import Run as StoredRun
 from results.store.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
@@ -58,7 +59,7 @@ class Run:
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]
-        options = {name: option(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")}
+        options = {name: option(f"--{name}") for name in KEPT}
         ((_, options["targets_sha256"]),) = hash_files([option("--targets")])
         own = {model.name: dict(model.understood) for model in selected.own}
         if own:
