@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the rest of pytest must not wait for torch
 
 ROOT = Path(__file__).parent
 MATRIX = ROOT / "benchmarks"
+SPEED = "test_speed.py::test_speed["
 STATUS = {  # verdict -> (category in the summary line, letter, word)
     "measured": ("measured", "m", "MEASURED"),
     "inconclusive": ("inconclusive", "?", "INCONCLUSIVE"),
@@ -41,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDS] = 0
     config.stash[UNWRITTEN] = []
     config.stash[CASES] = []
+    config.pluginmanager.register(AnswerLast(), "pressbench-answer")
 
 
 TRACEBACK: pytest.StashKey[str] = pytest.StashKey()
@@ -246,6 +248,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run.writer.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark's
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if terminalreporter.verbosity < 0 and matrix.cache_info().currsize:  # there was no header to say so
         for line in _broken():
@@ -269,3 +272,40 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write(text)
     for line in after:
         terminalreporter.write_line(line)
+    _beside_ours(terminalreporter, config)
+
+
+def _beside_ours(terminalreporter: Any, config: pytest.Config) -> None:
+    """pytest-benchmark's table says other ratios than the paired ones: it is drawn where something of it is asked for
+    alone, and says of itself what it is. Its files and comparisons are made all the same."""
+    timed = getattr(config, "_benchmarksession", None)
+    if timed is None or not timed.benchmarks:
+        return
+    # All but the first are drawn with the table, or are nothing without it.
+    asked = ("benchmark_table", "benchmark_verbose", "benchmark_histogram", "benchmark_compare", "benchmark_cprofile")
+    others = [one for one in timed.benchmarks if not one.fullname.rpartition("/")[2].startswith(SPEED)]
+    if not others and not any(config.getoption(name, None) for name in asked):
+        timed.quiet = True
+    elif not timed.quiet:
+        terminalreporter.write_line(
+            "pytest-benchmark's table: its rows were not taken side by side, so that a ratio of two of them is no "
+            "speed-up; the one above is"
+        )
+
+
+class AnswerLast:
+    """The answer of the run, below all else that is told at its end."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> Generator[None, Any, Any]:
+        try:
+            return (yield)
+        finally:
+            run = config.stash[RUN]
+            if run is not None and config.stash[RECORDS]:
+                from benchmarks.run.summary import answer
+
+                width, colour = terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup
+                if text := answer(run, config.getoption, width=width, colour=colour):
+                    terminalreporter.section("answer")
+                    terminalreporter.write(text)

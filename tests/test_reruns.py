@@ -105,7 +105,7 @@ def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reru
                           "--baselines", str(folder / "one"), "--rerun-after", "0")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLOWER", "yes")
-        for name, option in (("told", []), ("failed", ["--fail-unresolved"])):
+        for name, option in (("told", []), ("failed", ["--fail-unresolved", "--benchmark-table"])):
             done[name] = place.batch({name: [*alone, "--results", str(folder / name), *option]})[name]
     return Reruns(place, done)
 
@@ -141,6 +141,16 @@ def test_a_slow_down_that_stays_open_fails_the_run_where_that_is_asked_for(rerun
         assert done.code == code, done.out + done.err
         assert "1 inconclusive" in done.out.splitlines()[-1]
         assert re.search("inconclusive: speed of dense-vit-digits-cpu: .*: neither slower nor not slower", done.out)
+
+
+def test_pytest_benchmarks_own_table_is_there_where_it_is_asked_for_and_says_what_it_is(reruns: Reruns) -> None:
+    """Its rows are seconds of each by itself: their ratio contradicts the paired one."""
+    table, warned = "benchmark 'vit-digits 32 on cpu': 1 tests", "its rows were not taken side by side"
+    for name in ("slower", "told"):
+        assert "benchmark 'vit-digits" not in reruns.done[name].out and warned not in reruns.done[name].out
+    asked = reruns.done["failed"].out
+    assert asked.index(" pressbench ") < asked.index(warned) < asked.index(table)
+    assert "Wrote benchmark data in" in reruns.done["slower"].out + reruns.done["slower"].err
 
 
 def test_each_is_reported_once_with_its_last_verdict(reruns: Reruns) -> None:

@@ -69,16 +69,24 @@ def expand(
     targets: Targets,
     tier: str,
     also: Mapping[str, Compressor] | None = None,
+    within: Mapping[str, float] | None = None,
 ) -> list[Case]:
     """Every case of one measure: by model, dense first, then controls, then methods. also: where a model's own
-    additions are taken from. Rejects an id that occurs twice."""
+    additions are taken from. within: model -> what any method may lose there, see `benchmarks.matrix.within`. Rejects
+    an id that occurs twice."""
 
     def ordered(model: Model) -> list[tuple[str, Compressor]]:
         own = {name: also[name] for name in model.also} if also else {}
         return sorted((own | dict(compressors)).items(), key=lambda item: ROLES.index(role(item[1])))
 
+    def target(model: Model, name: str, compressor: Compressor) -> Target:
+        stated = targets.get(model.name, {}).get(name, Target())
+        if role(compressor) != "method" or model.name not in (within or {}):
+            return stated
+        return stated.tightened(model.task.quality.bound, (within or {})[model.name])
+
     cases = [
-        Case(measure, name, compressor, model, device, workload, targets.get(model.name, {}).get(name, Target()))
+        Case(measure, name, compressor, model, device, workload, target(model, name, compressor))
         for model in models
         for device in hardware
         for name, compressor in ordered(model)

@@ -14,6 +14,7 @@ from benchmarks.matrix.expectations import load_expectations
 from benchmarks.matrix.selection import parse_compressors
 from benchmarks.matrix.targets import Stated, Targets, load_targets, parse_targets
 from benchmarks.matrix.tiers import check_tier
+from benchmarks.matrix.within import bounds_of_run
 from benchmarks.measure.memory import default_limit, parse_size
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.selection import Selected, select_models
@@ -39,8 +40,11 @@ class Matrix:
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier)
         also = None if option("--compressor") else every
+        within = bounds_of_run(option("--within") or [], self.models)
         self.cases = {
-            measure: expand(measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also)
+            measure: expand(
+                measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also, within
+            )
             for measure in MEASURES
         }
         everywhere = {

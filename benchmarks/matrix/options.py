@@ -65,6 +65,13 @@ def add_options(add: Callable[..., None]) -> None:
         help="what each case must reach, with the files of targets.d beside it (default: baselines/targets.toml)",
     )
     add(
+        "--within",
+        action="append",
+        metavar="1pt|5%",
+        help="most that any method may lose of quality in this run: points of its score, or %% of a language model's "
+        "perplexity; where a target states a bound, the tighter one holds; may be given in both",
+    )
+    add(
         "--baselines",
         default=str(ACCEPTED),
         metavar="DIR",
@@ -116,6 +123,11 @@ def add_options(add: Callable[..., None]) -> None:
         "--fail-unresolved",
         action="store_true",
         help="exit with 13 where a case is slower than accepted, and neither a regression nor ruled out",
+    )
+    add(
+        "--benchmark-table",
+        action="store_true",
+        help="show pytest-benchmark's own table too: seconds of each by itself, not taken side by side with dense",
     )
     add(
         "--unqualified-ok",

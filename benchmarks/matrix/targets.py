@@ -68,6 +68,11 @@ class Target(pydantic.BaseModel):
         found = stated.get(hardware_class) if isinstance(stated, Mapping) else None
         return None if found is None or isinstance(found, Mapping) else float(found)
 
+    def tightened(self, key: str, bound: float) -> Target:
+        """With at most `bound` for one of QUALITY: what is stated stays where it is tighter."""
+        stated: float | None = getattr(self, key)
+        return self if stated is not None and stated <= bound else self.model_copy(update={key: bound})
+
 
 class TargetsError(PressbenchError):
     """A mistake in targets.toml: file and key."""

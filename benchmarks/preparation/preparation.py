@@ -143,6 +143,11 @@ class Preparation:
 
         return _once(self._artifacts, key, make)
 
+    def folder_of(self, digest: str | None) -> Path | None:
+        """Where the artifact of that digest lies, if it was asked for and is still there."""
+        made = (one for one in self._artifacts.values() if isinstance(one, Artifact) and one.digest == digest)
+        return next((one.directory for one in made if one.directory.is_dir()), None)
+
     def _step(
         self, recipe: tuple[Compressor, ...], source: Artifact, dense: Dense, model: Model, hardware: Hardware
     ) -> Artifact:

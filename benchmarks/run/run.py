@@ -63,7 +63,8 @@ class Run:
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]
-        options = {name: option(f"--{name}") for name in ("model", "compressor", "hardware", "tier", "seed", "tau")}
+        kept = ("model", "compressor", "hardware", "tier", "seed", "tau", "within")
+        options = {name: option(f"--{name}") for name in kept}
         targets = hash_files(target_files(Path(option("--targets"))))
         options["targets_sha256"] = targets[0][1] if len(targets) == 1 else content_hash(targets)
         own = {model.name: dict(model.understood) for model in selected.own}

@@ -1,22 +1,27 @@
-"""What stands at the end of a run: its table, what changed, what is amiss, and what GitHub's runners ask for."""
+"""What stands at the end of a run: its table, what changed, what is amiss, what GitHub asks for, its answer."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.options import ROOT
 from benchmarks.matrix.sources import places
+from benchmarks.run.build_command import build_command
 from benchmarks.run.run import Run
 from results.exchange import github
 from results.store.store import Run as StoredRun
 from results.store.store import read_run
+from results.table.answer import answers
+from results.table.answer_text import print_answer
+from results.table.rows import Row
 from results.table.table import print_terminal, render
 
 COLLAPSE, TIMES = 0.10, 3.0
@@ -54,6 +59,26 @@ def summary(
     amiss += [f"pressbench: {line}" for line in unwritten]
     files = f"records: {_shown(run.writer.path)}   table: {_shown(markdown)}"
     return text.getvalue(), [*changes, *amiss, files, *_for_github(stored, cases, changes, amiss)]
+
+
+def answer(run: Run, option: Callable[[str], Any], *, width: int, colour: bool) -> str:
+    """What the run says to the question which method to take, as a terminal of that width shows it; empty where it
+    measured too little to say anything. option: an option's value by its name, as `--tier`."""
+    stored, text, start = read_run(run.writer.path), io.StringIO(), Path.cwd()
+
+    def build(row: Row) -> list[str]:
+        return build_command(option, row.first.model, row.first.compressor, row.first.hardware, start)
+
+    def files(row: Row) -> str | None:
+        digests = {record.artifact for record in row.records.values()}
+        return next((str(folder) for digest in digests if (folder := run.session.prepared.folder_of(digest))), None)
+
+    console = Console(file=text, width=max(80, width), force_terminal=colour)
+    for number, found in enumerate(answers(stored)):
+        if number:
+            console.print()
+        print_answer(found, console, build, files)
+    return text.getvalue()
 
 
 def _doubts(stored: StoredRun) -> list[str]:

@@ -17,6 +17,7 @@ from results.report.safe import number as finite
 from results.store.quality import ACCURACY, MIXED, qualities, quality_of, words_of
 from results.store.text import clipped
 from results.table.cells import cells, title, verdict
+from results.table.front import unbeaten
 from results.table.rows import Row, judged
 
 
@@ -111,16 +112,12 @@ def up(groups: Sequence[Sequence[Row]]) -> list[Axis]:
 
 def front(points: Sequence[Mapping[str, Any]], x: Axis, y: Axis) -> set[int]:
     """The positions of points that no other beats in one of x and y without losing in the other."""
-    known = [
-        (i, (p[x.name] if x.more_is_better else -p[x.name]), (p[y.name] if y.more_is_better else -p[y.name]))
+    known = {
+        i: [p[axis.name] if axis.more_is_better else -p[axis.name] for axis in (x, y)]
         for i, p in enumerate(points)
         if p[x.name] is not None and p[y.name] is not None
-    ]
-    return {
-        i
-        for i, a, b in known
-        if not any(other_a >= a and other_b >= b and (other_a, other_b) != (a, b) for _, other_a, other_b in known)
     }
+    return unbeaten(known)
 
 
 def _family(row: Row) -> str:

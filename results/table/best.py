@@ -31,7 +31,7 @@ def best(section: Sequence[Row | None], column: Column) -> set[int]:
         measure = row.measure(column.measure)
         if measure.value is not None and not (column.judged == "speed" and row.verdict("speed") in _NOT_REACHED):
             rivals.setdefault(row.workload if column.of_workload else None, {})[place] = measure
-    return {place for measures in rivals.values() for place in _not_told_apart(measures, column.better)}
+    return {place for measures in rivals.values() for place in not_told_apart(measures, column.better)}
 
 
 def best_measures(section: Sequence[Row]) -> list[frozenset[str]]:
@@ -43,7 +43,7 @@ def best_measures(section: Sequence[Row]) -> list[frozenset[str]]:
     return [frozenset(name for name, places in marks.items() if place in places) for place in range(len(section))]
 
 
-def _not_told_apart(measures: dict[int, Measure], better: str) -> set[int]:
+def not_told_apart(measures: dict[int, Measure], better: str) -> set[int]:
     """The places of the best value and of those whose interval overlaps with that of the best."""
     pick = max if better == "higher" else min
     top = pick((m.value or 0 for m in measures.values()), default=0)

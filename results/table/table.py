@@ -1,8 +1,8 @@
 """A run's table: for the terminal here, for pages and programs in `results.table.export`.
 
-The terminal table never cuts a number. It takes the first of four layouts that the console holds: a column
-for each thing (about 125 wide), four columns of three-line cells with the bounds (100) or without (80), and
-one column for consoles narrower still.
+The terminal table never cuts a number, and a bound stands at its verdict. It takes the first of five layouts that the
+console holds: a column for each thing (about 125 wide), four columns of three-line cells with the bounds in the
+verdicts' lines (100, or 80 where names are folded earlier) or below them, and one column for consoles narrower still.
 """
 
 from __future__ import annotations
@@ -141,18 +141,32 @@ def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]
     ]
 
 
-def _narrow(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
+def _narrow(row: Row, cell: Cells, best: Best, words: Words, below: bool = False) -> list[list[Line]]:
+    """below: whether bounds stand below their verdicts, for want of room beside them."""
+
+    def told(measure: str, beside: str = "") -> list[Line]:
+        """The verdict, then what stands in the next line: its bound, or what is left of the room."""
+        bound = cell.bounds[measure]
+        if below:
+            return [_verdict(row, measure, beside), (bound, "dim")]
+        word, style = _verdict(row, measure)
+        return [(f"{word} {bound}".rstrip(), style), (beside, "")]
+
     return [
         [*_identity(row), _compress(cell)],
-        [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), _verdict(row, "accuracy")],
+        [(cell.accuracy, best("accuracy")), (cell.drop, best("accuracy_drop")), *told("accuracy")],
         [
             (cell.speedup, best("speedup")),
             (cell.over_control, best("speedup_vs_control")),
             (cell.floor, ""),
-            _verdict(row, "speed", cell.pairs),
+            *told("speed", cell.pairs),
         ],
-        [(cell.size, best("size_ratio")), (cell.memory, ""), _verdict(row, "footprint")],
+        [(cell.size, best("size_ratio")), (cell.memory, ""), *told("footprint")],
     ]
+
+
+def _narrowest(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
+    return _narrow(row, cell, best, words, below=True)
 
 
 def _stacked(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
@@ -270,6 +284,7 @@ _LAYOUTS = (
     ),
     _Layout(_medium, _THREE_LINES, 22),
     _Layout(_narrow, _THREE_LINES, 16),
+    _Layout(_narrowest, _THREE_LINES, 16),
     _Layout(_stacked, (("compressor", "({lost}, + = loss)"),), None),
 )
 

@@ -149,8 +149,8 @@ def test_a_download_ends_in_time(fault: str, hub: HubServer, tiny: Repository, c
     at, host = f"model 'org/tiny' at {tiny.commit[:12]}", hub.url.removeprefix("http://")
     came = r"\d+ bytes"  # none yet, where this machine is slow
     assert re.fullmatch(
-        rf"hub: {at}: {came} of 300\.0 kB came from {re.escape(host)} in 1\.5 s; ended, nothing is kept: run again on a "
-        "faster network, or choose a smaller model",
+        rf"hub: {at}: {came} of 300\.0 kB came from {re.escape(host)} in 1\.5 s; ended, nothing is kept: run again on "
+        "a faster network, or choose a smaller model",
         told,
     )
     assert entries(cache) == []

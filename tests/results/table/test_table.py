@@ -38,6 +38,16 @@ def test_no_number_is_cut_and_no_line_is_too_long(tmp_path: Path, width: int) ->
     assert "…" not in text
 
 
+@pytest.mark.parametrize("width", [72, 76, 80, 100, 130])
+def test_a_bound_stands_at_its_verdict_at_every_width(tmp_path: Path, width: int) -> None:
+    """`+6.0 ✓ pass` says nothing where the bound is 10 points."""
+    lines = terminal(write(tmp_path, nightly()), width).splitlines()
+    for word, bound in (("✓ pass", "≤ +1.0"), ("? inconclusive", "≤ +1.0"), ("~ unqualified", "≥ 2.00×"),
+                        ("✗ fail", "≤ 0.300×")):  # fmt: skip
+        at = [n for n, line in enumerate(lines) if word in line]
+        assert any(bound in line for n in at for line in lines[n : n + (1 if width in (72, 80, 100) else 2)]), word
+
+
 def test_long_names_are_folded_before_numbers_are(tmp_path: Path) -> None:
     name = "prune-then-quantize-then-distill-with-a-very-long-suffix"
     text = terminal(write(tmp_path, three(name, (0.9, 0.001, 0, 0.002), (2.6, 2.5, 2.7, 1.3), 0.2)), 80)
