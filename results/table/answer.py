@@ -19,7 +19,8 @@ from results.table.front import unbeaten
 from results.table.rows import Row, rows, summary
 
 POINTS, SHARE = 0.01, 0.05
-"""What may be lost where nobody said: of a score, and of a perplexity as a share of the dense model's."""
+"""What may be lost where neither the run nor its targets say one thing: of a score, and of a perplexity as a share of
+the dense model's."""
 _LOST = ("fail", "error")
 _UNTOLD = ("unqualified", "inconclusive", "unsupported")
 _NAMES = {"accuracy": "quality", "speed": "speed", "footprint": "size"}
@@ -97,7 +98,9 @@ def _answer(run: Run, group: tuple[str, str, str], workload: str | None, every: 
     if not qualities or not axes:
         return None
     told, what = quality_of(qualities[0]), summary(run)
-    stated = within(run.header, told)
+    stated, bounds = within(run.header, told), {b for r in qualities if (b := r.measures[told.loss].bound) is not None}
+    if stated is None and len(bounds) == 1:  # what the targets of this run agree on
+        (stated,) = bounds
     margin = stated if stated is not None else POINTS if told.points else SHARE
     kept, out = _believed(candidates, axes)
     found = Answer(
@@ -106,7 +109,7 @@ def _answer(run: Run, group: tuple[str, str, str], workload: str | None, every: 
         told=told,
         metric=metric_of(qualities[0]),
         margin=margin,
-        judged=stated is not None or any(record.measures[told.loss].bound is not None for record in qualities),
+        judged=stated is not None or bool(bounds),
         axes=axes,
         cases=(what.executed, what.expected),
         compared=len(candidates),

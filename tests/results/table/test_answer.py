@@ -216,6 +216,15 @@ def test_where_nothing_is_judged_one_line_says_how_to_set_a_bound(tmp_path: Path
     assert "no target" not in text(one(tmp_path, unjudged(FAST), within=["2pt"]))
 
 
+def test_the_bound_that_all_targets_state_is_the_margin(tmp_path: Path) -> None:
+    def bounded(records: list[CaseRecord], bound: float) -> list[CaseRecord]:
+        return [dataclasses.replace(r, measures={n: dataclasses.replace(m, bound=bound) if n == "accuracy_drop" else m
+                                                 for n, m in r.measures.items()}) for r in records]  # fmt: skip
+
+    assert "fastest within 2 points: small-and-fast" in said(one(tmp_path, bounded(FAST, 0.02), bounded(UNSURE, 0.02)))
+    assert "fastest within 1 point: int8-openvino" in said(one(tmp_path, bounded(FAST, 0.03), bounded(UNSURE, 0.02)))
+
+
 def test_a_perplexity_has_its_own_unit(tmp_path: Path) -> None:
     def writer(name: str, rise: float, high: float) -> list[CaseRecord]:
         measures = {"perplexity": Measure(value=40.0), "perplexity_rise": Measure(value=rise, low=0.0, high=high)}
