@@ -19,8 +19,10 @@ _CHECKOUT = ("compressors/interface.py", "tests/compressors", "baselines/targets
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Of the method: lower-case words joined by '-', as prune-my-score.")],
-    family: Annotated[str, typer.Option(help="Which folder of compressors/ it goes to.")] = "pruning",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Of the method: lower-case words joined by '-', as prune-my-score.")
+    ],
+    family: Annotated[str, typer.Option(metavar="FOLDER", help="Which folder of compressors/ it goes to.")] = "pruning",
 ) -> None:
     """Write a method that works, its target and its test, to be changed into one's own.
 

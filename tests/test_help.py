@@ -64,6 +64,7 @@ def test_the_options_of_the_suite_say_what_they_take() -> None:
     for name, how in seen.items():
         assert len(how["help"]) > 15, name
         if how.get("action") != "store_true":
-            assert re.fullmatch(r"[A-Z=]+(\|[A-Z]+)*|[a-z]+(\|[a-z]+)+|NAME\[:KEY=VALUE,…\]", how["metavar"]), name
+            form = r"[A-Z=]+(\|[A-Z]+)*|[a-z]+(\|[a-z]+)+|NAME\[:KEY=VALUE,…\]|1pt\|5%"
+            assert re.fullmatch(form, how["metavar"]), name
         if how.get("default") is not None:
             assert "(default: " in how["help"], f"{name}: what is it, unless it is given?"
