@@ -9,6 +9,8 @@ for head pruning, nor the heads of an encoder-decoder.
 
 from __future__ import annotations
 
+import itertools
+import json
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -149,15 +151,36 @@ def _block(model: nn.Module, name: str) -> Block:
 
 def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> str | None:
     """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None."""
+    key = json.dumps(spec.config, sort_keys=True, default=repr)
     try:
-        model = skeleton(spec.config, device="meta")
+        model = _SKELETONS.pop(key, None) or skeleton(spec.config, device="meta")
     except Exception as error:  # transformers refuses a configuration in any way: no sdpa, a missing field
         return f"transformers cannot build {spec.name}: {' '.join(str(error).split()).partition('. ')[0]}"
+    before = _parts(model)
     try:
         check(model)
     except PressbenchError as error:
         return str(error)
+    finally:
+        after = _parts(model)
+        if len(after) == len(before) and all(map(operator.is_, after, before)):
+            _SKELETONS[key] = model
+            if len(_SKELETONS) > 8:
+                del _SKELETONS[next(iter(_SKELETONS))]
     return None
+
+
+_SKELETONS: dict[str, nn.Module] = {}
+"""The skeletons asked about last, by configuration: a matrix asks each model as often as there are methods, and
+building one takes a tenth of a second. One that a check has changed is not kept."""
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """What its modules hold: attributes, parameters and submodules. The objects themselves, as what is gone leaves
+    its address to another."""
+    config = vars(getattr(model, "config", nn.Identity())).values()
+    held = ([*vars(m).values(), *m._parameters.values(), *m._modules.values()] for m in model.modules())
+    return [*config, *itertools.chain.from_iterable(held)]
 
 
 def keep_rows(layer: nn.Linear, rows: Tensor) -> nn.Linear:

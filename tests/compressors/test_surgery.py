@@ -222,6 +222,28 @@ def test_a_model_that_cannot_be_cut_gives_its_reason(
         assert "\n" not in found
 
 
+def test_a_skeleton_is_built_once_and_never_handed_on_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[nn.Module] = []
+
+    def counted(config: Mapping[str, Any], *, device: str) -> nn.Module:
+        built.append(skeleton(config, device=device))
+        return built[-1]
+
+    monkeypatch.setattr(surgery, "skeleton", counted)
+    monkeypatch.setattr(surgery, "_SKELETONS", {})
+    spec = ModelSpec("llama", LLAMA, {})
+
+    def widths(model: nn.Module) -> None:
+        raise UnknownStructure(str([surgery.get(model, b.query).out_features for b in surgery.blocks(model)]))
+
+    whole = surgery.structure_reason(spec, widths)
+    assert surgery.structure_reason(spec, widths) == whole and len(built) == 1
+    for change in (cut_a_head, lambda m: surgery.keep_layers(m, [0]), lambda m: setattr(m.config, "hidden_act", "x")):
+        surgery.structure_reason(spec, change)
+        assert surgery.structure_reason(spec, widths) == whole
+    assert len(built) == 4
+
+
 def test_grouped_heads_are_left_whole_when_refused() -> None:
     model = skeleton(GROUPED)
     before = [(n, tuple(p.shape)) for n, p in model.named_parameters()]
