@@ -91,7 +91,7 @@ def others(place: Place, own: Path, stored: Run) -> dict[str, Done]:
         return place.command("-p", "no:cacheprovider", *options, target=str(ROOT / "benchmarks"), results=results)
 
     (own / "targets.toml").write_text("[my-model-reviews.quantize-weights-8bit]\nsize = 0.01\n")
-    one = ["--compressor", "quantize-weights-8bit", "-m", "footprint", "--targets", "targets.toml"]
+    one = ["--compressor", "quantize-weights-8bit", "-m", "footprint", "--targets", "targets.toml", "--within", "3pt"]
     few = ["--compressor", "dense", "-m", "not speed"]
     turned = ["--set", "labels=positive,negative", "--set", "name=turned", *few[:2], "-m", "accuracy"]
     chosen = shlex.split(quoted("command"))[2:]
@@ -102,6 +102,7 @@ def others(place: Place, own: Path, stored: Run) -> dict[str, Done]:
         "file": run("--collect-only", "-q", *few),
         "hole": run("--model", "./my-model", "--data", "faulty/reviews.csv", *few),
         "key": run("--zoo", "faulty/zoo.toml", *few),
+        "within": run("--model", "./my-model", "--data", "reviews.csv", *few, "--within", "5%"),
         "typing": run("--model", "my-modle", "--data", "reviews.csv", *few),
         "hub": run("--model", "distilbert-sst2", *few, results="hub"),
         "changed": run("--zoo", "changed/zoo.toml", *chosen, "--resume", results="interrupted"),
@@ -116,6 +117,27 @@ def test_the_page_runs_and_tells_what_it_says(page: Done) -> None:
     assert page.code == 0, page.out + page.err
     assert quoted("told by the file") in page.out
     assert quoted("counts") in page.out
+
+
+def test_the_page_ends_with_an_answer_for_each_model(page: Done, own: Path, place: Place) -> None:
+    """Below all that pytest tells, with commands that are good in any folder."""
+    last = page.out.rpartition("= answer =")[2]
+    assert page.out.index("= short test summary" if "= short test summary" in page.out else "executed 8 of 8") < (
+        page.out.index("= answer =")
+    )
+    reviews, _, headlines = last.partition("headlines on ")
+    for model, told, bound in (("reviews", reviews, "2 points"), ("headlines", headlines, "5 points")):
+        words = " ".join(told.split())
+        assert f"smallest within {bound}: quantize-weights-8bit" in words
+        assert "what I would ship: quantize-weights-8bit" in words and "speed was not measured" in words
+        assert "fastest" not in words
+        pasted = told.partition("what I would ship")[2].partition("    pytest ")[2].replace("\\\n", " ")
+        assert shlex.split(pasted.partition("\n")[0])[:7] == [
+            str(ROOT / "benchmarks"), "--model", model, "--zoo", str(own / "zoo.toml"), "--cache",
+            str(place.cache),
+        ]  # fmt: skip
+        (folder,) = re.findall(r"its files, made for this run:\n +(\S.*)\n", told)
+        assert list(Path(folder).glob("*.safetensors"))
 
 
 def test_the_records_of_the_page(stored: Run) -> None:
@@ -168,7 +190,7 @@ def test_a_model_named_by_options(others: dict[str, Done], place: Place, own: Pa
     assert (found.model, found.verdict, others["measured"].code) == ("my-model-reviews", "fail", 1)
     again = re.search(r'pytest "(\S+)::test_footprint\[(\S+)\]" (.*)', others["measured"].out)
     assert again and (own / again[1]).resolve() == ROOT / "benchmarks" / "test_footprint.py"
-    assert "--model my-model/ " in again[3] and "--data reviews.csv" in again[3]
+    assert all(given in again[3] for given in ("--model my-model/ ", "--data reviews.csv", "--within 3pt"))
 
 
 def test_labels_in_the_wrong_order_are_doubted(others: dict[str, Done]) -> None:
@@ -190,6 +212,7 @@ def test_a_file_is_told_without_a_run(others: dict[str, Done], place: Place) -> 
     [
         ("hole", "ERROR: --model: faulty/reviews.csv: row 17: no label in column 'sentiment' (and 1 more row)"),
         ("key", "ERROR: faulty/zoo.toml: [headlines]: unknown key 'colums'; did you mean columns?"),
+        ("within", "ERROR: --within 5%: no model of this run is judged by perplexity, but by accuracy, in points: "),
         ("typing", "ERROR: --model: model: my-modle: no such file or folder in "),
     ],
 )

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.matrix.options import ROOT
+from benchmarks.matrix.options import ROOT, given
 from benchmarks.matrix.selection import parse_compressors
 from benchmarks.zoo.own.selection import ALONE, ZOO
+from results.store.reproduction import as_words
 
 _PATHS = ("data", "test-data", "zoo")
 _PATH_KEYS = ("model", "data", "test_data")
+_DECIDES = (*ALONE, "zoo", "cache", "allow-pickle", "seed")
+"""Options that decide what is made, or where it lies, beside the model, the compressor and the hardware."""
 
 
 def build_command(option: Callable[[str], Any], model: str, compressor: str, hardware: str, start: Path) -> list[str]:
@@ -21,21 +24,25 @@ def build_command(option: Callable[[str], Any], model: str, compressor: str, har
     option: an option's value by its name, as `--tier`. model, compressor, hardware: as records call them. start: the
     folder that the run's paths start from.
     """
-    words = ["pytest", str(ROOT / "benchmarks")]
-    alone = bool(option("--data"))
-    words += ["--model", _path((option("--model") or [model])[0], start) if alone else model]
-    for name in (*ALONE, "zoo"):
-        given = option(f"--{name}")
-        if name == "zoo" and not given and not alone and (start / ZOO).is_file():
-            given = ZOO
-        for value in given if isinstance(given, list) else [given] if given else []:
-            words += [f"--{name}", _path(value, start) if name in _PATHS else _key(str(value), start)]
-    words += ["--cache", os.path.abspath(start / option("--cache"))] if option("--cache") else []
-    words += ["--allow-pickle"] if option("--allow-pickle") else []
-    words += ["--compressor", _as_given(option, compressor)]
-    words += ["--hardware", hardware] if hardware != "cpu" else []
-    words += ["--seed", str(option("--seed"))] if option("--seed") else []
-    return [*words, "-m", "footprint"]
+    named = given(option)
+    if named.get("data"):
+        model = _path((named.get("model") or [model])[0], start)
+    elif "zoo" not in named and (start / ZOO).is_file():
+        named["zoo"] = ZOO
+    options: list[tuple[str, Any]] = [("model", model)]
+    options += [(name, _anywhere(name, value, start)) for name, value in named.items() if name in _DECIDES]
+    options += [("compressor", _as_given(option, compressor))]
+    options += [("hardware", hardware)] if hardware != "cpu" else []
+    return ["pytest", str(ROOT / "benchmarks"), *as_words(options), "-m", "footprint"]
+
+
+def _anywhere(name: str, value: Any, start: Path) -> Any:
+    """The value of an option as it means the same from any folder."""
+    if name == "cache":
+        return os.path.abspath(start / value)
+    if name == "set":
+        return [_key(str(part), start) for part in value]
+    return _path(value, start) if name in _PATHS else value
 
 
 def _path(text: str, start: Path) -> str:

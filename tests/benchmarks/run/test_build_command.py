@@ -35,8 +35,8 @@ def test_paths_are_absolute_and_what_decides_the_result_is_carried(start: Path) 
     ) == [
         "--model", str(start / "my model"), "--data", str(start / "reviews.csv"), "--task", "text-classification",
         "--test-data", str(start / "test.csv"), "--set", "name=mine", "--set", "columns.text=body",
-        "--set", f"test_data={start / 'test.csv'}", "--cache", str(start / "kept"), "--allow-pickle",
-        "--compressor", "int8-openvino", "--hardware", "cuda0", "--seed", "3",
+        "--set", f"test_data={start / 'test.csv'}", "--allow-pickle",
+        "--cache", str(start / "kept"), "--seed", "3", "--compressor", "int8-openvino", "--hardware", "cuda0",
     ]  # fmt: skip
 
 
