@@ -97,11 +97,13 @@ def train(
     seed: int = 0,
     progress: Progress = no_progress,
     what: str = "training",
+    before_step: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """Train `model` in place and return it in eval mode.
 
     epochs: passes over `examples`, fractions allowed. learning_rate: the peak. warmup: share of the
-    steps. parameters: what to train (default: all that require a gradient).
+    steps. parameters: what to train (default: all that require a gradient). before_step: called with (steps done,
+    steps in all) before each.
     Raises PressbenchError where the loss stops being finite.
     """
     chosen = [p for p in (parameters if parameters is not None else model.parameters()) if p.requires_grad]
@@ -119,6 +121,8 @@ def train(
         if len(order) < batch_size:
             order = torch.cat([order, torch.randperm(len(examples), generator=generator)])
         picked, order = order[:batch_size], order[batch_size:]
+        if before_step:
+            before_step(step, steps)
         with autocast(hardware):
             value = loss(model, examples[picked])
         if not bool(value.isfinite()):
