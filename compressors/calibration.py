@@ -1,14 +1,18 @@
-"""The one loop over calibration data: what the layers of a model are given, padding left out."""
+"""The loops over calibration data: what the layers of a model are given, padding left out; by all of the model at once,
+or block after block, each fed by what the ones before it have become."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Context
+from compressors.interface import Context, Examples, PressbenchError
 from compressors.training import autocast, real_positions
 
 See = Callable[[str, Tensor], None]
@@ -23,8 +27,25 @@ def watch_inputs(model: nn.Module, layers: Sequence[str], context: Context, see:
     query, key and value, get the same object one after another: what is made of it need be made once.
     Raises PressbenchError where the compressor did not declare that it needs "calibration".
     """
+    batches = list(context.require_calibration().batches(batch_size))
+    with _watched(model, layers, see) as now:
+        for done, batch in enumerate(batches):
+            now(real_positions(batch, decoder=False))
+            with autocast(context.hardware):
+                model(**batch.inputs)
+            context.progress("activations", done + 1, len(batches))
+
+
+@contextlib.contextmanager
+def _watched(model: nn.Module, layers: Sequence[str], see: See) -> Iterator[Callable[[Tensor | None], None]]:
+    """Within it `see` is told what `layers` are given. What it yields is to be called before each batch, with where no
+    padding is, (examples, positions) bool, or None where nothing tells."""
     real: Tensor | None = None
     last: tuple[object, Tensor] | None = None  # what a layer was given, and the rows of it
+
+    def now(positions: Tensor | None) -> None:
+        nonlocal real, last
+        real, last = positions, None
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -34,19 +55,155 @@ def watch_inputs(model: nn.Module, layers: Sequence[str], context: Context, see:
                 if real is not None and len(rows) == real.numel():  # a decoder has other positions
                     rows = rows[real.flatten()]
                 last = (given[0], rows)
-            see(name, last[1])
+            with torch.autocast("cpu", enabled=False):  # sums of bf16 products would not even be positive definite
+                see(name, last[1])
 
         return hook
 
-    batches = list(context.require_calibration().batches(batch_size))
     handles = [surgery.get(model, name).register_forward_pre_hook(watch(name)) for name in layers]
     try:
-        for done, batch in enumerate(batches):
-            last = None
-            real = real_positions(batch, decoder=False)  # (examples, positions) bool, or None: nothing is padded
-            with autocast(context.hardware):
-                model(**batch.inputs)
-            context.progress("activations", done + 1, len(batches))
+        yield now
     finally:
         for handle in handles:
             handle.remove()
+
+
+Look = Callable[[Sequence[str], See], None]
+"""Called with (names of layers, what is to see their inputs): runs the data through what they are in."""
+
+
+def all_at_once(model: nn.Module, context: Context, batch_size: int = 16) -> Look:
+    """What shows the inputs of any layers of the model as it is."""
+    return lambda layers, see: watch_inputs(model, layers, context, see, batch_size=batch_size)
+
+
+@dataclass
+class _Call:
+    """What a block was called with, beside the hidden states."""
+
+    args: tuple[Any, ...]
+    more: dict[str, Any]
+
+
+@torch.no_grad()
+def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iterator[tuple[str, Look]]:
+    """Block after block of the model: its name, and what shows the inputs of its layers as the blocks before it now
+    are. Change the block, then go on: the next is fed by the changed one.
+
+    Where each block hands its answer to the next, as nearly everywhere, that costs two passes over the data and one to
+    begin with, whatever the depth; what a block takes beside the hidden states (masks, positions, an encoder's answer)
+    is then that of the dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
+    """
+    batches = list(context.require_calibration().batches(batch_size))
+    stacks = [[f"{s}.{i}" for i in range(len(surgery.get(model, s)))] for s in surgery.layer_lists(model)]
+    found = _chains(model, stacks, batches, context)
+    total = sum(map(len, stacks))
+    for number, stack in enumerate(stacks):
+        if found is None:
+            for name in stack:
+                yield name, all_at_once(model, context, batch_size)
+            continue
+        states, calls = found[number]
+        for name in stack:
+            block, own = surgery.get(model, name), calls.pop(name)
+
+            def run(at: int, block: nn.Module = block, own: list[_Call] = own, states: list[Any] = states) -> Any:
+                with autocast(context.hardware):
+                    return _first(block(states[at], *own[at].args, **own[at].more))
+
+            @torch.no_grad()
+            def look(layers: Sequence[str], see: See, run: Any = run, decoder: bool = number > 0) -> None:
+                with _watched(model, layers, see) as now:
+                    for at, batch in enumerate(batches):
+                        now(real_positions(batch, decoder=decoder))
+                        run(at)
+
+            yield name, look
+            states = [run(at) for at in range(len(batches))]
+            context.progress("blocks", total - sum(len(left) for _, left in found), total)
+
+
+def _first(answer: Any) -> Any:
+    return answer[0] if isinstance(answer, tuple) else answer
+
+
+def _chains(
+    model: nn.Module, stacks: list[list[str]], batches: list[Examples], context: Context
+) -> list[tuple[list[Any], dict[str, list[_Call]]]] | None:
+    """For each stack, what its first block is given of each batch, and what all are called with beside that. None where
+    a block is not called once a batch, with what the one before it answered."""
+    begin: list[list[Any]] = [[] for _ in stacks]
+    calls: list[dict[str, list[_Call]]] = [{name: [] for name in stack} for stack in stacks]
+    last: Any = None
+    chained = True
+
+    def before(name: str, stack: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], more: dict[str, Any]) -> None:
+            nonlocal chained
+            states = args[0] if args else more.get("hidden_states")
+            if name == stacks[stack][0]:
+                begin[stack].append(states)
+            elif states is not last:
+                chained = False
+            more = {key: value for key, value in more.items() if key != "hidden_states"}
+            calls[stack][name].append(_Call(args[1:], more))
+
+        return hook
+
+    def after(_module: nn.Module, _args: Any, answer: Any) -> None:
+        nonlocal last
+        last = _first(answer)
+
+    handles = []
+    for number, stack in enumerate(stacks):
+        for name in stack:
+            block = surgery.get(model, name)
+            handles.append(block.register_forward_pre_hook(before(name, number), with_kwargs=True))
+            handles.append(block.register_forward_hook(after))
+    config: Any = model.config
+    caches = getattr(config, "use_cache", None)
+    try:
+        if caches is not None:  # a block that is called again must not remember the first time
+            config.use_cache = False
+        for done, batch in enumerate(batches):
+            with autocast(context.hardware):
+                model(**batch.inputs)
+            context.progress("inputs of the blocks", done + 1, len(batches))
+    finally:
+        for handle in handles:
+            handle.remove()
+        if caches is not None:
+            config.use_cache = caches
+    once = all(len(own) == len(batches) for of in calls for own in of.values())
+    return list(zip(begin, calls, strict=True)) if chained and once else None
+
+
+def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Layer -> the sum of x xᵀ over what it is given, (inputs, inputs) float32: the Hessian of the error of its answers
+    by each row of its weight, but for a factor."""
+    sums: dict[str, Tensor] = {}
+    last: tuple[Tensor, Tensor] | None = None  # query, key and value see one tensor: its product is computed once
+
+    def add(name: str, rows: Tensor) -> None:
+        nonlocal last
+        if last is None or last[0] is not rows:
+            last = (rows, rows.T @ rows)
+        sums[name] = sums[name] + last[1] if name in sums else last[1]
+
+    look(layers, add)
+    return sums
+
+
+def inverse_factor(moments: Tensor, damping: float) -> Tensor:
+    """The upper triangular U of UᵀU = (H + damping · mean diagonal)⁻¹, (inputs, inputs) float64, by which methods that
+    feed errors back go through the columns of a weight (Frantar et al. 2022). moments: H. An input that is always
+    zero gets a diagonal of one: its weights do nothing, and hold nothing up."""
+    hessian = moments.double().clone()
+    diagonal = hessian.diagonal()
+    diagonal[diagonal == 0] = 1.0
+    diagonal += damping * diagonal.mean()
+    try:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+        return torch.linalg.cholesky(inverse, upper=True)
+    except torch.linalg.LinAlgError:
+        raise PressbenchError(f"damping = {damping!r}: too little for what this layer is given; raise it") from None

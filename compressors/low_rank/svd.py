@@ -7,7 +7,7 @@ layers of the Transformer blocks; embeddings stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import watch_inputs
+from compressors.calibration import all_at_once, second_moments
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.recovery import check_recovery, recover
 
@@ -84,23 +84,6 @@ def rank_for(layer: nn.Linear, ratio: float) -> int | None:
     return rank if rank * (layer.in_features + layer.out_features) < layer.weight.numel() else None
 
 
-def second_moments(model: nn.Module, names: Sequence[str], context: Context) -> dict[str, Tensor]:
-    """For each layer, the sum of x xᵀ over its inputs x on the calibration data, padding left out:
-    (in, in) float32. A multiple of the second moment, which is as good."""
-    sums: dict[str, Tensor] = {}
-    # Query, key and value see one tensor: its product is computed once.
-    last: tuple[Tensor, Tensor] | None = None
-
-    def add(name: str, rows: Tensor) -> None:
-        nonlocal last
-        if last is None or last[0] is not rows:
-            last = (rows, rows.T @ rows)
-        sums[name] = sums[name] + last[1] if name in sums else last[1]
-
-    watch_inputs(model, names, context, add)
-    return sums
-
-
 @dataclass(frozen=True)
 class LowRankSvd(Compressor):
     """Factorises the linear layers of every block and recovers by distillation.
@@ -146,7 +129,7 @@ class LowRankSvd(Compressor):
         ranks = self._ranks(model)
         moments: Mapping[str, Tensor] = {}
         if self.activation_aware:
-            moments = second_moments(model, list(ranks), context)
+            moments = second_moments(all_at_once(model, context), list(ranks))
         for done, (name, rank) in enumerate(ranks.items()):
             thin = LowRankLinear.of(surgery.get(model, name), rank, moments.get(name))
             surgery.replace(model, name, thin)

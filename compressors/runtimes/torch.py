@@ -1,8 +1,7 @@
 """torch in eager mode. Weights are kept as safetensors; a tensor with many zeros is stored sparse.
 
-Sparse storage is a bit mask and the values that are not zero: (1 + b·density) bits a weight for b-bit
-values, exact, and smaller than dense from a density of (b − 1)/b downwards. It saves disk, not
-memory or time: the tensor is dense again once loaded.
+Sparse storage is where the values are and the values, see `compressors.runtimes.sparse`: at most (1 + b·density) bits a
+weight for b-bit values. It saves disk, not memory or time: the tensor is dense again once loaded.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import PressbenchError, skeleton
+from compressors.runtimes import sparse
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.generation import Generator, TorchGenerator
@@ -29,24 +29,6 @@ from compressors.runtimes.layers import by_layer
 WEIGHTS = "model.safetensors"
 SPARSE_BELOW = 0.9
 """Density under which a floating-point tensor is stored as mask and values."""
-
-
-def encode_sparse(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """(bit mask as uint8, one bit an element, first element in the lowest bit; the non-zero values)."""
-    mask = tensor.flatten() != 0
-    bits = np.packbits(mask.numpy(), bitorder="little")
-    return torch.from_numpy(bits), tensor.flatten()[mask].contiguous()
-
-
-def decode_sparse(mask: Tensor, values: Tensor, shape: list[int]) -> Tensor:
-    """The dense tensor again. Raises ValueError where mask and values do not fit each other."""
-    count = int(np.prod(shape))
-    where = torch.from_numpy(np.unpackbits(mask.numpy(), count=count, bitorder="little").astype(bool))
-    if int(where.sum()) != len(values):
-        raise ValueError(f"mask has {int(where.sum())} bits set for {len(values)} values")
-    dense = torch.zeros(count, dtype=values.dtype)
-    dense[where] = values
-    return dense.reshape(shape)
 
 
 def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -65,8 +47,8 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         if tensor.is_floating_point() and tensor.numel() > 1024:
             density = float(tensor.count_nonzero()) / tensor.numel()
             if density < SPARSE_BELOW:
-                tensors[f"{name}::mask"], tensors[f"{name}::values"] = encode_sparse(tensor)
-                payload["sparse"][name] = list(tensor.shape)
+                layout, tensors[f"{name}::mask"], tensors[f"{name}::values"] = sparse.encode(tensor)
+                payload["sparse"][name] = layout.as_json()
                 continue
         tensors[name] = tensor.clone()
     save_file(tensors, path)
@@ -91,8 +73,9 @@ def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
         for name in file.keys():  # noqa: SIM118  (a safetensors file is no dictionary)
             if "::" not in name:
                 state[name] = file.get_tensor(name)
-        for name, shape in payload["sparse"].items():
-            state[name] = decode_sparse(file.get_tensor(f"{name}::mask"), file.get_tensor(f"{name}::values"), shape)
+        for name, stored in payload["sparse"].items():
+            mask, values = file.get_tensor(f"{name}::mask"), file.get_tensor(f"{name}::values")
+            state[name] = sparse.decode(sparse.Layout.from_json(stored), mask, values)
     for alias, name in payload["shared"].items():
         state[alias] = state[name]
     return state

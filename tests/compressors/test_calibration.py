@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_architectures import make
 from torch import Tensor, nn
 
 from compressors import conformance, surgery
-from compressors.calibration import watch_inputs
+from compressors.calibration import in_turn, watch_inputs
 from compressors.interface import Context, Hardware, PressbenchError
 from compressors.low_rank.svd import LowRankSvd
 
@@ -66,3 +68,26 @@ def test_no_hook_stays_where_it_fails(tiny_bert: conformance.Subject) -> None:
 def test_without_the_data_it_says_what_to_declare(tiny_bert: conformance.Subject) -> None:
     with pytest.raises(PressbenchError, match="add 'calibration' to the compressor's `needs`"):
         watch_inputs(tiny_bert.dense.model(), [], context(tiny_bert, calibration=None), lambda name, rows: None)
+
+
+@pytest.mark.parametrize("name", ["bert-pairs", "albert", "modernbert", "gpt2", "gemma3", "swin", "t5", "marian"])
+def test_each_block_sees_what_the_changed_ones_before_it_answer(name: str, tmp_path: Path) -> None:
+    """Against whole passes through the model as it is then; an encoder's answer is the dense one for its decoder."""
+    subject = make(name, tmp_path)
+    model = subject.dense.model()
+    given = Context(subject.spec, Hardware("cpu", "cpu-generic"), subject.dense.model, calibration=subject.examples[:6])
+    first = surgery.layer_list(model)
+    for block, look in in_turn(model, given, batch_size=4):
+        layers = [f"{block}.{n}" for n, m in surgery.get(model, block).named_modules() if surgery.is_linear(m)]
+        ours: dict[str, list[Tensor]] = {}
+        look(layers, lambda n, rows, ours=ours: ours.setdefault(n, []).append(rows))  # type: ignore[misc]
+        whole: dict[str, list[Tensor]] = {}
+        if block.startswith(f"{first}."):
+            watch_inputs(model, layers, given, lambda n, r, w=whole: w.setdefault(n, []).append(r), batch_size=4)  # type: ignore[misc]
+            assert set(ours) == set(whole) == set(layers)
+            for layer in layers:
+                torch.testing.assert_close(torch.cat(ours[layer]), torch.cat(whole[layer]))
+        assert all(bool(torch.cat(rows).isfinite().all()) for rows in ours.values())
+        with torch.no_grad():
+            for layer in layers:
+                surgery.get(model, layer).weight.mul_(0.5)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery
 from compressors.build import build
+from compressors.calibration import all_at_once, second_moments
 from compressors.interface import Hardware
-from compressors.low_rank.svd import LowRankLinear, LowRankSvd, factorise, rank_for, second_moments
+from compressors.low_rank.svd import LowRankLinear, LowRankSvd, factorise, rank_for
 
 GENERATOR = torch.Generator().manual_seed(5)
 WEIGHT = torch.randn(24, 16, generator=GENERATOR)
@@ -87,7 +88,7 @@ def test_padding_does_not_count(tiny: conformance.Subject) -> None:
     model = tiny.dense.model()
     context = replace(tiny.context(LowRankSvd()), hardware=Hardware("cpu", "cpu-generic"))  # float32 throughout
     names = [name for block in surgery.blocks(model) for name in block.linears]
-    found = second_moments(model, names, context)
+    found = second_moments(all_at_once(model, context), names)
     for name in (names[0], names[-1]):
         seen: list[Tensor] = []
         hook = surgery.get(model, name).register_forward_pre_hook(lambda _m, args, seen=seen: seen.append(args[0]))

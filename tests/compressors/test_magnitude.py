@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery
 from compressors.build import build
-from compressors.pruning.magnitude import PruneMagnitude, smallest
+from compressors.pruning.magnitude import PruneMagnitude
+from compressors.pruning.patterns import lowest
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -33,14 +34,14 @@ def zeros(weights: dict[str, Tensor]) -> dict[str, int]:
 def test_ties_are_cut_to_the_exact_number(sparsity: float) -> None:
     """Rounded weights tie by the thousand; a threshold would take all of them or none."""
     values = torch.randint(-2, 3, (37, 29), generator=torch.Generator().manual_seed(0)).float()
-    [keep] = smallest([values], sparsity)
+    [keep] = lowest([values.abs()], sparsity)
     assert int((~keep).sum()) == round(sparsity * values.numel())
     assert float(values[~keep].abs().max()) <= float(values[keep].abs().min())
 
 
 def test_several_tensors_are_compared_with_each_other() -> None:
     small, large = torch.full((4, 4), 0.1), torch.full((4, 4), 10.0)
-    keep_large, keep_small = smallest([large, small], 0.5)
+    keep_large, keep_small = lowest([large, small], 0.5)
     assert bool(keep_large.all()) and not bool(keep_small.any())
 
 
@@ -115,7 +116,7 @@ def test_half_the_weights_make_a_file_of_little_more_than_half(tiny: conformance
         ({"sparsity": 1.0}, "sparsity = 1.0"),
         ({"sparsity": 50}, "sparsity = 50"),
         ({"sparsity": float("nan")}, "sparsity = nan"),
-        ({"scope": "row"}, "scope = 'row': must be one of layer, global"),
+        ({"scope": "tensor"}, "scope = 'tensor': must be one of layer, global, row"),
         ({"recovery_epochs": -1}, "recovery_epochs = -1"),
         ({"learning_rate": 0}, "learning_rate = 0"),
     ],

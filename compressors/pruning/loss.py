@@ -1,0 +1,45 @@
+"""Gradients of the loss on the calibration data, for the scores that ask what the loss would lose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from compressors import surgery
+from compressors.interface import Context, ModelSpec, Unsupported
+from compressors.pruning.weights import Weights, turned
+from compressors.training import autocast, supervised
+
+
+def needs_a_loss(model: ModelSpec) -> str | None:
+    """Why no loss can be had of such a model, known before its data is; None where it can."""
+    return None if model.output == "logits" else "its answers are hidden states: the score needs labels and a loss"
+
+
+def gradients(
+    model: nn.Module, weights: Weights, context: Context, *, batch_size: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Batch after batch: how many examples it has, and for each of `weights` the gradient of its mean loss, of the
+    weight's shape. Raises Unsupported where the calibration data has no labels."""
+    calibration = context.require_calibration()
+    if calibration.labels is None:
+        raise Unsupported("the calibration data has no labels: the score needs a loss")
+    layers = {name: surgery.get(model, name) for name in weights}
+    was = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    chosen = {id(layer.weight) for layer in layers.values()}
+    for parameter in was:
+        parameter.requires_grad_(id(parameter) in chosen)
+    try:
+        for done, batch in enumerate(calibration.batches(batch_size)):
+            with autocast(context.hardware):
+                loss = supervised(model, batch)
+            loss.backward()
+            found = {name: turned(layer, layer.weight.grad) for name, layer in layers.items()}
+            yield len(batch), found
+            model.zero_grad()
+            context.progress("gradients", done + 1, -(-len(calibration) // batch_size))
+    finally:
+        model.zero_grad()
+        for parameter, requires in was.items():
+            parameter.requires_grad_(requires)
