@@ -160,10 +160,10 @@ def _chains(
             block = surgery.get(model, name)
             handles.append(block.register_forward_pre_hook(before(name, number), with_kwargs=True))
             handles.append(block.register_forward_hook(after))
-    config: Any = model.config
-    caches = getattr(config, "use_cache", None)
+    configs: list[Any] = list({id(c): c for m in model.modules() if (c := getattr(m, "config", None))}.values())
+    caches = [(config, config.use_cache) for config in configs if hasattr(config, "use_cache")]
     try:
-        if caches is not None:  # a block that is called again must not remember the first time
+        for config, _ in caches:  # a block that is called again must not remember the first time
             config.use_cache = False
         for done, batch in enumerate(batches):
             with autocast(context.hardware):
@@ -172,15 +172,28 @@ def _chains(
     finally:
         for handle in handles:
             handle.remove()
-        if caches is not None:
-            config.use_cache = caches
+        for config, used in caches:
+            config.use_cache = used
     once = all(len(own) == len(batches) for of in calls for own in of.values())
     return list(zip(begin, calls, strict=True)) if chained and once else None
 
 
+def squares(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Layer -> for each of its inputs the sum of squares over what it is given, (inputs,) float32.
+    Raises PressbenchError for a layer that is given nothing."""
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, rows: Tensor) -> None:
+        found = rows.square().sum(0)
+        sums[name] = sums[name] + found if name in sums else found
+
+    look(layers, add)
+    return _all_seen(sums, layers)
+
+
 def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
     """Layer -> the sum of x xᵀ over what it is given, (inputs, inputs) float32: the Hessian of the error of its answers
-    by each row of its weight, but for a factor."""
+    by each row of its weight, but for a factor. Raises PressbenchError for a layer that is given nothing."""
     sums: dict[str, Tensor] = {}
     last: tuple[Tensor, Tensor] | None = None  # query, key and value see one tensor: its product is computed once
 
@@ -191,6 +204,13 @@ def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
         sums[name] = sums[name] + last[1] if name in sums else last[1]
 
     look(layers, add)
+    return _all_seen(sums, layers)
+
+
+def _all_seen(sums: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
+    for name in layers:
+        if name not in sums:
+            raise PressbenchError(f"the calibration data never reaches {name}: nothing can be said of its weights")
     return sums
 
 

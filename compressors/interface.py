@@ -195,6 +195,9 @@ class Compressor(abc.ABC):
     with the default parameters, whose id is the name."""
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """More of them, for the tiers nightly and full."""
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """What `--sweep` runs instead: a parameter -> its values from weak to strong, each with the others as they are.
+    Several parameters are changed together, their first values, their second ones, …"""
 
     @abc.abstractmethod
     def compress(self, model: Any, context: Context) -> Compressed:

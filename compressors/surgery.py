@@ -1,10 +1,7 @@
 """The structural edits a Transformer can take, shared by compressing and loading.
 
-The blocks are found by what they are (linear layers and their usual names), not by a table of
-architectures, so that a new model needs no edit here. Covers encoders and decoders whose attention
-reshapes with a free number of heads (BERT, RoBERTa, ELECTRA, DistilBERT, ViT, Llama and their like in
-transformers 5). Does not cover fused query-key-value projections, experts, or grouped-query attention
-for head pruning, nor the heads of an encoder-decoder.
+The layers are found by what they are, not by a table of architectures, so that a new model needs no edit here. The
+heads and neurons inside of them are in `compressors.units`.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ import json
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -23,41 +19,9 @@ from torch import Tensor, nn
 
 from compressors.interface import ModelSpec, PressbenchError, skeleton
 
-QUERY = ("query", "q_proj", "q_lin")
-KEY = ("key", "k_proj", "k_lin")
-VALUE = ("value", "v_proj", "v_lin")
-OUTPUT = ("attention.output.dense", "attention.dense", "o_proj", "out_proj", "out_lin")
-HEAD_BIAS = ("relative_attention_bias", "relative_position_bias")
-"""What holds a number for each head and distance, outside of the four projections."""
-
 
 class UnknownStructure(PressbenchError):
     """The model is not built the way an edit needs; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One Transformer layer, as names relative to the model.
-
-    query, key, value, output: the four attention projections. expand: the linear layers into the
-    feed-forward width (two in a gated FFN). contract: the one back from it. attention: the module
-    that holds query, key and value. head_size: width of one head.
-    """
-
-    name: str
-    query: str
-    key: str
-    value: str
-    output: str
-    expand: tuple[str, ...]
-    contract: str
-    attention: str
-    head_size: int
-
-    @property
-    def linears(self) -> tuple[str, ...]:
-        """All its linear layers."""
-        return (self.query, self.key, self.value, self.output, *self.expand, self.contract)
 
 
 def get(model: nn.Module, name: str) -> Any:
@@ -119,36 +83,6 @@ def block_linears(model: nn.Module) -> list[str]:
     return [f"{s}.{n}" for s in stacks for n, m in get(model, s).named_modules() if type(m) is nn.Linear]
 
 
-def blocks(model: nn.Module) -> list[Block]:
-    """Every Transformer layer of the model. Raises UnknownStructure where a part is not found."""
-    return [_block(model, f"{stack}.{i}") for stack in layer_lists(model) for i in range(len(get(model, stack)))]
-
-
-def _block(model: nn.Module, name: str) -> Block:
-    linears = {f"{name}.{n}": m for n, m in get(model, name).named_modules() if isinstance(m, nn.Linear)}
-
-    def one(endings: Sequence[str]) -> str:
-        found = [n for n in linears if n.endswith(tuple("." + e for e in endings))]
-        if len(found) != 1:
-            raise UnknownStructure(
-                f"{name} of {type(model).__name__}: {len(found)} layers named like {endings[0]!r}, 1 needed"
-            )
-        return found[0]
-
-    query, key, value, output = one(QUERY), one(KEY), one(VALUE), one(OUTPUT)
-    rest = {n: m for n, m in linears.items() if n not in (query, key, value, output)}
-    # By position, not by width: after pruning, the inner width may be the smaller one.
-    *expand, contract = rest or [""]
-    if not expand or len({(m.in_features, m.out_features) for n, m in rest.items() if n != contract}) != 1:
-        raise UnknownStructure(f"{name} of {type(model).__name__}: no feed-forward part of the usual form")
-    attention = query.rpartition(".")[0]
-    module = get(model, attention)
-    size = getattr(module, "attention_head_size", None) or getattr(module, "head_dim", None)
-    if not size:
-        raise UnknownStructure(f"{attention} of {type(model).__name__} does not say how wide a head is")
-    return Block(name, query, key, value, output, tuple(expand), contract, attention, int(size))
-
-
 def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> str | None:
     """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None."""
     key = json.dumps(spec.config, sort_keys=True, default=repr)
@@ -200,34 +134,6 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
         if bias is not None:
             layer.bias.copy_(bias)
     return layer
-
-
-def prune_heads(model: nn.Module, block: Block, heads: Sequence[int]) -> None:
-    """Keep only these attention heads of a block. The result equals multiplying the other heads'
-    outputs by zero (transformers 5 has no `prune_heads` of its own any more)."""
-    size = block.head_size
-    rows = torch.cat([torch.arange(h * size, (h + 1) * size) for h in heads])
-    widths = {get(model, n).out_features for n in (block.query, block.key, block.value)}
-    if len(widths) != 1:
-        raise UnknownStructure(f"{block.attention}: grouped-query attention, its heads cannot be pruned one by one")
-    if any(bias in name for name, _ in model.named_parameters() for bias in HEAD_BIAS):
-        raise UnknownStructure(f"{block.attention}: a position bias for each head, they cannot be pruned one by one")
-    for name in (block.query, block.key, block.value):
-        replace(model, name, keep_rows(get(model, name), rows))
-    replace(model, block.output, keep_columns(get(model, block.output), rows))
-    attention = get(model, block.attention)
-    for attribute in ("num_attention_heads", "num_heads"):
-        if hasattr(attention, attribute):
-            setattr(attention, attribute, len(heads))
-    if hasattr(attention, "all_head_size"):
-        attention.all_head_size = len(rows)
-
-
-def prune_neurons(model: nn.Module, block: Block, neurons: Tensor) -> None:
-    """Keep only these feed-forward neurons of a block. neurons: (kept,) int64 positions."""
-    for name in block.expand:
-        replace(model, name, keep_rows(get(model, name), neurons))
-    replace(model, block.contract, keep_columns(get(model, block.contract), neurons))
 
 
 def keep_layers(model: nn.Module, layers: Sequence[int], decoder: Sequence[int] | None = None) -> None:
@@ -294,8 +200,3 @@ def word_embedding(model: nn.Module) -> str | None:
 def names_of(model: nn.Module, wanted: nn.Module) -> list[str]:
     """Every name of a module in the model: an encoder and a decoder may share one."""
     return [name for name, module in model.named_modules(remove_duplicate=False) if module is wanted]
-
-
-def head_count(model: nn.Module, block: Block) -> int:
-    """How many attention heads a block has now."""
-    return operator.floordiv(get(model, block.query).out_features, block.head_size)

@@ -19,6 +19,7 @@ from pressbench.history import history
 from pressbench.latest import latest
 from pressbench.listing import list_
 from pressbench.new import new
+from pressbench.plot import plot
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
 from pressbench.report import report
@@ -54,7 +55,7 @@ def _root(
 
 
 app.command("list", cls=Command)(list_)
-for command in (new, table, latest, report, qualify, accept, compare, history, card, regressions):  # as in --help
+for command in (new, table, latest, report, plot, qualify, accept, compare, history, card, regressions):  # as in --help
     app.command(cls=Command)(command)
 app.command("import", cls=Command)(import_)
 app.command(cls=Command)(export)

@@ -38,7 +38,7 @@ class Matrix:
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
-        self.compressors = parse_compressors(option("--compressor"), self.tier)
+        self.compressors = parse_compressors(option("--compressor"), self.tier, bool(option("--sweep")))
         also = None if option("--compressor") else every
         within = bounds_of_run(option("--within") or [], self.models)
         self.cases = {

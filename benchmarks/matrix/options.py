@@ -59,6 +59,12 @@ def add_options(add: Callable[..., None]) -> None:
     )
     add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     add(
+        "--sweep",
+        action="store_true",
+        help="run each compressor over the strengths that it declares, as sparsity 0.3 to 0.9, for a curve of each "
+        "(see pressbench plot)",
+    )
+    add(
         "--targets",
         default=str(TARGETS),
         metavar="FILE",

@@ -10,10 +10,12 @@ from compressors import registry
 from compressors.interface import Compressor, PressbenchError
 
 
-def parse_compressors(wanted: list[str] | None, tier: str) -> dict[str, Compressor]:
+def parse_compressors(wanted: list[str] | None, tier: str, sweep: bool = False) -> dict[str, Compressor]:
     """The compressors of a tier by id, or those that options name: an id, a class name,
-    `name:key=value,…` for parameters of one's own, or several joined by `+` for a chain of them. One
-    line for anything unknown."""
+    `name:key=value,…` for parameters of one's own, or several joined by `+` for a chain of them. sweep: each over the
+    strengths that its class declares. One line for anything unknown."""
+    if sweep:
+        return _swept(wanted or list(dict.fromkeys(c.name for c in registry.variants(tier).values())), tier)
     if not wanted:
         return registry.variants(tier)
     chosen: dict[str, Compressor] = {}
@@ -26,6 +28,45 @@ def parse_compressors(wanted: list[str] | None, tier: str) -> dict[str, Compress
             chosen["+".join(i for link in links for i in link)] = registry.build("pipeline", {"chain": chain})
     for compressor in chosen.values():
         _ = compressor.steps  # those of a chain are made here: a mistake in one is told now
+    return chosen
+
+
+def as_option(compressor: Compressor) -> str:
+    """What `--compressor` takes for this one: its class, and the parameters that are not as they are by default."""
+    usual = registry.build(compressor.name).parameters if compressor.name != "pipeline" else {}
+    own = {key: value for key, value in compressor.parameters.items() if usual.get(key) != value}
+    said = ",".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items())
+    return f"{compressor.name}:{said}" if said else compressor.name
+
+
+def _swept(wanted: list[str], tier: str) -> dict[str, Compressor]:
+    """Each over its strengths; what has none, such as a control, as it is."""
+    chosen: dict[str, Compressor] = {}
+    for text in wanted:
+        if "+" in text:
+            raise PressbenchError(f"--sweep: {text}: a chain has no strength of its own; sweep one method")
+        name, colon, _ = text.partition(":")
+        cls = registry.compressor_classes().get(name)
+        strengths = cls.strengths if cls else {}
+        if not colon and strengths:  # of a class as it is by default, not of each of its variants
+            base = registry.build(name)
+            given: dict[str, Any] = {}
+        else:
+            ((ident, base), *others) = _named(text, tier).items()
+            if others or not base.strengths:
+                chosen |= _named(text, tier)
+                continue
+            usual = registry.build(base.name).parameters
+            given = {key: value for key, value in base.parameters.items() if colon or usual[key] != value}
+            if colon:
+                given = {key: value for key, value in given.items() if f"{key}=" in text}
+            strengths = {key: values for key, values in base.strengths.items() if not colon or key not in given}
+            if not strengths:
+                raise PressbenchError(f"--sweep: {text}: names every strength there is ({', '.join(base.strengths)})")
+        for values in zip(*strengths.values(), strict=True):
+            parameters = {**given, **dict(zip(strengths, values, strict=True))}
+            ident = "-".join([base.name, *(f"{key}={value}" for key, value in parameters.items())])
+            chosen[ident] = registry.build(base.name, parameters)
     return chosen
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.matrix.options import ROOT, given
-from benchmarks.matrix.selection import parse_compressors
+from benchmarks.matrix.selection import as_option, parse_compressors
 from benchmarks.zoo.own.selection import ALONE, ZOO
 from results.store.reproduction import as_words
 
@@ -62,4 +62,7 @@ def _as_given(option: Callable[[str], Any], compressor: str) -> str:
     for text in option("--compressor") or []:
         if set(parse_compressors([text], str(option("--tier")))) == {compressor}:
             return str(text)
+    if option("--sweep"):
+        swept = parse_compressors(option("--compressor"), str(option("--tier")), sweep=True)
+        return as_option(swept[compressor]) if compressor in swept else compressor
     return compressor

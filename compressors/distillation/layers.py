@@ -40,6 +40,7 @@ class DistilLayers(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"3": {"layers": 3}, "1": {"layers": 1}}
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"layers": (3, 2, 1)}
 
     layers: int = 2
     temperature: float = 2.0

@@ -102,6 +102,7 @@ class LowRankSvd(Compressor):
         "plain": {"activation_aware": False},
         "quarter": {"rank_ratio": 0.25},
     }
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rank_ratio": (0.42, 0.33, 0.25, 0.15)}
 
     rank_ratio: float = 0.42
     activation_aware: bool = True

@@ -71,6 +71,7 @@ class PruneLayers(Compressor):
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"20": {"removed": 0.2}, "50": {"removed": 0.5}}
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"removed": (0.2, 0.35, 0.5, 0.65)}
 
     removed: float = 0.2
     recovery_epochs: float = 0.5

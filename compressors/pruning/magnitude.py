@@ -23,7 +23,6 @@ class PruneMagnitude(ScoredWeights):
         "30": {"sparsity": 0.3},
         "70": {"sparsity": 0.7},
         "90": {"sparsity": 0.9},
-        "blocks-only-50": {"sparsity": 0.5, "embeddings": False},
         "blocks-only-50-alone": {"sparsity": 0.5, "embeddings": False, "recovery_epochs": 0.0},
     }
 

@@ -59,7 +59,6 @@ class PruneMovement(PruneWeights):
 
     name: ClassVar[str] = "prune-movement"
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "70": {"sparsity": 0.7},
         "90": {"sparsity": 0.9},
     }
 

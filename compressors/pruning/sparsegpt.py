@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ class PruneSparsegpt(PruneWeights):
 
     name: ClassVar[str] = "prune-sparsegpt"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **PruneWeights.nightly_variants,
+        "2-of-4-alone": {"pattern": "2:4", "recovery_epochs": 0.0},
+    }
 
     damping: float = 0.01
 

@@ -30,6 +30,7 @@ class PruneThreshold(MaskedWeights):
         "half-deviation": {"threshold": 0.5},
         "deviation": {"threshold": 1.0},
     }
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"threshold": (0.25, 0.5, 0.75, 1.0, 1.5)}
 
     threshold: float = 0.5
     relative: str = "deviation"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from compressors.calibration import in_turn
+from compressors.calibration import in_turn, squares
 from compressors.interface import Context
 from compressors.pruning.weights import PruneWeights, Weights, zero
 
@@ -21,6 +21,10 @@ class PruneWanda(PruneWeights):
 
     name: ClassVar[str] = "prune-wanda"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **PruneWeights.nightly_variants,
+        "2-of-4-alone": {"pattern": "2:4", "recovery_epochs": 0.0},
+    }
 
     scope: str = "row"
 
@@ -35,13 +39,8 @@ class PruneWanda(PruneWeights):
         found: dict[str, Tensor] = {}
         for block, look in in_turn(model, context):
             own = {name: weight for name, weight in weights.items() if name.startswith(f"{block}.")}
-            squares = {name: torch.zeros(weight.shape[1]) for name, weight in own.items()}
-
-            def add(name: str, rows: Tensor, squares: dict[str, Tensor] = squares) -> None:
-                squares[name] += rows.square().sum(0)
-
-            look(list(own), add)
-            masks = self.choose({name: weight.abs() * squares[name].sqrt() for name, weight in own.items()}, done)
+            norms = squares(look, list(own))
+            masks = self.choose({name: weight.abs() * norms[name].sqrt() for name, weight in own.items()}, done)
             zero(own, masks)
             found |= masks
         return found

@@ -141,10 +141,9 @@ class PruneWeights(MaskedWeights):
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "50": {"sparsity": 0.5},
-        "70": {"sparsity": 0.7},
-        "90": {"sparsity": 0.9},
         "50-alone": {"sparsity": 0.5, "recovery_epochs": 0.0},
     }
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"sparsity": (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)}
 
     sparsity: float = 0.5
     scope: str = "layer"

@@ -94,6 +94,7 @@ class QuantizeWeights(Compressor):
         "3bit-g64": {"bits": 3, "group_size": 64, "symmetric": False},
         "2bit-g32": {"bits": 2, "group_size": 32, "symmetric": False},
     }
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 6, 5, 4, 3, 2)}
 
     bits: int = 4
     symmetric: bool = True

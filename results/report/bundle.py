@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from typing import Any
 
 from markupsafe import Markup
 
@@ -22,11 +23,16 @@ def library() -> Markup:
 
     Raises ResultsError where the package that holds them is not installed.
     """
+    return in_element(converter().javascript_bundle(_EXPOSED))
+
+
+def converter() -> Any:
+    """vl-convert, which holds the library and draws by itself. Raises ResultsError where it is not installed."""
     try:
         import vl_convert
     except ImportError:
         raise ResultsError(f"a report needs vl-convert-python: {INSTALL}") from None
-    return in_element(vl_convert.javascript_bundle(_EXPOSED))
+    return vl_convert
 
 
 def in_element(script: str) -> Markup:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results.history.baseline import Baseline
-from results.report import layers, pairs, pareto, spent, trends
+from results.report import curves, layers, pairs, pareto, spent, trends
 from results.report.bundle import digest, in_element, library
 from results.report.cases import Section, sections
 from results.report.changes import changes
@@ -53,7 +53,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "attention": bool(what.problems or what.missing or what.notes or changed.count("regression")),
         "unsettled": [r for r in what.problems if r.verdict not in URGENT],
         "plots": pareto.plots(groups, anchors), "across": pareto.ACROSS, "up": pareto.up(groups),
-        "time": time, "earlier": len(earlier), "chart": charts.add,
+        "curves": curves.plots(groups), "time": time, "earlier": len(earlier), "chart": charts.add,
         "fingerprint": fingerprint, "machine": flat(key),
         "noted": flat(mapping(run.header.machine.get("noted"))),
         "cells": cells, "date": date, "references": references, "made_from": made_from,
@@ -96,7 +96,14 @@ class _Charts:
 
 def _specs(groups: Sequence[Sequence[Row]], time: spent.Spent, every: Sequence[Section]) -> dict[str, Spec]:
     bars = layers.specs(section.layers for section in every)
-    return {**pareto.specs(groups), **pairs.specs(), **trends.specs(), **bars, **spent.specs(time)}
+    return {
+        **pareto.specs(groups),
+        **curves.specs(groups),
+        **pairs.specs(),
+        **trends.specs(),
+        **bars,
+        **spent.specs(time),
+    }
 
 
 def _environment() -> Environment:

@@ -11,7 +11,7 @@ import torch
 from tiny_architectures import ARCHITECTURES, Subject, examples_of, make
 from torch import Tensor, nn
 
-from compressors import registry, surgery
+from compressors import registry, surgery, units
 from compressors.artifact import Artifact
 from compressors.conformance import HARDWARE
 from compressors.distillation.layers import _last_hidden, _passed, _with_hidden
@@ -37,36 +37,32 @@ METHODS = (
 )
 """One for each way through the code. Exports take half a minute each: a few of them are tried below."""
 
-NO_QUERY = {"prune-structured": "0 layers named like 'query'"}
-GROUPED = {"prune-structured": "grouped-query attention"}
 PREDICTS = {"prune-vocabulary": "also predicts tokens"}
 IMAGES = {"prune-vocabulary": "no vocabulary"}
 STAGES = {
     **IMAGES,
     **dict.fromkeys(("distil-layers", "prune-layers-50"), "are stages of different widths: none can go"),
-    "prune-structured": "layers named like 'query'",
 }
-CROSS = {"prune-structured": "2 layers named like 'query'"}
 UNSUPPORTED: dict[str, dict[str, str]] = {
     "bert-pairs": {},
     "bert-odd": dict.fromkeys(("weight-only-8bit", "weight-only-4bit-g64"), "no linear layer has a shape"),
     "distilbert": {},
     "albert": {"distil-layers": "the model has 1 layer", "prune-layers-50": "of its 1 layer is none"},
-    "mpnet": NO_QUERY,
-    "deberta": NO_QUERY,
-    "modernbert": NO_QUERY,
+    "mpnet": {},
+    "deberta": {},
+    "modernbert": {},
     "bert-words": {},
     "beit": {**IMAGES, "prune-structured": "a position bias for each head"},
-    "swin": STAGES,
-    "convnext": STAGES,
-    "gpt2": {**NO_QUERY, **PREDICTS},
+    "swin": {**STAGES, "prune-structured": "no feed-forward part of the usual form"},
+    "convnext": {**STAGES, "prune-structured": "no layer named like 'query' or 'qkv'"},
+    "gpt2": PREDICTS,
     "opt": PREDICTS,
-    "gemma3": {**GROUPED, "prune-vocabulary": "Gemma3TextScaledWordEmbedding"},
-    "neox": {**NO_QUERY, **PREDICTS},
-    "bart-classifier": {**CROSS, "prune-vocabulary": "BartScaledWordEmbedding"},
-    "mpnet-embedder": {"prune-structured": "its answers are hidden states"},
-    "t5": {**NO_QUERY, **PREDICTS},
-    "marian": {**CROSS, **PREDICTS},
+    "gemma3": {"prune-vocabulary": "Gemma3TextScaledWordEmbedding"},
+    "neox": PREDICTS,
+    "bart-classifier": {"prune-vocabulary": "BartScaledWordEmbedding"},
+    "mpnet-embedder": {"prune-gradient-50-alone": "its answers are hidden states"},
+    "t5": PREDICTS,
+    "marian": PREDICTS,
 }
 """Architecture -> method -> what its reason says; the methods that are not there must work."""
 
@@ -173,10 +169,10 @@ def test_gpt2_with_linear_layers_says_the_same(tmp_path: Path) -> None:
 def test_fewer_heads_of_shared_layers_are_the_others_times_zero(tmp_path: Path) -> None:
     made = make("albert", tmp_path)
     masked, cut = made.dense.model(), made.dense.model()
-    (block,) = surgery.blocks(masked)
+    (block,) = units.blocks(masked)
     with torch.no_grad():
-        surgery.get(masked, block.output).weight[:, :16] = 0
-        surgery.prune_heads(cut, block, [1, 2, 3])
+        surgery.get(masked, block.attention.output).weight[:, :16] = 0
+        units.keep_heads(cut, block.attention, [1, 2, 3])
         found, wanted = (m(**made.examples.inputs).logits for m in (cut, masked))
     assert torch.allclose(found, wanted, atol=1e-5)
 

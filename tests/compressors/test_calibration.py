@@ -11,8 +11,8 @@ import torch
 from tiny_architectures import make
 from torch import Tensor, nn
 
-from compressors import conformance, surgery
-from compressors.calibration import in_turn, watch_inputs
+from compressors import conformance, surgery, units
+from compressors.calibration import all_at_once, in_turn, second_moments, squares, watch_inputs
 from compressors.interface import Context, Hardware, PressbenchError
 from compressors.low_rank.svd import LowRankSvd
 
@@ -31,7 +31,7 @@ def hooks(model: nn.Module) -> int:
 @pytest.mark.parametrize("batch_size", [3, 16, 99])
 def test_every_real_position_is_seen_once(tiny: conformance.Subject, batch_size: int) -> None:
     model, found = tiny.dense.model(), list[Tensor]()
-    name = surgery.blocks(model)[0].query
+    name = units.blocks(model)[0].attention.query.layer
     told: list[tuple[str, int, int]] = []
     given = context(tiny, progress=lambda *step: told.append(step))
     watch_inputs(model, [name], given, lambda _, rows: found.append(rows), batch_size=batch_size)
@@ -47,8 +47,13 @@ def test_every_real_position_is_seen_once(tiny: conformance.Subject, batch_size:
 
 def test_what_one_tensor_makes_is_one_object(tiny_bert: conformance.Subject) -> None:
     model = tiny_bert.dense.model()
-    block, found = surgery.blocks(model)[1], dict[str, Tensor]()
-    names = (block.query, block.key, block.value, block.output)
+    block, found = units.blocks(model)[1], dict[str, Tensor]()
+    names = (
+        block.attention.query.layer,
+        block.attention.key.layer,
+        block.attention.value.layer,
+        block.attention.output,
+    )
     watch_inputs(model, names, context(tiny_bert), lambda name, rows: found.update({name: rows}))
     query, key, value, output = (found[name] for name in names)
     assert query is key and key is value and output is not query
@@ -91,3 +96,12 @@ def test_each_block_sees_what_the_changed_ones_before_it_answer(name: str, tmp_p
         with torch.no_grad():
             for layer in layers:
                 surgery.get(model, layer).weight.mul_(0.5)
+
+
+def test_a_layer_that_is_given_nothing_is_named(tiny_bert: conformance.Subject) -> None:
+    """Sums of nothing would say that all of its weights are worth as much."""
+    model = tiny_bert.dense.model()
+    model.register_module("idle", nn.Linear(4, 4))
+    for sums in (squares, second_moments):
+        with pytest.raises(PressbenchError, match="the calibration data never reaches idle"):
+            sums(all_at_once(model, context(tiny_bert)), ["idle"])

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.matrix.cases import role
-from compressors import conformance, registry, surgery
+from compressors import conformance, registry, units
 from compressors.conformance import CHECKS, Check, ConformanceError, checks
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.base import Forward, runtime_classes
@@ -150,8 +150,8 @@ class _Remembers(_Forgets):
 
 class _ForgetsShapes(_Halve):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        for block in surgery.blocks(model):
-            surgery.prune_neurons(model, block, torch.arange(64))
+        for block in units.blocks(model):
+            units.keep_neurons(model, block.feed_forward, torch.arange(64))
         return Compressed(model)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors import conformance, surgery
+from compressors import conformance, surgery, units
 from compressors.build import build
 from compressors.calibration import all_at_once, second_moments
 from compressors.interface import Hardware
@@ -87,7 +87,7 @@ def test_padding_does_not_count(tiny: conformance.Subject) -> None:
     """The moments are those of the tokens that are real, computed here from what the layers saw."""
     model = tiny.dense.model()
     context = replace(tiny.context(LowRankSvd()), hardware=Hardware("cpu", "cpu-generic"))  # float32 throughout
-    names = [name for block in surgery.blocks(model) for name in block.linears]
+    names = [name for block in units.blocks(model) for name in block.linears]
     found = second_moments(all_at_once(model, context), names)
     for name in (names[0], names[-1]):
         seen: list[Tensor] = []

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors import conformance, surgery
+from compressors import conformance, surgery, units
 from compressors.interface import ModelSpec, skeleton
-from compressors.surgery import Block, UnknownStructure
+from compressors.surgery import UnknownStructure
+from compressors.units import Block
 
 TEXT = {
     "hidden_size": 32,
@@ -83,17 +84,17 @@ def silence(model: nn.Module, name: str, columns: Tensor) -> None:
 @cuttable
 def test_pruning_heads_is_silencing_them(kind: str) -> None:
     dense, silenced, pruned = build(kind), build(kind), build(kind)
-    for number, block in enumerate(surgery.blocks(pruned)):
+    for number, block in enumerate(units.blocks(pruned)):
         kept = [[0, 2], [3], [1, 2, 3]][number % 3]
         gone = [h for h in range(4) if h not in kept]
         silence(
             silenced,
-            block.output,
-            torch.cat([torch.arange(h * block.head_size, (h + 1) * block.head_size) for h in gone]),
+            block.attention.output,
+            torch.cat([torch.arange(h * block.attention.head_size, (h + 1) * block.attention.head_size) for h in gone]),
         )
-        surgery.prune_heads(pruned, block, kept)
-        assert surgery.head_count(pruned, surgery.blocks(pruned)[number]) == len(kept)
-        assert surgery.get(pruned, block.query).out_features == len(kept) * block.head_size
+        units.keep_heads(pruned, block.attention, kept)
+        assert units.blocks(pruned)[number].attention.heads == len(kept)
+        assert surgery.get(pruned, block.attention.query.layer).out_features == len(kept) * block.attention.head_size
     assert same(answer(pruned), answer(silenced))
     assert not same(answer(pruned), answer(dense)), "the heads did not matter, the test shows nothing"
 
@@ -101,12 +102,12 @@ def test_pruning_heads_is_silencing_them(kind: str) -> None:
 @cuttable
 def test_pruning_neurons_is_silencing_them(kind: str) -> None:
     dense, silenced, pruned = build(kind), build(kind), build(kind)
-    for block in surgery.blocks(pruned):
-        width = surgery.get(pruned, block.contract).in_features
+    for block in units.blocks(pruned):
+        width = surgery.get(pruned, block.feed_forward.contract).in_features
         kept = torch.arange(0, width, 3)
-        silence(silenced, block.contract, torch.tensor([i for i in range(width) if i % 3]))
-        surgery.prune_neurons(pruned, block, kept)
-        assert surgery.get(pruned, block.contract).in_features == len(kept)
+        silence(silenced, block.feed_forward.contract, torch.tensor([i for i in range(width) if i % 3]))
+        units.keep_neurons(pruned, block.feed_forward, kept)
+        assert surgery.get(pruned, block.feed_forward.contract).in_features == len(kept)
     assert same(answer(pruned), answer(silenced))
     assert not same(answer(pruned), answer(dense))
 
@@ -114,11 +115,11 @@ def test_pruning_neurons_is_silencing_them(kind: str) -> None:
 @cuttable
 def test_pruning_twice_is_pruning_what_was_left(kind: str) -> None:
     once, twice = build(kind), build(kind)
-    for block in surgery.blocks(once):
-        surgery.prune_heads(once, block, [3])
+    for block in units.blocks(once):
+        units.keep_heads(once, block.attention, [3])
     for heads in ([1, 3], [1]):  # of 0…3, then of the two that are left
-        for block in surgery.blocks(twice):
-            surgery.prune_heads(twice, block, heads)
+        for block in units.blocks(twice):
+            units.keep_heads(twice, block.attention, heads)
     assert same(answer(once), answer(twice))
 
 
@@ -136,7 +137,7 @@ def test_keeping_layers_is_a_model_of_those_layers(kind: str) -> None:
     surgery.keep_layers(model, [0, 2])
     assert same(answer(model), answer(smaller))
     assert not same(answer(model), before)
-    assert model.config.num_hidden_layers == len(surgery.blocks(model)) == 2
+    assert model.config.num_hidden_layers == len(units.blocks(model)) == 2
 
 
 def test_a_cut_model_still_generates_with_its_cache() -> None:
@@ -155,18 +156,24 @@ def test_a_cut_model_still_generates_with_its_cache() -> None:
 @cuttable
 def test_every_linear_layer_of_a_block_is_found_once(kind: str) -> None:
     model = build(kind)
-    found = surgery.blocks(model)
+    found = units.blocks(model)
     assert len(found) == 3
     for block in found:
         inside = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.startswith(f"{block.name}.")}
         assert sorted(block.linears) == sorted(inside)
-        assert len(block.expand) == (2 if kind == "llama" else 1)
-        assert block.head_size == (16 if kind == "vit" else 8)
+        assert len(block.feed_forward.expand) == (2 if kind == "llama" else 1)
+        assert block.attention.head_size == (16 if kind == "vit" else 8)
 
 
 GROUPED = {**LLAMA, "num_key_value_heads": 2}
-MOE = {**TEXT, "model_type": "mixtral", "architectures": ["MixtralForSequenceClassification"], "num_local_experts": 2}
-FUSED = {**TEXT, "model_type": "phi3", "architectures": ["Phi3ForSequenceClassification"]}
+MOE = {
+    **TEXT,
+    "model_type": "mixtral",
+    "architectures": ["MixtralForSequenceClassification"],
+    "num_local_experts": 2,
+    "num_key_value_heads": 2,
+}
+OLMO2 = {**TEXT, "model_type": "olmo2", "architectures": ["Olmo2ForCausalLM"]}
 GPT2 = {
     "model_type": "gpt2",
     "architectures": ["GPT2ForSequenceClassification"],
@@ -180,35 +187,30 @@ GPT2 = {
 
 
 def find(model: nn.Module) -> list[Block]:
-    return surgery.blocks(model)
+    return units.blocks(model)
 
 
 def cut_a_head(model: nn.Module) -> None:
-    surgery.prune_heads(model, surgery.blocks(model)[0], [0])
+    units.keep_heads(model, units.blocks(model)[0].attention, [0])
 
 
 @pytest.mark.parametrize(
     ("config", "check", "reason"),
     [
-        (GPT2, find, "transformer.h.0 of GPT2ForSequenceClassification: 0 layers named like 'query', 1 needed"),
-        (FUSED, find, "model.layers.0 of Phi3ForSequenceClassification: 0 layers named like 'query', 1 needed"),
+        (GPT2, find, "transformer.h.0 of GPT2ForSequenceClassification: no layer named like 'query' or 'qkv'"),
+        (OLMO2, find, "model.layers.0.self_attn of Olmo2ForCausalLM: q_norm.weight spans all heads, they cannot be"),
         (MOE, find, "model.layers.0 of MixtralForSequenceClassification: no feed-forward part of the usual form"),
         (
             {"model_type": "resnet", "architectures": ["ResNetForImageClassification"]},
             find,
             "ResNetForImageClassification has no list of Transformer layers",
         ),
-        (
-            GROUPED,
-            cut_a_head,
-            "model.layers.0.self_attn: grouped-query attention, its heads cannot be pruned one by one",
-        ),
         ({**LLAMA, "hidden_size": "wide"}, find, "transformers cannot build odd: "),
         ({**LLAMA, "architectures": ["os"]}, find, "transformers cannot build odd: config: 'os' is not a model class"),
         (LLAMA, cut_a_head, None),
         (GROUPED, find, None),
     ],
-    ids=["gpt2", "fused", "experts", "resnet", "grouped", "nonsense", "no-model", "llama", "grouped-blocks"],
+    ids=["gpt2", "norm-over-heads", "experts", "resnet", "nonsense", "no-model", "llama", "grouped-blocks"],
 )
 def test_a_model_that_cannot_be_cut_gives_its_reason(
     config: Mapping[str, Any], check: Callable[[nn.Module], object], reason: str | None
@@ -234,7 +236,9 @@ def test_a_skeleton_is_built_once_and_never_handed_on_changed(monkeypatch: pytes
     spec = ModelSpec("llama", LLAMA, {})
 
     def widths(model: nn.Module) -> None:
-        raise UnknownStructure(str([surgery.get(model, b.query).out_features for b in surgery.blocks(model)]))
+        raise UnknownStructure(
+            str([surgery.get(model, b.attention.query.layer).out_features for b in units.blocks(model)])
+        )
 
     whole = surgery.structure_reason(spec, widths)
     assert surgery.structure_reason(spec, widths) == whole and len(built) == 1
@@ -242,14 +246,6 @@ def test_a_skeleton_is_built_once_and_never_handed_on_changed(monkeypatch: pytes
         surgery.structure_reason(spec, change)
         assert surgery.structure_reason(spec, widths) == whole
     assert len(built) == 4
-
-
-def test_grouped_heads_are_left_whole_when_refused() -> None:
-    model = skeleton(GROUPED)
-    before = [(n, tuple(p.shape)) for n, p in model.named_parameters()]
-    with pytest.raises(UnknownStructure):
-        cut_a_head(model)
-    assert [(n, tuple(p.shape)) for n, p in model.named_parameters()] == before
 
 
 def test_the_word_embedding_is_found_where_there_is_one() -> None:
