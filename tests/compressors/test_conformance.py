@@ -45,7 +45,7 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
     assert nightly_only == {check.compressor.name for check in NIGHTLY}, "give it a quick variant, or check it here"
 
 
-SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt")
+SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "regularized")
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),

@@ -20,6 +20,7 @@ from compressors.pruning.gradient import PruneGradient
 from compressors.pruning.magnitude import PruneMagnitude
 from compressors.pruning.movement import Moving, PruneMovement
 from compressors.pruning.random import PruneRandom
+from compressors.pruning.regularized import PruneRegularized, shrink
 from compressors.pruning.sparsegpt import PruneSparsegpt
 from compressors.pruning.threshold import PruneThreshold
 from compressors.pruning.wanda import PruneWanda
@@ -27,7 +28,7 @@ from compressors.pruning.weights import MaskedWeights, PruneWeights, covered, cu
 from compressors.registry import unsupported_reason
 
 ALONE: dict[str, Any] = {"recovery_epochs": 0.0}
-SCORES = [PruneRandom, PruneMagnitude, PruneGradient, PruneFisher, PruneWanda, PruneSparsegpt]
+SCORES = [PruneRandom, PruneMagnitude, PruneGradient, PruneFisher, PruneWanda, PruneSparsegpt, PruneRegularized]
 
 
 def pruned(tiny: Subject, compressor: MaskedWeights, seed: int = 0) -> nn.Module:
@@ -48,7 +49,7 @@ def loss_of(model: nn.Module, examples: Examples) -> Tensor:
 # -- what all of them keep -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("score", SCORES, ids=lambda cls: cls.name)
+@pytest.mark.parametrize("score", [s for s in SCORES if s is not PruneRegularized], ids=lambda cls: cls.name)
 def test_the_share_is_exact_and_what_stays_out_stays(score: type[PruneWeights], tiny: Subject) -> None:
     compressor = score(sparsity=0.6, embeddings=False, **ALONE)
     before = tiny.dense.model()
@@ -287,6 +288,33 @@ def test_movement_takes_those_that_move_towards_zero(tiny_bert: Subject) -> None
     assert all(not torch.equal(found[name] == 0, magnitude[name] == 0) for name in found)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_a_proximal_step_is_what_minimizes_its_part(penalty: str) -> None:
+    """Against a search over a fine grid, in float64."""
+    weight = torch.tensor([-1.3, -0.1, 0.0, 0.05, 0.7], dtype=torch.float64)
+    got = weight.clone()
+    shrink(got, penalty, 0.2)
+    grid = torch.linspace(-2, 2, 400_001, dtype=torch.float64)
+    for before, after in zip(weight, got, strict=True):
+        own = 0.2 * grid.abs() if penalty == "l1" else 0.1 * grid.square()
+        best = grid[(own + 0.5 * (grid - before).square()).argmin()]
+        assert float(after) == pytest.approx(float(best), abs=1e-5)
+
+
+def test_a_penalty_makes_small_what_is_not_held(tiny_bert: Subject) -> None:
+    """More of it, and training without it does not: so that it is the penalty."""
+
+    def small(pull: float) -> float:
+        model = tiny_bert.dense.model()
+        weights = covered(model, embeddings=False)
+        compressor = PruneRegularized(pull=pull, penalty_epochs=0.6)
+        scores = compressor.scores(model, weights, tiny_bert.context(compressor))
+        return sum(float(s.mean()) for s in scores.values()) / len(scores)
+
+    weak, strong = small(0.01), small(0.8)
+    assert strong < 0.8 * weak
+
+
 # -- what does not fit -----------------------------------------------------------------------------
 
 
@@ -302,6 +330,9 @@ def test_movement_takes_those_that_move_towards_zero(tiny_bert: Subject) -> None
         (lambda: PruneFisher(schedule="gradual", recovery_epochs=0), "schedule = 'gradual': prunes while it recovers"),
         (lambda: PruneRandom(schedule="gradual", pattern="2:4"), "schedule = 'gradual': 2:4 is all or nothing"),
         (lambda: PruneMovement(schedule="at-once"), "schedule = 'at-once': the scores are learnt on the way"),
+        (lambda: PruneRegularized(penalty="l0"), "penalty = 'l0': must be one of l1, l2"),
+        (lambda: PruneRegularized(pull=0), "pull = 0: must be above 0, at most 2"),
+        (lambda: PruneRegularized(schedule="gradual"), "schedule = 'gradual': the penalty is what prunes"),
         (lambda: PruneThreshold(threshold=0), "threshold = 0: must be above 0"),
         (lambda: PruneThreshold(relative="share"), "relative = 'share': must be one of deviation, absolute"),
     ],
