@@ -166,6 +166,10 @@ class PruneStructured(Compressor):
             raise ValueError("heads_removed and neurons_removed are both 0: nothing would be pruned")
         check_recovery(self.recovery_epochs, self.learning_rate)
 
+    def importance(self, model: nn.Module, context: Context) -> list[Importance]:
+        """How much each head and neuron is worth, block by block, higher stays longer."""
+        return importance(model, context)
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
             surgery.as_linears(skeleton)
@@ -180,7 +184,7 @@ class PruneStructured(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)
-        structure = self._prune(model, importance(model, context))
+        structure = self._prune(model, self.importance(model, context))
         del structure["changed"]
         recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
         return Compressed(model, structure)
