@@ -50,7 +50,8 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
     """Soft targets plus the error of the hidden states, against `teacher` on the same batch.
 
     The error of a hidden state is its squared distance to the teacher's over that one's variance, averaged
-    over the layers; padding is left out. Where the depths differ, only the last states are compared.
+    over the layers; padding is left out. Where the depths differ, only the last states are compared, and where the
+    numbers of tokens do, only the first token's.
     Labels are not used."""
 
     def loss(model: nn.Module, batch: Examples) -> Tensor:
@@ -65,7 +66,7 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
             if len(found) != len(wanted):
                 found, wanted = found[-1:], wanted[-1:]
             real = real_positions(batch, decoder=field.startswith("decoder"))
-            errors += [_relative_error(f.float(), w.float(), real) for f, w in zip(found, wanted, strict=True)]
+            errors += [_relative_error(f.float(), w.float(), real) for f, w in map(_alike, found, wanted)]
         loss = torch.stack(errors).mean()
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
@@ -73,6 +74,11 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
         return soft_targets(answer.logits[scored], target.logits[scored], temperature) + loss
 
     return loss
+
+
+def _alike(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a layer that has fewer tokens than the teacher's the first alone, which stands for itself in both."""
+    return (found, wanted) if found.shape == wanted.shape else (found[:, :1], wanted[:, :1])
 
 
 def _relative_error(found: Tensor, wanted: Tensor, real: Tensor | None) -> Tensor:

@@ -49,6 +49,7 @@ SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "re
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
+    *checks(registry.build("prune-tokens", {"recovery_epochs": 0.25})),
     *(check for check in checks(registry.build("prune-information")) if check.kind == "bert"),
     *checks(registry.build("prune-movement", {"recovery_epochs": 0.5})),
     *checks(registry.build("prune-vocabulary")),
