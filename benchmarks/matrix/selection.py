@@ -80,6 +80,8 @@ def _named(text: str, tier: str) -> dict[str, Compressor]:
     if name in known:
         return {name: known[name]}
     every = {i: c for i, c in registry.variants(tier).items() if c.name == name}
+    if not every and name in registry.compressor_classes():  # of another tier alone: as it is by default
+        return {name: registry.build(name)}
     if not every:
         raise PressbenchError(f"unknown compressor {name!r}{registry.nearest(name, known)}")
     return every

@@ -20,6 +20,7 @@ def test_an_id_a_class_and_parameters_of_ones_own() -> None:
         "quantize-weights-8bit",
         "quantize-weights-4bit-g64",
     }
+    assert parse_compressors(["prune-tokens"], "quick") == {"prune-tokens": registry.build("prune-tokens")}
     chosen = parse_compressors(["quantize-weights:bits=5,granularity=channel,symmetric=false"], "quick")
     assert list(chosen) == ["quantize-weights-bits=5-granularity=channel-symmetric=False"]
     (built,) = chosen.values()
