@@ -22,7 +22,7 @@ N_OF_M = ((1, 2), (1, 4), (2, 4), (3, 4), (2, 8), (4, 8), (6, 8))
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values of a tensor of that shape are. groups: (zeros, of neighbours) where there are exactly so many.
+    """Where the values of a tensor of that shape are. groups: (zeros, of neighbours) where there are at least so many.
     blocks: (rows, columns) in which all or nothing is zero, (1, 1) where each weight is by itself."""
 
     shape: tuple[int, ...]
@@ -50,11 +50,13 @@ class Layout:
 
 
 def encode(tensor: Tensor) -> tuple[Layout, Tensor, Tensor]:
-    """How the zeros lie, where they are (uint8), and the values that are none, in order."""
+    """How the zeros lie, where they are (uint8), and the values, in order. Of a group that has more zeros than the
+    others some are among the values."""
     mask = (tensor != 0).numpy()
-    layout = _layout(mask)
+    layout = _layout(mask, 8 * tensor.element_size())
     if layout.groups:
         zeros, group = layout.groups
+        mask = _filled(mask, zeros, group)
         ranks = _ranks(zeros, group)[_as_numbers(mask.reshape(-1, group))]
         index = _pack(ranks, _width(zeros, group))
     else:
@@ -91,16 +93,29 @@ def _mask(layout: Layout, index: np.ndarray) -> np.ndarray:
     return coarse.repeat(rows, 0).repeat(columns, 1)
 
 
-def _layout(mask: np.ndarray) -> Layout:
+def _layout(mask: np.ndarray, bits: int) -> Layout:
+    """bits: of a value."""
     if mask.ndim != 2:
         return Layout(mask.shape)
     rows, columns = _coarsest(mask, 0), _coarsest(mask, 1)
     if rows * columns > 1:
         return Layout(mask.shape, blocks=(rows, columns))
+    best, least = Layout(mask.shape), mask.size + bits * int(mask.sum())
     for zeros, group in N_OF_M:
-        if mask.shape[1] % group == 0 and (mask.reshape(-1, group).sum(1) == group - zeros).all():
-            return Layout(mask.shape, groups=(zeros, group))
-    return Layout(mask.shape)
+        if mask.shape[1] % group or int(mask.reshape(-1, group).sum(1).max()) > group - zeros:
+            continue
+        taken = mask.size // group * (_width(zeros, group) + bits * (group - zeros))
+        if taken < least:
+            best, least = Layout(mask.shape, groups=(zeros, group)), taken
+    return best
+
+
+def _filled(mask: np.ndarray, zeros: int, group: int) -> np.ndarray:
+    """The mask with exactly so many zeros in each group, of more of them the first are taken for values."""
+    order = np.argsort(~mask.reshape(-1, group), axis=1, kind="stable")
+    found = np.zeros_like(mask.reshape(-1, group))
+    np.put_along_axis(found, order[:, : group - zeros], True, axis=1)
+    return found.reshape(mask.shape)
 
 
 def _coarsest(mask: np.ndarray, axis: int) -> int:
