@@ -26,7 +26,7 @@ def check_recovery(epochs: float, learning_rate: float) -> None:
         raise ValueError(f"learning_rate = {learning_rate!r}: must be above 0")
 
 
-PASS = 131_072
+PASS = 163_840
 """Positions (tokens, patches) that one epoch of recovery sees at least, where that takes no more than 8 passes."""
 
 
