@@ -247,6 +247,30 @@ def test_the_error_of_every_layer_is_below_wandas(tiny: Subject, pattern: str) -
     assert compared == len(weights)
 
 
+def test_more_inputs_than_one_turn_are_as_if_there_were_no_turns() -> None:
+    """Against the plain loop of optimal brain surgery over all columns, each update at once on all to its right."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(900, 300, generator=generator) @ torch.randn(300, 300, generator=generator)
+    weight = torch.randn(6, 300, generator=generator)
+    moments = x.T @ x
+    got, keep = PruneSparsegpt(pattern="2:4", **ALONE).prune(weight, moments)
+    hessian = moments.double().numpy()
+    hessian = hessian + 0.01 * hessian.diagonal().mean() * np.eye(300)
+    w, gone = weight.double().numpy(), np.zeros((6, 300), dtype=bool)
+    for i in range(300):
+        inverse = np.linalg.inv(hessian[i:, i:])  # of what is not settled yet
+        if i % 4 == 0:
+            # What a column's own removal will cost when its turn comes: those before it in the group are settled then.
+            cost = np.stack([w[:, i + k] ** 2 / np.linalg.inv(hessian[i + k :, i + k :])[0, 0] for k in range(4)], 1)
+            for row in range(6):
+                gone[row, i + np.argsort(cost[row], kind="stable")[:2]] = True
+        error = np.where(gone[:, i], w[:, i], 0) / inverse[0, 0]
+        w[:, i:] -= np.outer(error, inverse[0])
+        w[gone[:, i], i] = 0
+    assert np.array_equal(~keep.numpy(), gone)
+    np.testing.assert_allclose(got.double().numpy(), w, rtol=1e-3, atol=1e-3 * float(np.abs(w).max()))
+
+
 def test_an_input_that_is_always_zero_holds_nothing_up() -> None:
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(3))
     x[:, 2] = 0
