@@ -133,8 +133,8 @@ def test_the_page_ends_with_an_answer_for_each_model(page: Done, own: Path, plac
         assert "fastest" not in words
         pasted = told.partition("what I would ship")[2].partition("    pytest ")[2].replace("\\\n", " ")
         assert shlex.split(pasted.partition("\n")[0])[:7] == [
-            str(ROOT / "benchmarks"), "--model", model, "--zoo", str(own / "zoo.toml"), "--cache",
-            str(place.cache),
+            str(ROOT / "benchmarks"), "--model", model, "--cache", str(place.cache), "--zoo",
+            str(own / "zoo.toml"),
         ]  # fmt: skip
         (folder,) = re.findall(r"its files, made for this run:\n +(\S.*)\n", told)
         assert list(Path(folder).glob("*.safetensors"))
