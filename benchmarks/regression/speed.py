@@ -32,6 +32,7 @@ from results.store.record import CaseRecord, Measure
 
 ENOUGH = 0.10
 """The slow-down that a baseline should be able to show."""
+NOT_SHOWN = "slower but not shown"
 _Z98 = 2.326  # a speed record's interval has 1 % on each side
 
 
@@ -135,6 +136,13 @@ def detectable(accepted: Accepted, tau: float) -> tuple[float, int | None]:
     assert least is not None and deviation is not None  # against an anchor it is never too short
     needed = verdicts.runs_to_detect(ENOUGH, deviation)
     return least, None if needed is None else max(0, needed - judged.runs)
+
+
+def in_words(found: Comparison) -> str:
+    """An outcome as a summary counts it: a speed that is much slower, by less than its baseline can show, is not called
+    unchanged."""
+    slower = found.now and found.before and found.detectable and found.now < (1 - ENOUGH) * found.before
+    return NOT_SHOWN if slower and found.outcome == UNCHANGED else found.outcome
 
 
 def _deviation(measure: Measure) -> float:

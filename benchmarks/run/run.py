@@ -22,6 +22,7 @@ from benchmarks.progress import Stages
 from benchmarks.regression.comparison import compare, reference, undecided
 from benchmarks.regression.confirmation import Suspects
 from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, Comparison
+from benchmarks.regression.speed import NOT_SHOWN, in_words
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
@@ -156,7 +157,7 @@ class Run:
         """What changed since the baseline, a line each. existing: (measure, case) of all cases that there are."""
         known = self.reference
         lines = [f"baseline: {known.note}"] if known.note else []
-        counts = collections.Counter(found.outcome for found in self.compared.values())
+        counts = collections.Counter(in_words(found) for found in self.compared.values())
         if not known.note or counts.keys() - {"new"}:
             lines.append("compared: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
         lines += self._standing()
@@ -166,6 +167,12 @@ class Run:
                 for (measure, case), found in self.compared.items()
                 if found.outcome == outcome
             ]
+        lines += [
+            f"  {NOT_SHOWN}: {case} is {1 - found.now / found.before:.0%} slower than accepted, and its baseline shows "
+            f"no less than {found.detectable:.0%}: it may be slower, and it may not"
+            for (_, case), found in self.compared.items()
+            if in_words(found) == NOT_SHOWN and found.now and found.before
+        ]
         if known.baseline:
             gone = sorted(of_models(known.baseline.cases, self._models) - set(existing))
             lines += [f"  vanished: {measure} of {case}" for measure, case in gone]
