@@ -194,8 +194,8 @@ sees little but says so: what is not settled is `inconclusive`, never "not slowe
 
 ![Share of nights that find a slow-down, by its size, the accepted runs and τ](images/power.svg)
 
-The same with noise as it was recorded on a machine whose other processor was busy all the time, replayed and stretched
-to each τ; false alarms stayed at 0 of 4,500 nights, also there ([that session](trust-busy.md)):
+The same with noise as it was recorded on a machine whose other processor was busy most of the time, replayed and
+stretched to each τ; false alarms stayed at 0 of 4,500 nights, also there ([that session](trust-busy.md)):
 
 ![The same on replayed noise of a busy machine](images/power-live.svg)"""
 

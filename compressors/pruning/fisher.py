@@ -7,21 +7,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from compressors.interface import Context, Hardware, ModelSpec
-from compressors.pruning.loss import gradients, needs_a_loss
-from compressors.pruning.weights import ScoredWeights, Weights
+from compressors.interface import Context
+from compressors.pruning.loss import LossScored, gradients
+from compressors.pruning.weights import Weights
 
 
 @dataclass(frozen=True)
-class PruneFisher(ScoredWeights):
+class PruneFisher(LossScored):
     """Sets the weights of the least w² · F to zero, then trains the others for a moment. F is the mean over the
     calibration examples of the squared gradient of each one's loss, which stands for the loss's second derivative."""
 
     name: ClassVar[str] = "prune-fisher"
-    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
-
-    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return needs_a_loss(model) or super().supports(model, hardware)
 
     def scores(self, model: nn.Module, weights: Weights, context: Context) -> dict[str, Tensor]:
         fisher: dict[str, Tensor] = {}

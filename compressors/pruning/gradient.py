@@ -7,21 +7,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from compressors.interface import Context, Hardware, ModelSpec
-from compressors.pruning.loss import gradients, needs_a_loss
-from compressors.pruning.weights import ScoredWeights, Weights
+from compressors.interface import Context
+from compressors.pruning.loss import LossScored, gradients
+from compressors.pruning.weights import Weights
 
 
 @dataclass(frozen=True)
-class PruneGradient(ScoredWeights):
+class PruneGradient(LossScored):
     """Sets the weights of the least |w · dL/dw| to zero, then trains the others for a moment: to first order what the
     loss on the calibration data, a mean over its examples, changes by without the weight."""
 
     name: ClassVar[str] = "prune-gradient"
-    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
-
-    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return needs_a_loss(model) or super().supports(model, hardware)
 
     def scores(self, model: nn.Module, weights: Weights, context: Context) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Context, ModelSpec, Unsupported
-from compressors.pruning.weights import Weights, turned
+from compressors.interface import Context, Hardware, ModelSpec, Unsupported
+from compressors.pruning.weights import ScoredWeights, Weights, turned
 from compressors.training import autocast, supervised
 
 
-def needs_a_loss(model: ModelSpec) -> str | None:
-    """Why no loss can be had of such a model, known before its data is; None where it can."""
-    return None if model.output == "logits" else "its answers are hidden states: the score needs labels and a loss"
+@dataclass(frozen=True)
+class LossScored(ScoredWeights):
+    """A score that asks the loss on the calibration data, by `gradients`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        if model.output != "logits":
+            return "its answers are hidden states: the score needs labels and a loss"
+        return super().supports(model, hardware)
 
 
 def gradients(

@@ -177,7 +177,9 @@ class PruneStructured(Compressor):
                 Importance(tuple(torch.zeros(one.heads) for one in b.attentions), torch.zeros(b.feed_forward.neurons))
                 for b in units.blocks(skeleton)
             ]
-            if not self._prune(skeleton, flat)["changed"]:
+            before = sum(weight.numel() for weight in skeleton.parameters())
+            self._prune(skeleton, flat)
+            if sum(weight.numel() for weight in skeleton.parameters()) == before:
                 raise surgery.UnknownStructure("so small a share of its heads and neurons is none: nothing would go")
 
         return surgery.structure_reason(model, check)
@@ -185,7 +187,6 @@ class PruneStructured(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)
         structure = self._prune(model, self.importance(model, context))
-        del structure["changed"]
         recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
         return Compressed(model, structure)
 
@@ -204,7 +205,7 @@ class PruneStructured(Compressor):
         return model
 
     def _prune(self, model: nn.Module, scores: Sequence[Importance]) -> dict[str, Any]:
-        structure: dict[str, Any] = {"heads": [], "neurons": [], "changed": False}
+        structure: dict[str, Any] = {"heads": [], "neurons": []}
         for block, heads, neurons in list(self._chosen(model, scores)):
             _cut_biases(model, block, heads[0])
             cut(model, block, heads, neurons)
@@ -212,11 +213,9 @@ class PruneStructured(Compressor):
             for one, kept in zip(block.attentions, heads, strict=True):
                 groups = len({h // one.per_group for h in kept})
                 shapes.append([groups, len(kept) // groups])
-                structure["changed"] |= len(kept) < one.heads
             alone = len(shapes) == 1 and shapes[0][1] == 1 == block.attention.per_group
             structure["heads"].append(shapes[0][0] if alone else shapes)
             structure["neurons"].append(len(neurons))
-            structure["changed"] |= len(neurons) < block.feed_forward.neurons
         return structure
 
     def _chosen(

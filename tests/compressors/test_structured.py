@@ -145,6 +145,13 @@ def test_heads_go_within_their_groups_or_groups_whole(
     assert {(b.attention.groups, b.attention.per_group) for b in units.blocks(made.model())} == {tuple(heads[0])}
 
 
+def test_so_small_a_share_that_none_goes_is_unsupported() -> None:
+    little = PruneStructured(heads_removed=0.01, neurons_removed=0.001)
+    reason = little.supports(conformance.TINY_SPECS["bert"], conformance.HARDWARE)
+    assert reason and "nothing would go" in reason
+    assert PruneStructured().supports(conformance.TINY_SPECS["bert"], conformance.HARDWARE) is None
+
+
 def test_without_labels_it_is_what_moves_the_hidden_states(tmp_path: Path) -> None:
     """Against the distance that the states really move by when a head is silent, which no gradient is asked for."""
     subject = make("bert-embedder", tmp_path)
