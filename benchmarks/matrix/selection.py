@@ -52,14 +52,14 @@ def _swept(wanted: list[str], tier: str) -> dict[str, Compressor]:
             base = registry.build(name)
             given: dict[str, Any] = {}
         else:
-            ((ident, base), *others) = _named(text, tier).items()
+            named = _named(text, tier)
+            base, *others = named.values()
             if others or not base.strengths:
-                chosen |= _named(text, tier)
+                chosen |= named
                 continue
             usual = registry.build(base.name).parameters
-            given = {key: value for key, value in base.parameters.items() if colon or usual[key] != value}
-            if colon:
-                given = {key: value for key, value in given.items() if f"{key}=" in text}
+            of_variant = {key: value for key, value in base.parameters.items() if usual[key] != value}
+            given = _parameters(text) if colon else of_variant
             strengths = {key: values for key, values in base.strengths.items() if not colon or key not in given}
             if not strengths:
                 raise PressbenchError(f"--sweep: {text}: names every strength there is ({', '.join(base.strengths)})")
@@ -71,10 +71,9 @@ def _swept(wanted: list[str], tier: str) -> dict[str, Compressor]:
 
 
 def _named(text: str, tier: str) -> dict[str, Compressor]:
-    name, colon, rest = text.partition(":")
+    name, colon, _ = text.partition(":")
     if colon:
-        # At a comma that a key follows: a value may be a list with commas of its own.
-        parameters = dict(_parameter(text, part) for part in re.split(r",(?=\s*\w+=)", rest))
+        parameters = _parameters(text)
         return {"-".join([name, *(f"{k}={v}" for k, v in parameters.items())]): registry.build(name, parameters)}
     known = registry.variants("full")
     if name in known:
@@ -85,6 +84,13 @@ def _named(text: str, tier: str) -> dict[str, Compressor]:
     if not every:
         raise PressbenchError(f"unknown compressor {name!r}{registry.nearest(name, known)}")
     return every
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """Those of `name:key=value,…`, in the order in which they are said."""
+    # At a comma that a key follows: a value may be a list with commas of its own.
+    parts = re.split(r",(?=\s*\w+=)", text.partition(":")[2])
+    return dict(_parameter(text, part) for part in parts)
 
 
 def _parameter(text: str, part: str) -> tuple[str, Any]:
