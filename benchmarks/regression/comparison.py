@@ -249,9 +249,10 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     final = []
     for record, found in compared:
         stored = record.comparison.get("outcome")
-        if found.outcome == SUSPECT and stored in (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE):
+        settled = (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE, *([UNCHANGED] if record.comparison.get("reruns") else []))
+        if found.outcome == SUSPECT and stored in settled:
             found = dataclasses.replace(found, outcome=stored, reason=str(record.comparison.get("reason", "")))
-        elif found.outcome == SUSPECT and f"{record.measure} {record.case}" in stay:
+        elif found.outcome == SUSPECT and not found.doubtful and f"{record.measure} {record.case}" in stay:
             found = dataclasses.replace(found, outcome=REGRESSION, reason=f"{found.reason}; stays among all cases")
         final.append((record, found))
     keys = {(r.measure, r.case) for r in records}

@@ -22,7 +22,9 @@ UNRESOLVED = (SUSPECT, INCONCLUSIVE, ENVIRONMENT)
 @dataclass(frozen=True)
 class Comparison:
     """outcome: one of the words above. against: the run of the accepted result, None without one. detectable: the
-    smallest slow-down, as a fraction, that one run would show against what this was compared with."""
+    smallest slow-down, as a fraction, that one run would show against what this was compared with. doubtful: it was
+    measured again, or has to be, for being slower than runs differ, and within the limits of what it was compared
+    with."""
 
     outcome: str
     reason: str
@@ -32,6 +34,7 @@ class Comparison:
     p_value: float | None = None
     reruns: tuple[float, ...] = ()
     detectable: float | None = None
+    doubtful: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As a record keeps it."""

@@ -1,8 +1,9 @@
 """A speed beside what was accepted and the last runs: slower than runs differ, and what its reruns say of that.
 
-The anchor and the last runs each have their test, which knows how far runs differ from one another. A suspect is
-measured again later, in fresh processes, and what it is, all of them say together: a regression, noise where they rule
-out that it is slower, and else it stays inconclusive.
+The anchor and the last runs each have their test, which knows how far runs differ from one another. What is suspect, or
+slower than runs differ by while a short history cannot show it, is measured again later, in fresh processes, and what
+it is, all of them say together: a regression, noise where they rule out that it is slower, unchanged where only the
+first stood out, and else it stays inconclusive.
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ def compare_speed(
     )  # fmt: skip
     if first.outcome is Change.TOO_SHORT:
         return dataclasses.replace(plain, outcome=NEW)
-    if first.outcome is not Change.SUSPECT:
+    doubtful = first.outcome is Change.DOUBTFUL
+    if first.outcome is not Change.SUSPECT and not doubtful:
         return dataclasses.replace(plain, outcome=IMPROVED if first.outcome is Change.IMPROVED else UNCHANGED)
+    plain = dataclasses.replace(plain, doubtful=doubtful)
     times = [t for old in earlier if (t := _dense_seconds(old)) is not None]
     mine = _dense_seconds(record)
-    if mine is not None and (moved := verdicts.environment_changed(times, mine)).changed:
+    if not doubtful and mine is not None and (moved := verdicts.environment_changed(times, mine)).changed:
         return dataclasses.replace(plain, outcome=ENVIRONMENT, reason=f"{moved.reason}; {first.reason}")
     if not reruns:
         return dataclasses.replace(plain, outcome=SUSPECT)
@@ -77,6 +80,7 @@ def compare_speed(
 _OF_RERUNS = {
     Recurrence.REGRESSION: REGRESSION,
     Recurrence.NOISE: NOISE,
+    Recurrence.UNCHANGED: UNCHANGED,
     Recurrence.UNCONFIRMED: SUSPECT,
     Recurrence.INCONCLUSIVE: INCONCLUSIVE,
 }
@@ -113,13 +117,13 @@ def _against_accepted(
 
 
 def _worse(opinions: Sequence[verdicts.ChangeJudgement]) -> verdicts.ChangeJudgement:
-    order = (Change.SUSPECT, Change.IMPROVED, Change.UNCHANGED, Change.TOO_SHORT)
+    order = (Change.SUSPECT, Change.DOUBTFUL, Change.IMPROVED, Change.UNCHANGED, Change.TOO_SHORT)
     return min(opinions, key=lambda judged: order.index(judged.outcome))
 
 
 def _what_would_decide(first: verdicts.ChangeJudgement) -> str:
     """For a case that stayed slower, and that the machine's noise covers."""
-    assert first.deviation is not None  # of a suspect
+    assert first.deviation is not None  # of what is suspect or doubtful
     needed = verdicts.runs_to_detect(ENOUGH, first.deviation)
     if needed is None:
         return f"a quieter machine would decide it: with runs that differ by {first.deviation:.2g} no history does"

@@ -27,6 +27,8 @@ RECURRENCES = 2
 MOST_RERUNS = 3  # a fixed end: noise that may try again for ever recurs
 NEVER_NOISE = 2.0
 """A slow-down of so many times the machine's own deviation is not called noise, but in `alpha` of cases."""
+DOUBTED = 2.0
+"""What is worse by more than so many times the deviation of one run is looked at again, also within the limits."""
 WORTH = {1: 1.0, 2: 2.0, 3: 2.23}
 """How many runs the median of so many is worth: with three its variance is 0.449 of one's, where normal. The median,
 since one wild rerun must not speak for the others."""
@@ -36,6 +38,7 @@ POWER = 0.9
 
 class Change(StrEnum):
     UNCHANGED = "unchanged"
+    DOUBTFUL = "doubtful"
     SUSPECT = "suspect"
     IMPROVED = "improved"
     TOO_SHORT = "too short"
@@ -44,6 +47,7 @@ class Change(StrEnum):
 class Recurrence(StrEnum):
     REGRESSION = "regression"
     NOISE = "noise"
+    UNCHANGED = "unchanged"
     UNCONFIRMED = "unconfirmed"
     INCONCLUSIVE = "inconclusive"
 
@@ -75,7 +79,7 @@ class ChangeJudgement:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What became of a suspect once it was run again."""
+    """What became of what was suspect or doubtful once it was run again."""
 
     outcome: Recurrence
     change: float | None  # median of the reruns alone: the first was chosen for being extreme
@@ -95,13 +99,14 @@ def judge_change(
     alpha: float = 0.01,
     of: float = 1,
 ) -> ChangeJudgement:
-    """The new value against the last 20 of its history: unchanged, suspect, improved, or too short.
+    """The new value against the last 20 of its history: unchanged, doubtful, suspect, improved, or too short.
 
     With K values of mean m and sample deviation s_h, s^2 = (4 tau^2 + (K-1) s_h^2) / (K+3): the
     machine's own deviation `tau` counts as four more runs, so that five that happen to agree do not
     pass for calm. Suspect if y is worse than m by more than t(1-alpha, K+3) s sqrt(1 + 1/K), the
     prediction limit of one new normal value (Hahn & Meeker 1991), and the change is above `floor`;
-    improved is the mirror image. p = P(T(K+3) >= worsening / (s sqrt(1 + 1/K))). tau None, where the
+    improved is the mirror image. Doubtful if it is not suspect, and worse than m by more than 2 s and the floor: the
+    limits of a short history are so wide that they would call half of the speed unchanged. p = P(T(K+3) >= worsening / (s sqrt(1 + 1/K))). tau None, where the
     machine's deviation is not known, leaves s = s_h with K-1 degrees of freedom.
 
     of: how many fresh runs `new` is worth, see `WORTH`; the square root is then that of 1/of + 1/K.
@@ -192,7 +197,7 @@ def confirmed(
     floor: float = 0.03,
     alpha: float = 0.01,
 ) -> Confirmation:
-    """What became of a suspect: all that its reruns say, one by one and together.
+    """What became of what was suspect or doubtful: all that its reruns say, one by one and together.
 
     Each rerun is judged by the same call as the first: same history (without the first), tau, floor and
     alpha. together: their median, judged so too, with `of` what that is worth; one opinion for each thing that it
@@ -204,23 +209,26 @@ def confirmed(
     - noise if by one opinion, and against none, the median rules out, at `alpha`, a worsening of twice the machine's
       own deviation or of the floor, whichever is more: "not slower" is said only where something speaks for it, which
       one accepted run alone never does;
-    - inconclusive if three reruns decide neither, and unconfirmed while there are fewer.
+    - unchanged if it was only doubtful, and two of at most three fresh processes are neither suspect nor doubtful;
+    - inconclusive if three reruns decide nothing, and unconfirmed while there are fewer.
 
-    The first counts for nothing but having been suspect: it was chosen for being extreme, which is also what keeps
-    false alarms below `alpha` whatever comes after. Reruns share the history of the first, so they agree more often
+    The first counts for nothing but having been looked at again: it was chosen for being extreme, which is also what
+    keeps false alarms below `alpha` whatever comes after. Reruns share the history of the first, so they agree more often
     than chance: a history that by luck lies too high makes all of them suspect; the rates are in docs/statistics.md.
     Afterwards the reruns may join the history if it was noise, the first only with them.
-    ValueError where the first is no suspect, on more than three reruns, or one that was too short.
+    ValueError where the first is neither suspect nor doubtful, on more than three reruns, or one that was too short.
     """
-    if first.outcome is not Change.SUSPECT:
-        raise ValueError(f"only a suspect is confirmed, got {first.outcome}")
+    if first.outcome not in (Change.SUSPECT, Change.DOUBTFUL):
+        raise ValueError(f"only what is suspect or doubtful is confirmed, got {first.outcome}")
     if len(reruns) > MOST_RERUNS:
         raise ValueError(f"at most {MOST_RERUNS} reruns, got {len(reruns)}: with more, noise recurs sooner or later")
     if any(rerun.change is None for rerun in reruns):
         raise ValueError("a rerun had too short a history: judge it against that of the first")
     recurred = sum(rerun.outcome is Change.SUSPECT for rerun in reruns)
+    plain = sum(rerun.outcome not in (Change.SUSPECT, Change.DOUBTFUL) for rerun in reruns)
     change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
     counted = f"suspect in {recurred} of {len(reruns)} fresh processes"
+    shown = "" if change is None else f", {100 * change:+.3g} % in their median"
     limit = max(NEVER_NOISE * tau, floor)
     several = len(reruns) >= (MOST_RERUNS if recurred else RECURRENCES)
     if recurred >= RECURRENCES:
@@ -233,10 +241,11 @@ def confirmed(
     ):
         seen = f"at most {100 * -math.expm1(-max(0.0, most)):.3g} % slower"
         outcome, reason = Recurrence.NOISE, f"noise: {counted}, {seen} by all of them together"
+    elif first.outcome is Change.DOUBTFUL and plain >= RECURRENCES:
+        outcome, reason = Recurrence.UNCHANGED, f"unchanged: {counted}{shown}, as runs differ here"
     elif len(reruns) < MOST_RERUNS:
         outcome, reason = Recurrence.UNCONFIRMED, f"unconfirmed: {counted}, run it again"
     else:
-        shown = "" if change is None else f", {100 * change:+.3g} % in their median"
         outcome, reason = Recurrence.INCONCLUSIVE, f"inconclusive: {counted}{shown}: neither slower nor not slower"
     return Confirmation(outcome, change, recurred, len(reruns), reason)
 
@@ -254,6 +263,8 @@ def _judge(
     outcome = Change.UNCHANGED
     if abs(score) > cut and abs(change) > floor:
         outcome = Change.SUSPECT if score > 0 else Change.IMPROVED
+    elif worsening > DOUBTED * deviation and abs(change) > floor:
+        outcome = Change.DOUBTFUL
     p_value = float(stats.t.sf(score, freedom))
     unit = "%" if logarithmic else "points"
     reason = (

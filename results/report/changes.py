@@ -34,7 +34,7 @@ KINDS: Mapping[str, Kind] = {
         "Of models of this run: gone, or not selected this time. If a case was removed on purpose, take it out of the "
         "baseline's file.",
     ),
-    "suspect": Kind("slower, not settled", "Not seen again often enough to call it a regression. Run these again."),
+    "suspect": Kind("slower, not settled", "Not measured again often enough to say what it is. Run these again."),
     "inconclusive": Kind(
         "slower, and the machine's noise covers it",
         "Measured again, and neither slower beyond what runs differ by nor ruled out. More accepted runs or a quieter "

@@ -202,10 +202,10 @@ def test_several_accepted_runs_show_a_smaller_slow_down_than_one() -> None:
     assert 0 < found[0][1] <= 5 and found[1][1] == 0
     now = speed(2.0 * (1 - found[1][0] * 0.9))
     told = [
-        outcome(compare(now, Reference(Baseline("ab", {}, {("speed", CASE): accepted}), History({}, ())), 0.02))
+        compare(now, Reference(Baseline("ab", {}, {("speed", CASE): accepted}), History({}, ())), 0.02)
         for accepted in (one, five)
     ]
-    assert told == ["unchanged", "suspect"]
+    assert [(one.outcome, one.doubtful) for one in told if one] == [("suspect", True), ("suspect", False)]
 
 
 @pytest.mark.parametrize("measure", [speed(1.0), size(0.9), accuracy([False] * 40)])
@@ -254,10 +254,32 @@ def test_the_usual_spread_is_unchanged(value: float) -> None:
     assert outcome(compare(speed(value), known(speed(2.0), history()), TAU)) == "unchanged"
 
 
-def test_much_slower_and_not_shown_is_not_called_unchanged() -> None:
+def test_much_slower_than_a_short_history_can_show_is_measured_again_and_not_called_unchanged() -> None:
     """0.3 ms of sleep in a kernel, on a machine that was never quiet: the limits are wider than what happened."""
     reference = known(speed(0.88, width=0.17))
-    found = compare(speed(0.47, width=0.24), reference, 0.0944)
+    first = speed(0.47, width=0.24)
+    found = compare(first, reference, 0.0944)
+    assert found is not None and (found.outcome, found.doubtful) == ("suspect", True)
+    assert undecided(found, [])
+    slow, quick = again(0.48, 0.46, 0.47), again(0.85, 0.47, 0.9)
+    settled = compare(first, reference, 0.0944, slow)
+    assert settled is not None and settled.outcome in ("regression", "inconclusive")
+    once = compare(first, reference, 0.0944, quick)
+    assert once is not None and once.outcome == "unchanged" and "in their median, as runs differ here" in once.reason
+    assert not undecided(once, quick) and undecided(compare(first, reference, 0.0944, quick[:2]), quick[:2])
+
+
+def test_what_a_stored_run_doubted_stays_open_unless_it_was_measured_again() -> None:
+    first, wide = speed(0.47, width=0.24), known(speed(0.88, width=0.17))
+    for reruns, told in (([], "suspect"), ([0.85, 0.9], "unchanged")):
+        kept = replace(first, comparison={"outcome": "unchanged", "reason": "as before", "reruns": reruns})
+        ((_, found),) = compare_run(stored(kept), wide, {"cpu": 0.0944}).compared
+        assert found.outcome == told
+
+
+def test_slower_by_less_than_a_baseline_can_show_is_counted_in_words_of_its_own() -> None:
+    reference = known(speed(0.88, width=0.17))
+    found = compare(speed(0.67, width=0.24), reference, 0.0944)
     assert found is not None and outcome(found) == "unchanged" and found.detectable is not None
     assert in_words(found) == "slower but not shown"
     for value in (0.85, 0.88, 1.3):

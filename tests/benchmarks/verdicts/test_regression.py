@@ -70,11 +70,13 @@ def test_the_function_judges_as_the_vectorised_rule(tau, floor):
         assert judged.p_value == pytest.approx(p_value, rel=1e-9)
         assert judged.change == pytest.approx(math.expm1(y - row.mean()))
         beyond = judged.change < judged.low or judged.change > judged.high
-        assert (beyond and abs(judged.change) > floor) or judged.outcome is Change.UNCHANGED
+        assert (beyond and abs(judged.change) > floor) or judged.outcome in (Change.UNCHANGED, Change.DOUBTFUL)
+        doubted = row.mean() - y > 2 * judged.deviation and -judged.change > floor and not is_suspect
+        assert (judged.outcome is Change.DOUBTFUL) == doubted
         mirrored = judge_change(-row, -y, tau, floor=0, higher_is_better=False)
         assert mirrored.p_value == pytest.approx(judged.p_value)
         seen.add(judged.outcome)
-    assert seen == {Change.SUSPECT, Change.UNCHANGED, Change.IMPROVED}
+    assert seen == {Change.SUSPECT, Change.DOUBTFUL, Change.UNCHANGED, Change.IMPROVED}
 
 
 @pytest.mark.parametrize("count", [5, 10, 20])
@@ -169,15 +171,15 @@ def test_slow_creep_hides_in_the_window_and_not_from_the_anchor():
     """1 % slower each run: no run is ever suspect against the twenty before it."""
     values = [n * math.log(0.99) for n in range(26)]
     rolling = [judge_change(values[:n], values[n], 0.01).outcome for n in range(5, 26)]
-    assert set(rolling) == {Change.UNCHANGED}
+    assert set(rolling[5:]) == {Change.UNCHANGED} and Change.SUSPECT not in rolling
     anchored = [judge_against_anchor(values[0], 0.01, values[n], 0.01).outcome for n in range(1, 21)]
-    assert anchored == [Change.UNCHANGED] * 5 + [Change.SUSPECT] * 15
+    assert anchored == [Change.UNCHANGED] * 3 + [Change.DOUBTFUL] * 2 + [Change.SUSPECT] * 15
 
 
 def test_an_anchor_of_one_run_is_a_history_of_one():
     judged = judge_against_anchor(0.0, 0.02, -0.08, 0.02)
     assert judged.p_value == pytest.approx(stats.t.sf(0.08 / (0.02 * math.sqrt(2)), 4))
-    assert judged.reason.startswith("unchanged: -7.69 % against the accepted value, limits [")
+    assert judged.reason.startswith("doubtful: -7.69 % against the accepted value, limits [")
 
 
 @pytest.mark.parametrize("accepted", [1, 5, 20])
@@ -200,6 +202,7 @@ def run_of(outcome, change=-0.06, error=0.01):
 
 
 SUSPECT, UNCHANGED = run_of(Change.SUSPECT), run_of(Change.UNCHANGED, -0.01)
+DOUBTFUL = run_of(Change.DOUBTFUL, -0.05)
 CALM, WIDE = run_of(Change.UNCHANGED, 0.0), run_of(Change.UNCHANGED, 0.0, error=0.1)
 
 
@@ -219,6 +222,45 @@ def test_a_suspect_must_recur_in_two_fresh_processes(reruns, outcome):
     made = confirmed(SUSPECT, reruns, [CALM, WIDE], TAU)
     assert made.outcome is outcome and made.reason.startswith(f"{outcome}: suspect in ") and "\n" not in made.reason
     assert (made.recurred, made.reruns) == (reruns.count(SUSPECT), len(reruns))
+
+
+@pytest.mark.parametrize(
+    ("reruns", "outcome"),
+    [
+        ([], Recurrence.UNCONFIRMED),
+        ([UNCHANGED], Recurrence.UNCONFIRMED),
+        ([DOUBTFUL, DOUBTFUL], Recurrence.UNCONFIRMED),
+        ([UNCHANGED, UNCHANGED], Recurrence.UNCHANGED),
+        ([UNCHANGED, DOUBTFUL, run_of(Change.IMPROVED, 0.05)], Recurrence.UNCHANGED),
+        ([DOUBTFUL, UNCHANGED, DOUBTFUL], Recurrence.INCONCLUSIVE),
+        ([DOUBTFUL, SUSPECT, UNCHANGED], Recurrence.INCONCLUSIVE),
+        ([SUSPECT, UNCHANGED, SUSPECT], Recurrence.REGRESSION),
+    ],
+)
+def test_what_is_doubtful_is_settled_by_what_two_fresh_processes_say(reruns, outcome):
+    made = confirmed(DOUBTFUL, reruns, [WIDE], TAU)
+    assert made.outcome is outcome and made.reason.startswith(f"{outcome}: suspect in ")
+    assert confirmed(DOUBTFUL, [UNCHANGED] * 2, [CALM], TAU).outcome is Recurrence.NOISE
+
+
+def test_half_of_the_speed_is_never_unchanged_where_runs_differ_by_a_tenth():
+    """The fault: one accepted run and runs that differ by 13 % have limits of −50 %, and all within was unchanged."""
+    judged = judge_against_anchor(0.0, 0.13, math.log(0.5), 0.13)
+    assert judged.outcome is Change.DOUBTFUL and judged.low < -0.5
+    assert judge_against_anchor(0.0, 0.11, math.log(2.0), 0.11).outcome is Change.UNCHANGED  # faster is no doubt
+    assert judge_against_anchor(0.0, 0.005, math.log(0.98), 0.005).outcome is Change.UNCHANGED  # below the floor
+
+
+def test_that_the_doubtful_are_looked_at_again_makes_no_false_alarms():
+    rng = np.random.default_rng(8)
+    anchor, new = TAU * rng.standard_normal((RUNS, 1)), TAU * rng.standard_normal((RUNS, 4))
+    drop = anchor - new
+    suspect = drop > stats.t.isf(ALPHA, 4) * TAU * math.sqrt(2)
+    again = drop[:, 0] > 2 * TAU
+    assert 0.06 < again.mean() < 0.10  # what it costs with one accepted run: three reruns of one case in twelve
+    plain = (drop[:, 1:] <= 2 * TAU).sum(axis=1) >= 2
+    assert (again & (suspect[:, 1:].sum(axis=1) >= 2)).mean() <= 0.001
+    assert (again & ~plain).mean() <= 0.03  # left open
 
 
 @pytest.mark.parametrize(
@@ -375,7 +417,7 @@ def test_control_follows_benjamini_and_yekutieli():
         (lambda: judge_change([0.1] * 5, 0.1, 0.01, alpha=0.5), "alpha must be"),
         (lambda: judge_against_anchor(math.nan, 0.1, 0.1, 0.1), "an anchor needs"),
         (lambda: judge_against_anchor(0.1, -0.1, 0.1, 0.1), "an anchor needs"),
-        (lambda: confirmed(UNCHANGED, []), "only a suspect"),
+        (lambda: confirmed(UNCHANGED, []), "only what is suspect or doubtful"),
         (lambda: confirmed(SUSPECT, [UNCHANGED] * 4), "at most 3 reruns"),
         (lambda: confirmed(SUSPECT, [judge_change([], 0.1, 0.01)]), "too short a history"),
         (lambda: control_false_discoveries({"a": 1.5}), "p-values must"),
