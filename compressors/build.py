@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from compressors import artifact
 from compressors.artifact import Artifact
@@ -39,6 +40,13 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
     result = step.compress(model, context)
     seconds = time.perf_counter() - started
     return result, {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+
+
+def find(step: Compressor, source: Artifact, context: Context) -> dict[str, Tensor]:
+    """What `step` finds in the model in `source`, as `run_step` would have it find by itself."""
+    model = source.model()
+    torch.manual_seed(context.seed)
+    return {name: values.detach().contiguous() for name, values in step.find(model, context).items()}
 
 
 def save_step(

@@ -31,7 +31,7 @@ import torch
 
 from compressors import artifact, registry
 from compressors.artifact import Artifact
-from compressors.build import build_step, run_step, save_step, step_entry
+from compressors.build import build_step, find, run_step, save_step, step_entry
 from compressors.interface import (
     NOT_SCORED,
     Compressor,
@@ -241,6 +241,20 @@ def same_seed_gives_the_same_artifact(compressor: Compressor, kind: str) -> None
         _require(same, f"{compressor.name}: two runs with the same seed give different answers")
 
 
+def what_is_kept_changes_nothing(compressor: Compressor, kind: str) -> None:
+    """What the suite keeps of `find` gives the artifact that looking anew gives, and looking leaves the model alone."""
+    *before, last = compressor.steps
+    if last.finds_by is None:
+        return
+    _require(set(last.finds_by) <= set(last.parameters), f"{last.name}.finds_by names what is no parameter")
+    source, context = _made(tuple(before), kind), subject(kind).context(*compressor.steps)
+    torch.set_num_threads(HARDWARE.threads)
+    kept = dataclasses.replace(context, found=find(last, source, context))
+    made = build_step(last, source, kept, _folder())
+    same = made.digest == _made(compressor.steps, kind).digest
+    _require(same, f"{last.name}: what `find` found before gives another artifact than looking anew")
+
+
 def effect_is_witnessed(compressor: Compressor, kind: str) -> None:
     """What it claims to change did change: a compressor that does nothing fails here."""
     few = {name: values[:8] for name, values in _inputs(kind).items()}
@@ -290,6 +304,7 @@ CHECKS: tuple[Callable[[Compressor, str], None], ...] = (
     parameters_survive_json,
     reload_gives_the_same_outputs,
     same_seed_gives_the_same_artifact,
+    what_is_kept_changes_nothing,
     effect_is_witnessed,
     size_claimed_is_size_on_disk,
 )

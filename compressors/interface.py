@@ -133,6 +133,7 @@ class Context:
     """What a compressor is given beside the model. Data is there only where `needs` asks for it.
 
     dense: makes a fresh copy of the dense model, for teachers and comparisons.
+    found: what `Compressor.find` found in this very model before, name -> tensor; None where it is to be found now.
     """
 
     model: ModelSpec
@@ -142,6 +143,7 @@ class Context:
     calibration: Examples | None = None
     training: Examples | None = None
     progress: Progress = no_progress
+    found: Mapping[str, Tensor] | None = None
 
     def require_calibration(self) -> Examples:
         """The calibration examples. Raises where the compressor did not declare that it needs them."""
@@ -205,6 +207,21 @@ class Compressor(abc.ABC):
 
         torch's random state is seeded before the call; the same seed must give the same result.
         """
+
+    @property
+    def finds_by(self) -> Mapping[str, Any] | None:
+        """The parameters that what `find` finds depends on, {} for none. The suite keeps it for all that are of this
+        class and agree in these, so that a sweep over a strength looks once. None: nothing is kept."""
+        return None
+
+    def find(self, model: Any, context: Context) -> dict[str, Tensor]:
+        """What is to be known of the model before it is changed, such as how important each part is: costly, and the
+        same for every strength. The model must stay as it is. Asked only where `finds_by` says by what."""
+        raise NotImplementedError
+
+    def findings(self, model: Any, context: Context) -> dict[str, Tensor]:
+        """What `find` finds, looked for now or before; call it in `compress`, before the model is changed."""
+        return self.find(model, context) if context.found is None else dict(context.found)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         """Why this compressor cannot be used on that model or hardware, in one line; None if it can."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.cache import Cache
 from benchmarks.measure.ring import Ring
@@ -22,10 +23,9 @@ from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Workload
-from compressors import registry
+from compressors import build, registry
 from compressors.artifact import open_artifact
-from compressors.build import build_step
-from compressors.interface import Context, Effect, Hardware, PressbenchError, Progress
+from compressors.interface import Compressor, Context, Effect, Hardware, PressbenchError, Progress
 from compressors.runtimes.base import Forward, Inventory, runtime
 from compressors.runtimes.executed import Executed
 from compressors.witness import witness
@@ -46,6 +46,7 @@ class Counted:
     fault: str | None
 
 
+FOUND = "found.safetensors"
 SKETCH = "sketch"
 """What the sketches of the outputs are kept as, beside what a quality keeps."""
 
@@ -62,27 +63,49 @@ def owners_run(state: State, model: Model, root: Path, dense: Path, hardware: Ha
     return model.owners_run(rows, Dense(dense).artifact.model, Cache(root))
 
 
-def compress(
-    state: State, name: str, parameters: dict[str, Any], source: Path, dense: Path, hardware: Hardware, folder: Path,
-    seed: int, *, progress: Progress,
-) -> None:  # fmt: skip
-    """Run one step of a recipe on the artifact in `source` and save the result in `folder`.
+@dataclass(frozen=True)
+class Step:
+    """One step of a recipe: a compressor by name and parameters, the artifact that it is run on, the entry of the dense
+    model, and where to keep the result, what it `found` before included."""
 
-    What the method writes to the current folder or as a temporary file goes when the worker does."""
+    name: str
+    parameters: Mapping[str, Any]
+    source: Path
+    dense: Path
+    hardware: Hardware
+    seed: int
+    found: Path | None = None
+
+
+def find(state: State, what: Step, folder: Path, *, progress: Progress) -> None:
+    """Keep in `folder` what a step finds in its model."""
+    step, context = _given(what, progress)
+    save_file(build.find(step, open_artifact(what.source), context), folder / FOUND)
+
+
+def compress(state: State, what: Step, folder: Path, *, progress: Progress) -> None:
+    """Run a step and save the result in `folder`."""
+    step, context = _given(what, progress)
+    build.build_step(step, open_artifact(what.source), context, folder)
+
+
+def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
+    """The compressor and its context. What the method writes to the current folder or as a temporary file goes when the
+    worker does."""
     os.chdir(tempfile.gettempdir())
-    entry = Dense(dense)
-    step = registry.build(name, parameters)
+    entry = Dense(what.dense)
+    step = registry.build(what.name, dict(what.parameters))
     training = entry.training()
-    context = Context(
+    return step, Context(
         model=entry.artifact.spec,
-        hardware=hardware,
+        hardware=what.hardware,
         dense=entry.artifact.model,
-        seed=seed,
+        seed=what.seed,
         calibration=training[:128] if "calibration" in step.needs else None,
         training=training if "training" in step.needs else None,
         progress=progress,
+        found=None if what.found is None else load_file(what.found / FOUND),
     )
-    build_step(step, open_artifact(source), context, folder)
 
 
 def import_runtime(state: State, directory: Path) -> None:

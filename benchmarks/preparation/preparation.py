@@ -156,34 +156,41 @@ class Preparation:
         key = {
             "dense": dense.identity,
             "source": source.digest,
-            "recipe": [step_entry(s) for s in recipe],
             "code": hash_files(code_of(step)),
             "versions": versions("torch", "transformers", *step.requires),
             "features": sorted(hardware.features),
             "device": hardware.device,
             "seed": self.settings.seed,
         }
+        seed = self.settings.seed
+        what = stages.Step(step.name, step.parameters, source.directory, dense.entry, hardware, seed)
 
-        fresh: list[Path] = []
+        def made(kind: str, begun: Path, does: Callable[..., None], more: dict[str, Any]) -> Path:
+            """An entry of that kind, by what a worker `does` in its folder; it goes on from what was `begun`."""
+            fresh: list[Path] = []
 
-        def make(folder: Path) -> None:
-            name = f"{label} on {model.name}"
-            fresh.append(folder)
-            try:
-                training = (dense.artifact.directory, dense.training_path)
-                closed = self.enclosure(source.directory, *training, writable=folder)
-                with self.worker(name, hardware, closed) as worker:
-                    worker.call(
-                        stages.compress, step.name, step.parameters, source.directory, dense.entry, hardware, folder,
-                        self.settings.seed, timeout=self.settings.stage_seconds, progress=report,
-                    )  # fmt: skip
-            finally:  # a method that fails may have written before
-                self._unharmed(name, source, dense, model)
+            def make(folder: Path) -> None:
+                name = f"{label} on {model.name}"
+                fresh.append(folder)
+                try:
+                    given = (dense.artifact.directory, dense.training_path, *([what.found] if what.found else []))
+                    closed = self.enclosure(source.directory, *given, writable=folder)
+                    with self.worker(name, hardware, closed) as worker:
+                        worker.call(does, what, folder, timeout=self.settings.stage_seconds, progress=report)
+                finally:  # a method that fails may have written before
+                    self._unharmed(name, source, dense, model)
 
-        with self.stage("compress", f"{model.name}: {label}") as report:
-            entry = self.cache.build("artifacts", f"{model.name}-{label}", key, make)
-        self.makings.step(entry, source.directory, here=bool(fresh))
-        return open_artifact(entry)
+            with self.stage("compress", f"{model.name}: {label}") as report:
+                entry = self.cache.build(kind, f"{model.name}-{label}", {**key, **more}, make)
+            self.makings.step(entry, begun, here=bool(fresh))
+            return entry
+
+        begun = source.directory
+        if (by := step.finds_by) is not None:
+            begun = made("found", begun, stages.find, {"compressor": step.name, "by": dict(by)})
+            what = dataclasses.replace(what, found=begun)
+        recipe_of = {"recipe": [step_entry(s) for s in recipe]}
+        return open_artifact(made("artifacts", begun, stages.compress, recipe_of))
 
     def _unharmed(self, name: str, source: Artifact, dense: Dense, model: Model) -> None:
         """Raises PressbenchError where what a method was given is not what it was. Nothing that was made from it

@@ -249,7 +249,13 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     final = []
     for record, found in compared:
         stored = record.comparison.get("outcome")
-        settled = (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE, *([UNCHANGED] if record.comparison.get("reruns") else []))
+        settled = (
+            REGRESSION,
+            NOISE,
+            ENVIRONMENT,
+            INCONCLUSIVE,
+            *([UNCHANGED] if record.comparison.get("reruns") else []),
+        )
         if found.outcome == SUSPECT and stored in settled:
             found = dataclasses.replace(found, outcome=stored, reason=str(record.comparison.get("reason", "")))
         elif found.outcome == SUSPECT and not found.doubtful and f"{record.measure} {record.case}" in stay:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +19,16 @@ class LossScored(ScoredWeights):
     """A score that asks the loss on the calibration data, by `gradients`."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
+
+    @property
+    def finds_by(self) -> Mapping[str, Any] | None:
+        # A gradual schedule asks anew, of the model as it is by then.
+        return None if self.gradual else {"embeddings": self.embeddings}
+
+    def masks(self, model: nn.Module, weights: Weights, context: Context, done: float = 1.0) -> dict[str, Tensor]:
+        return self.choose(
+            self.scores(model, weights, context) if self.gradual else self.findings(model, context), done
+        )
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if model.output != "logits":

@@ -56,6 +56,12 @@ def _packed(args: tuple[Any, ...], out: Any) -> int:
     return product(args[0].shape[0], args[0].shape[1], out.shape[1])
 
 
+def _sparse(args: tuple[Any, ...]) -> int:
+    """(n, k) in rows of what is not zero, × (k,) or (k, m)."""
+    columns = args[1].shape[1] if args[1].dim() == 2 else 1
+    return product(1, args[0].values().numel(), columns)
+
+
 def _attention(args: tuple[Any, ...], out: Any) -> int:
     """Queries (batch, heads, queries, width) over keys and values."""
     batch, heads, queries, width = args[0].shape
@@ -87,6 +93,11 @@ class _Counting(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
         name, more = packet.__name__, kwargs or {}
+        if name in ("mm", "mv") and args[0].layout is torch.sparse_csr:  # torch's table counts the zeros too
+            self.operations[_name(args[0].dtype)] += _sparse(args)
+            self.kinds[f"{name} of CSR"] += 1
+            self._reads(args)
+            return func(*args, **more)
         if name not in _MORE and packet not in flop_registry:
             with self:  # in inference mode linear, matmul and attention arrive whole
                 made = func.decompose(*args, **more)
@@ -111,8 +122,15 @@ class _Counting(TorchDispatchMode):
     def _reads(self, args: tuple[Any, ...]) -> None:
         for value in args:
             if isinstance(value, torch.Tensor) and value.device.type != "meta":
-                storage = value.untyped_storage()
-                self.read[storage.data_ptr()] = storage.nbytes()
+                for part in _parts(value):
+                    self.read[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
+
+
+def _parts(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors that hold one: itself, or of rows of what is not zero these and where they are."""
+    if values.layout is torch.sparse_csr:
+        return values.crow_indices(), values.col_indices(), values.values()
+    return (values,)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -132,10 +150,11 @@ def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
     }
     placed = {id(module): vars(module).values() for module in model.modules()}  # what a kernel had laid out its own way
     owned |= {
-        value.untyped_storage().data_ptr()
+        part.untyped_storage().data_ptr()
         for values in placed.values()
         for value in values
         if isinstance(value, torch.Tensor)
+        for part in _parts(value)
     }
     read = sum(size for place, size in counting.read.items() if place in owned)
     return Executed(dict(counting.operations), read, dict(counting.kinds))

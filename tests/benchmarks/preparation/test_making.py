@@ -18,18 +18,18 @@ from benchmarks.progress import Stages
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes steps as a run does, one run a call: name of the step -> seconds that its process takes. The clock is the
     steps' own."""
-    clock = [0.0]
+    clock, looked = [0.0], []
     monkeypatch.setattr("time.time", lambda: clock[0])
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(preparation, "open_artifact", lambda entry: SimpleNamespace(directory=entry, digest=entry.name))
     monkeypatch.setattr(preparation, "code_of", lambda step: [])
-    monkeypatch.setattr(preparation, "step_entry", lambda step: step.name)
+    monkeypatch.setattr(preparation, "step_entry", lambda step: [step.name, step.parameters])
     monkeypatch.setattr(preparation.Preparation, "_unharmed", lambda *_: None)
     monkeypatch.setattr(preparation.Preparation, "enclosure", lambda *_, **__: None)
     dense: Any = SimpleNamespace(identity="d", entry=tmp_path, training_path=tmp_path)
     dense.artifact = SimpleNamespace(directory=tmp_path / "dense", digest="dense")
 
-    def run(**seconds: float) -> tuple[Made | None, float]:
+    def run(strength: float = 0, by: dict[str, Any] | None = None, **seconds: float) -> tuple[Made | None, float]:
         stages = Stages()
         settings: Any = SimpleNamespace(seed=0, stage_seconds=1.0)
         prepared = preparation.Preparation(Cache(tmp_path / "cache"), settings, stages)
@@ -44,19 +44,21 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             def __exit__(self, *_: object) -> None:
                 clock[0] += self.took  # to start, to load, to save
 
-            def call(self, _: Any, name: str, *__: Any, **___: Any) -> None:
-                pass
+            def call(self, does: Any, what: Any, *_: Any, **__: Any) -> None:
+                looked.append((does.__name__, what.found is not None))
 
         current: Any = dense.artifact
         for number, took in enumerate(seconds.values()):
             worker = Worker(took)
-            recipe = tuple(SimpleNamespace(name=n, parameters={}, requires=()) for n in list(seconds)[: number + 1])
+            usual = {"parameters": {"strength": strength}, "requires": (), "finds_by": by}
+            recipe = tuple(SimpleNamespace(name=n, **usual) for n in list(seconds)[: number + 1])
             monkeypatch.setattr(prepared, "worker", lambda *_, worker=worker: worker)
             model: Any = SimpleNamespace(name="m")
             hardware: Any = SimpleNamespace(features=(), device="cpu")
             current = prepared._step(recipe, current, dense, model, hardware)  # type: ignore[arg-type]
         return prepared.makings.of(current.directory), stages.seconds.get("compress", 0.0)
 
+    run.looked = looked  # type: ignore[attr-defined]
     return run
 
 
@@ -75,6 +77,16 @@ def test_a_chain_counts_each_step_once_wherever_it_was_made(made: Any) -> None:
     made(export=2.0)
     found, stage = made(export=99.0, quantize=0.5)
     assert found == Made(seconds=2.5, here=0.5) and stage == pytest.approx(0.5)
+
+
+def test_what_strengths_share_is_looked_for_once_and_is_part_of_what_each_took(made: Any) -> None:
+    found, stage = made(prune=3.0, by={"embeddings": True}, strength=0.5)
+    assert found == Made(seconds=6.0, here=6.0) and stage == pytest.approx(6.0)
+    found, stage = made(prune=2.0, by={"embeddings": True}, strength=0.7)
+    assert found == Made(seconds=5.0, here=2.0) and stage == pytest.approx(2.0)
+    assert made.looked == [("find", False), ("compress", True), ("compress", True)]
+    made(prune=2.0, by={"embeddings": False}, strength=0.7)
+    assert made.looked[3] == ("find", False)
 
 
 def test_the_dense_model_was_not_compressed(tmp_path: Path) -> None:
