@@ -249,14 +249,9 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
     final = []
     for record, found in compared:
         stored = record.comparison.get("outcome")
-        settled = (
-            REGRESSION,
-            NOISE,
-            ENVIRONMENT,
-            INCONCLUSIVE,
-            *([UNCHANGED] if record.comparison.get("reruns") else []),
-        )
-        if found.outcome == SUSPECT and stored in settled:
+        again = bool(record.comparison.get("reruns"))
+        settled = stored in (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE) or (stored == UNCHANGED and again)
+        if found.outcome == SUSPECT and settled:
             found = dataclasses.replace(found, outcome=stored, reason=str(record.comparison.get("reason", "")))
         elif found.outcome == SUSPECT and not found.doubtful and f"{record.measure} {record.case}" in stay:
             found = dataclasses.replace(found, outcome=REGRESSION, reason=f"{found.reason}; stays among all cases")

@@ -106,8 +106,9 @@ def judge_change(
     pass for calm. Suspect if y is worse than m by more than t(1-alpha, K+3) s sqrt(1 + 1/K), the
     prediction limit of one new normal value (Hahn & Meeker 1991), and the change is above `floor`;
     improved is the mirror image. Doubtful if it is not suspect, and worse than m by more than 2 s and the floor: the
-    limits of a short history are so wide that they would call half of the speed unchanged. p = P(T(K+3) >= worsening / (s sqrt(1 + 1/K))). tau None, where the
-    machine's deviation is not known, leaves s = s_h with K-1 degrees of freedom.
+    limits of a short history are so wide that they would call half of the speed unchanged.
+    p = P(T(K+3) >= worsening / (s sqrt(1 + 1/K))). tau None, where the machine's deviation is not known, leaves s = s_h
+    with K-1 degrees of freedom.
 
     of: how many fresh runs `new` is worth, see `WORTH`; the square root is then that of 1/of + 1/K.
     floor: what counts at all; 0.03 for speed, 0.01 for size, 0.005 for accuracy. Where `logarithmic`,
@@ -213,9 +214,9 @@ def confirmed(
     - inconclusive if three reruns decide nothing, and unconfirmed while there are fewer.
 
     The first counts for nothing but having been looked at again: it was chosen for being extreme, which is also what
-    keeps false alarms below `alpha` whatever comes after. Reruns share the history of the first, so they agree more often
-    than chance: a history that by luck lies too high makes all of them suspect; the rates are in docs/statistics.md.
-    Afterwards the reruns may join the history if it was noise, the first only with them.
+    keeps false alarms below `alpha` whatever comes after. Reruns share the history of the first, so they agree more
+    often than chance: a history that by luck lies too high makes all of them suspect; the rates are in
+    docs/statistics.md. Afterwards the reruns may join the history if it was noise, the first only with them.
     ValueError where the first is neither suspect nor doubtful, on more than three reruns, or one that was too short.
     """
     if first.outcome not in (Change.SUSPECT, Change.DOUBTFUL):
