@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from compressors import surgery, units
 from compressors.interface import Context, Hardware, ModelSpec, Unsupported
-from compressors.pruning.structured import Importance, PruneStructured
+from compressors.pruning.importance import Importance, of_blocks
+from compressors.pruning.scored_units import ScoredUnits
 from compressors.training import autocast, real_positions
 
 BINS = 8
@@ -75,9 +76,9 @@ def activations(model: nn.Module, context: Context, batch_size: int = 16) -> dic
 
 
 @dataclass(frozen=True)
-class PruneInformation(PruneStructured):
+class PruneInformation(ScoredUnits):
     """Removes the attention heads and feed-forward neurons of every layer whose activation shares least information
-    with the label, then recovers by distillation. The fields are those of `prune-structured`.
+    with the label, then recovers by distillation. The fields are those of every score of units.
 
     It asks what a unit says by itself: of two that say the same it keeps both, and one that only helps others to speak
     counts for nothing.
@@ -96,8 +97,5 @@ class PruneInformation(PruneStructured):
         labels = context.require_calibration().labels
         if labels is None or labels.dim() != 1:
             raise Unsupported("the calibration data has no label for each example: nothing to have information about")
-        told = {name: mutual_information(values, labels) for name, values in activations(model, context).items()}
-        return [
-            Importance(tuple(told[one.output] for one in b.attentions), told[b.feed_forward.contract])
-            for b in units.blocks(model)
-        ]
+        found = activations(model, context)
+        return of_blocks(model, {name: mutual_information(values, labels) for name, values in found.items()})

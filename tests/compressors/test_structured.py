@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from compressors import conformance, surgery, units
 from compressors.build import build
 from compressors.interface import Context, Examples, Hardware
-from compressors.pruning.structured import PruneStructured, best, cut, importance
+from compressors.pruning.scored_units import best
+from compressors.pruning.smaller_blocks import cut
+from compressors.pruning.structured import PruneStructured
+from compressors.pruning.unit_scores.taylor import importance
 
 HEADS, NEURONS = torch.tensor([0, 3]), torch.arange(5, 70)
 

@@ -1,0 +1,32 @@
+"""How much each attention head and feed-forward neuron of a model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from compressors import units
+from compressors.interface import Context
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Of one block. heads: for each of its attentions (heads,), neurons: (feed-forward width,), float32, unit of the
+    loss."""
+
+    heads: tuple[Tensor, ...]
+    neurons: Tensor
+
+
+Score = Callable[[nn.Module, Context], list[Importance]]
+"""Block by block how much its heads and neurons are worth; higher stays longer."""
+
+
+def of_blocks(model: nn.Module, worth: Mapping[str, Tensor]) -> list[Importance]:
+    """Block by block, from the name of the layer behind some units -> how much each of them is worth, (units,)."""
+    return [
+        Importance(tuple(worth[one.output] for one in b.attentions), worth[b.feed_forward.contract])
+        for b in units.blocks(model)
+    ]

@@ -1,0 +1,1 @@
+"""Scores of attention heads and feed-forward neurons, one a file; `prune-structured` names them."""
