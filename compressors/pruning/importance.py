@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -30,3 +30,12 @@ def of_blocks(model: nn.Module, worth: Mapping[str, Tensor]) -> list[Importance]
         Importance(tuple(worth[one.output] for one in b.attentions), worth[b.feed_forward.contract])
         for b in units.blocks(model)
     ]
+
+
+def by_layer(model: nn.Module, worth: Sequence[Importance]) -> dict[str, Tensor]:
+    """What `of_blocks` takes."""
+    found: dict[str, Tensor] = {}
+    for block, own in zip(units.blocks(model), worth, strict=True):
+        found |= {one.output: heads for one, heads in zip(block.attentions, own.heads, strict=True)}
+        found[block.feed_forward.contract] = own.neurons
+    return found

@@ -88,6 +88,10 @@ class PruneInformation(ScoredUnits):
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
 
+    @property
+    def finds_by(self) -> Mapping[str, Any]:
+        return {}
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if model.output != "logits":
             return "its answers are hidden states: information about the answer needs labels"

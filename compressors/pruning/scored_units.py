@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compressors import surgery, units
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.pruning.importance import Importance
+from compressors.pruning.importance import Importance, by_layer, of_blocks
 from compressors.pruning.smaller_blocks import Kept, cut_all, rebuild
 from compressors.recovery import check_recovery, recover
 from compressors.units import Attention
@@ -72,7 +72,11 @@ class ScoredUnits(Compressor):
 
     @abc.abstractmethod
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
-        """How much each head and neuron is worth, block by block, higher stays longer. `model` may be changed by it."""
+        """How much each head and neuron is worth, block by block, higher stays longer. `model` may be changed by it,
+        unless `finds_by` says what it depends on."""
+
+    def find(self, model: nn.Module, context: Context) -> dict[str, Tensor]:
+        return by_layer(model, self.importance(surgery.as_linears(model), context))
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
@@ -90,7 +94,9 @@ class ScoredUnits(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)
-        structure = cut_all(model, self._chosen(model, self.importance(model, context)))
+        kept = self.finds_by is not None
+        worth = of_blocks(model, self.findings(model, context)) if kept else self.importance(model, context)
+        structure = cut_all(model, self._chosen(model, worth))
         recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
         return Compressed(model, structure)
 

@@ -48,5 +48,9 @@ class PruneStructured(ScoredUnits):
         if self.score not in SCORES:
             raise ValueError(f"score = {self.score!r}: must be one of {', '.join(SCORES)}")
 
+    @property
+    def finds_by(self) -> Mapping[str, Any]:
+        return {"score": self.score}
+
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
         return SCORES[self.score](model, context)

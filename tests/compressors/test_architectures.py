@@ -29,6 +29,7 @@ METHODS = (
     "prune-sparsegpt-50-alone",
     "prune-wanda-50-alone",
     "prune-structured",
+    "prune-tree-50",
     "prune-vocabulary",
     "quantize-weights-8bit",
     "quantize-weights-4bit-g64",
@@ -39,6 +40,7 @@ METHODS = (
 
 PREDICTS = {"prune-vocabulary": "also predicts tokens"}
 IMAGES = {"prune-vocabulary": "no vocabulary"}
+UNITS = ("prune-structured", "prune-tree-50")
 STAGES = {
     **IMAGES,
     **dict.fromkeys(("distil-layers", "prune-layers-50"), "are stages of different widths: none can go"),
@@ -52,9 +54,9 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
     "deberta": {},
     "modernbert": {},
     "bert-words": {},
-    "beit": {**IMAGES, "prune-structured": "a position bias for each head"},
-    "swin": {**STAGES, "prune-structured": "no feed-forward part of the usual form"},
-    "convnext": {**STAGES, "prune-structured": "no layer named like 'query' or 'qkv'"},
+    "beit": {**IMAGES, **dict.fromkeys(UNITS, "a position bias for each head")},
+    "swin": {**STAGES, **dict.fromkeys(UNITS, "no feed-forward part of the usual form")},
+    "convnext": {**STAGES, **dict.fromkeys(UNITS, "no layer named like 'query' or 'qkv'")},
     "gpt2": PREDICTS,
     "opt": PREDICTS,
     "gemma3": {"prune-vocabulary": "Gemma3TextScaledWordEmbedding"},

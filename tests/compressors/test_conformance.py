@@ -52,6 +52,7 @@ NIGHTLY = [
     *checks(registry.build("prune-tokens", {"recovery_epochs": 0.25})),
     *(check for check in checks(registry.build("prune-information")) if check.kind == "bert"),
     *checks(registry.build("sparse-csr", {"recovery_epochs": 0.0})),
+    *checks(registry.build("prune-tree", {"recovery_epochs": 0.25})),
     *checks(registry.build("prune-movement", {"recovery_epochs": 0.5})),
     *checks(registry.build("prune-vocabulary")),
     *checks(registry.build("prune-layers", {"removed": 0.5})),
