@@ -197,6 +197,12 @@ def word_embedding(model: nn.Module) -> str | None:
     return names_of(model, table)[0]
 
 
+def predicts_tokens(model: nn.Module) -> bool:
+    """Whether the model answers with a number for each word of its vocabulary."""
+    head = getattr(model, "get_output_embeddings", None)
+    return callable(head) and head() is not None
+
+
 def names_of(model: nn.Module, wanted: nn.Module) -> list[str]:
     """Every name of a module in the model: an encoder and a decoder may share one."""
     return [name for name, module in model.named_modules(remove_duplicate=False) if module is wanted]

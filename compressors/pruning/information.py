@@ -95,7 +95,14 @@ class PruneInformation(ScoredUnits):
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if model.output != "logits":
             return "its answers are hidden states: information about the answer needs labels"
-        return super().supports(model, hardware)
+
+        def check(skeleton: nn.Module) -> None:
+            if surgery.predicts_tokens(skeleton):
+                raise surgery.UnknownStructure(
+                    "it predicts tokens: no label for each example to have information about"
+                )
+
+        return surgery.structure_reason(model, check) or super().supports(model, hardware)
 
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
         labels = context.require_calibration().labels

@@ -116,6 +116,8 @@ class PruneTokens(Compressor):
             layers = len(surgery.get(skeleton, stacks[0]))
             if len(stacks) > 1:
                 raise surgery.UnknownStructure("it has a decoder, which reads every token")
+            if surgery.predicts_tokens(skeleton):
+                raise surgery.UnknownStructure("it predicts a token at every place: none can be merged")
             surgery.check_removable(skeleton)
             for name, _ in skeleton.named_modules():
                 if found := next((word for word in TOLD_POSITIONS if word in name), None):

@@ -60,8 +60,7 @@ class PruneVocabulary(Compressor):
             table = surgery.get(skeleton, name)
             if type(table) is not nn.Embedding:
                 raise surgery.UnknownStructure(f"its embedding is a {type(table).__name__}, more than a table of rows")
-            head = skeleton.get_output_embeddings()
-            if head is not None:
+            if surgery.predicts_tokens(skeleton):
                 raise surgery.UnknownStructure("the model also predicts tokens, its output needs the whole vocabulary")
 
         return surgery.structure_reason(model, check)

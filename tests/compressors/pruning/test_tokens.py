@@ -88,9 +88,9 @@ def test_recovery_learns_it(tiny: Subject) -> None:
         ("bert-embedder", "its answers are the states of all tokens"),
         ("swin", "stages of different widths"),
         ("bert-words", "read from more than the first token"),
-        ("gpt2", "read from more than the first token"),
+        ("gpt2", "predicts a token at every place"),
         ("gpt2-classifier", "read from more than the first token"),
-        ("opt", "read from more than the first token"),
+        ("opt", "predicts a token at every place"),
     ],
 )
 def test_where_none_can_be_merged_it_says_so(name: str, told: str, tmp_path: Path) -> None:
