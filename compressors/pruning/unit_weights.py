@@ -31,6 +31,12 @@ class UnitWeights:
             squares = squares + weight.float().square().sum(1)[numbers].sum(1)
         return squares.sqrt()
 
+    def scale(self, factors: Tensor) -> None:
+        """Multiply all that is a unit's by its factor, in place. factors: (units,). For rows that no two share."""
+        self.columns.mul_(factors.repeat_interleave(self.columns.shape[1] // self.units))
+        for weight, numbers in self.rows:
+            weight[numbers.flatten()] *= factors.repeat_interleave(numbers.shape[1])[:, None]
+
 
 def of_heads(model: nn.Module, attention: Attention, parts: Sequence[Rows]) -> UnitWeights:
     """Of its heads, with their rows in `parts`, any of its query, key, value and `also`. What heads share is of each

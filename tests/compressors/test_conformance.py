@@ -53,6 +53,7 @@ NIGHTLY = [
     *(check for check in checks(registry.build("prune-information")) if check.kind == "bert"),
     *checks(registry.build("sparse-csr", {"recovery_epochs": 0.0})),
     *checks(registry.build("prune-tree", {"recovery_epochs": 0.25})),
+    *checks(registry.build("prune-group-lasso", {"recovery_epochs": 0.25})),
     *checks(registry.build("prune-movement", {"recovery_epochs": 0.5})),
     *checks(registry.build("prune-vocabulary")),
     *checks(registry.build("prune-layers", {"removed": 0.5})),
