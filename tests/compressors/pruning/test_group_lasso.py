@@ -82,6 +82,23 @@ def test_units_that_nothing_holds_get_small_as_a_whole(kind: str) -> None:
     assert float(strong.std() / strong.mean()) > 1.2 * float(weak.std() / weak.mean())
 
 
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_unit_loses_its_pull_in_all_whatever_the_number_of_steps(kind: str) -> None:
+    """Where training moves nothing: that share of its layer's mean length, or all it has."""
+    tiny = subject(kind)
+    for epochs in (0.05, 0.3):
+        compressor = PruneGroupLasso(pull=0.9, penalty_epochs=epochs, learning_rate=1e-12)
+        found = compressor.importance(tiny.dense.model(), tiny.context(compressor))
+        model = tiny.dense.model()
+        for block, own in zip(blocks(model), found, strict=True):
+            for weights, left in (
+                (heads(model, block.attention), own.heads[0]),
+                (of_neurons(model, block.feed_forward), own.neurons),
+            ):
+                wanted = (weights.norms() - 0.9 * weights.norms().mean()).clamp(min=0)
+                torch.testing.assert_close(left, wanted, rtol=1e-3, atol=1e-4)
+
+
 def test_what_is_not_to_go_is_not_drawn_to_zero(tiny_bert: Subject) -> None:
     def lengths(heads_removed: float) -> tuple[float, float]:
         compressor = PruneGroupLasso(heads_removed=heads_removed, pull=0.9, penalty_epochs=0.6)
