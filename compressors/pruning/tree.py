@@ -29,6 +29,9 @@ from compressors.training import real_positions, supervised
 from compressors.units import Attention, FeedForward
 
 BATCH = 16
+ASKED = 768
+"""Examples over the parts of a model that are asked at most: 64 of 12 parts, 12 of the 60 of 30 layers. At a depth of 3
+each part takes some 15 measurements, so that 30 layers are 11,000 passes and not 58,000."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,8 @@ class PruneTree(Compressor):
 
     removed: share of the parameters of all heads and neurons that goes. Heads that share a key and a value go
     together. Within a layer's part units are ordered by activation times the weights that read them, and halved
-    `depth` times. examples: how many of the calibration examples each measurement asks, so many at most.
+    `depth` times. examples: how many of the calibration examples each measurement asks, so many at most: the deeper
+    the model, the more is measured, and the fewer are asked each time (see `ASKED`).
     recovery_epochs: passes over the training data. learning_rate: its peak.
 
     Does not remove whole attentions, feed-forward parts or layers: of each part one leaf of the tree stays. Heads
@@ -291,7 +295,8 @@ class PruneTree(Compressor):
 
     def chosen(self, model: nn.Module, context: Context) -> list[Branch]:
         """The branches that go, in order."""
-        few = dataclasses.replace(context, calibration=context.require_calibration()[: self.examples])
+        asked_each = max(4, min(self.examples, ASKED // len(parts(model, self.depth))))
+        few = dataclasses.replace(context, calibration=context.require_calibration()[:asked_each])
         whole = parts(model, self.depth, activation.importance(model, few))
         budget, ask = self._budget(whole), asked(model, few)
         with masked(model, whole) as silence:

@@ -177,11 +177,19 @@ def test_padding_has_no_say(tmp_path: Path) -> None:
 def test_it_asks_no_more_examples_than_it_is_told(tiny_bert: Subject) -> None:
     model, rows = tiny_bert.dense.model(), []
     model.register_forward_pre_hook(lambda _m, _a, given: rows.append(len(given["input_ids"])), with_kwargs=True)
-    compressor = PruneTree(examples=5)
+    compressor = PruneTree(examples=5, depth=3)
     compressor.chosen(model, exact(tiny_bert))
     assert set(rows) == {5}
-    nodes = len(branches(parts(model, compressor.depth)))
+    nodes = len(branches(parts(model, 3)))
     assert len(rows) < 2 * nodes  # of 4 layers, 8 parts, 14 branches each but for single heads
+
+
+def test_of_a_deep_model_it_asks_fewer_examples(tiny_bert: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = tiny_bert.dense.model(), []
+    model.register_forward_pre_hook(lambda _m, _a, given: rows.append(len(given["input_ids"])), with_kwargs=True)
+    monkeypatch.setattr("compressors.pruning.tree.ASKED", 48)  # 4 layers have 8 parts
+    PruneTree().chosen(model, exact(tiny_bert))
+    assert set(rows) == {6}
 
 
 # -- what is left ----------------------------------------------------------------------------------
