@@ -8,7 +8,8 @@ epoch after low-rank-svd (rank 128, MiniLM, dense 96.8 %) gave 95.8 %, with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import starmap
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,14 @@ def passes(epochs: float, model: nn.Module, examples: Examples) -> float:
 _STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
 
 
-def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
+def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None = None) -> Loss:
     """Soft targets plus the error of the hidden states, against `teacher` on the same batch.
 
     The error of a hidden state is its squared distance to the teacher's over that one's variance, averaged
     over the layers; padding is left out. Where the depths differ, only the last states are compared, and where the
-    numbers of tokens do, only the first token's.
+    numbers of tokens do, only the first token's. Where the student is narrower, a state between two layers is compared
+    with the teacher's in `basis`, (teacher's width, student's), and left out without one; the last, which the norm
+    behind the layers has scaled, is left out unless it has the teacher's width again.
     Labels are not used."""
 
     def loss(model: nn.Module, batch: Examples) -> Tensor:
@@ -66,14 +69,26 @@ def imitation(teacher: nn.Module, temperature: float = 2.0) -> Loss:
             if len(found) != len(wanted):
                 found, wanted = found[-1:], wanted[-1:]
             real = real_positions(batch, decoder=field.startswith("decoder"))
-            errors += [_relative_error(f.float(), w.float(), real) for f, w in map(_alike, found, wanted)]
-        loss = torch.stack(errors).mean()
+            pairs = _of_one_width(found, wanted, basis)
+            errors += [_relative_error(f.float(), w.float(), real) for f, w in starmap(_alike, pairs)]
+        loss = torch.stack(errors).mean() if errors else torch.zeros(())
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
         scored = scored_positions(batch)
         return soft_targets(answer.logits[scored], target.logits[scored], temperature) + loss
 
     return loss
+
+
+def _of_one_width(
+    found: Sequence[Tensor], wanted: Sequence[Tensor], basis: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The states that can be compared, of the student and of the teacher."""
+    for number, (own, other) in enumerate(zip(found, wanted, strict=True)):
+        if own.shape[-1] == other.shape[-1]:
+            yield own, other
+        elif basis is not None and number < len(found) - 1:
+            yield own, other.float() @ basis.to(other.device, torch.float32)
 
 
 def _alike(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,11 +111,13 @@ def recover(
     learning_rate: float,
     what: str,
     before_step: Callable[[int, int], None] | None = None,
+    basis: Tensor | None = None,
 ) -> None:
     """Train `model` in place to answer as the dense model does.
 
     epochs: passes over the training data, more of them where it is small (see `passes`), fractions allowed; 0 leaves
     the model alone. what: names the method where progress is shown. before_step: as `train` takes it.
+    basis: as `imitation` takes it.
 
     The token embedding is held: half of a small encoder, its gradient and optimizer state cost a good part
     of a step, and so short a training touches few of its rows."""
@@ -115,7 +132,7 @@ def recover(
         train(
             model,
             examples,
-            imitation(context.dense().eval()),
+            imitation(context.dense().eval(), basis=basis),
             context.hardware,
             epochs=passes(epochs, model, examples),
             learning_rate=learning_rate,

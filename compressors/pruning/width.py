@@ -199,7 +199,8 @@ class PruneWidth(Compressor):
         check_turned(model, stream, found, few, context.model.output)
         basis = components(found, self.kept(stream.width), stream.centred)
         narrow(model, stream, basis)
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        epochs, rate = self.recovery_epochs, self.learning_rate
+        recover(model, context, epochs=epochs, learning_rate=rate, what=self.name, basis=basis)
         return Compressed(model, {"width": basis.shape[1], "stream": stream.to_json()})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
