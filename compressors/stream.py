@@ -1,13 +1,14 @@
 """The residual stream: what writes to it, the norms behind which it is read, and who reads there.
 
-They are found by a pass in which every tensor is followed, not by a table of architectures, so that a new model needs no
-edit here. What is done to the stream itself must be the same in every basis: sums, products with a number, the choice
-of positions. Whatever else is done to it is refused by name, so that in what is found every use is accounted for.
-Does not cover post-norm models, whose stream goes through the weights of norms.
+They are found by a pass in which every tensor is followed, not by a table of architectures, so that a new model needs
+no edit here. What is done to the stream itself must be the same in every basis: sums, products with a number, the
+choice of positions. Whatever else is done to it is refused by name, so that in what is found every use is accounted
+for. Does not cover post-norm models, whose stream goes through the weights of norms.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,10 +25,11 @@ from compressors.surgery import UnknownStructure
 EPSILON = ("variance_epsilon", "eps", "epsilon")
 """Attributes of norms: what is added to the mean of squares."""
 
-_MOVES = set(
-    "view _unsafe_view reshape _reshape_alias transpose permute t slice select unsqueeze squeeze expand repeat clone "
-    "_to_copy alias detach cat index index_select split unbind lift_fresh".split()
-)
+_MOVES = {
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "transpose", "permute", "t", "slice", "select", "unsqueeze",
+    "squeeze", "expand", "repeat", "clone", "_to_copy", "alias", "detach", "cat", "index", "index_select", "split",
+    "unbind",
+}  # fmt: skip
 _SUMS, _SCALES = {"add", "add_", "sub", "sub_"}, {"mul", "mul_", "div", "div_"}
 """Operators of ATen that take a vector to a vector, its numbers in order; to a sum; to a multiple."""
 
@@ -38,8 +40,8 @@ class Norm:
 
     centres: whether it takes the mean off first, as LayerNorm does. offset: what is added to its weight before it
     scales, 1 for Gemma's. readers: the linear layers that are given what it answers, and nothing else. use: who wants
-    its answer: these alone (`read`); one that shares its weight with an embedding of the stream (`tied`); or anyone, who
-    wants it as it was (`whole`), as where it is the model's answer.
+    its answer: these alone (`read`); one that shares its weight with an embedding of the stream (`tied`); or anyone,
+    as it was (`whole`), as where it is the model's answer.
     """
 
     name: str
@@ -109,13 +111,13 @@ def find(model: nn.Module, inputs: Mapping[str, Tensor], output: str) -> Stream:
     Raises UnknownStructure, naming what stands in the way."""
     followed = _Followed(model)
     try:
-        with followed, followed.watched():
+        with followed.watched(), followed:
             answer = getattr(model(**inputs), output)
     except UnknownStructure:
         raise
     except Exception as error:  # what a model does without data may raise anything
-        if len(followed.begins) > 0:
-            followed.begun()
+        if followed.begins:
+            followed.begun()  # that it is post-norm says more
         told = " ".join(str(error).split())[:200]
         raise UnknownStructure(f"no pass through {type(model).__name__} can be followed: {told}") from None
     return followed.stream(answer)
@@ -123,7 +125,7 @@ def find(model: nn.Module, inputs: Mapping[str, Tensor], output: str) -> Stream:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Of a tensor: it is what `name` wrote, maybe with what others wrote; or, `normed`, what the norm `name` answered."""
+    """Of a tensor: it is what `name` wrote, maybe and others with it; or, `normed`, what the norm `name` answered."""
 
     name: str
     width: int
@@ -152,7 +154,8 @@ class _Followed(TorchDispatchMode):
         self.wanted: dict[str, str] = {}  # norm -> who else wants its answer
         self.spoiled: dict[str, str] = {}  # writer -> what else is done to what it wrote
 
-    def watched(self) -> _Handles:
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
         """Within it the layers of the model tell when they run."""
         handles = []
         for name, module in self.model.named_modules():
@@ -167,7 +170,11 @@ class _Followed(TorchDispatchMode):
         for stack in stacks:
             handles.append(stack[0].register_forward_pre_hook(self._begin, with_kwargs=True))
         handles.append(stacks[-1][-1].register_forward_hook(self._end))
-        return _Handles(handles)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         name = func._overloadpacket.__name__
@@ -329,9 +336,10 @@ class _Followed(TorchDispatchMode):
                     owners.setdefault(id(parameter), []).append(name)
         for name in (*reading, *found.writers):
             for parameter in _parameters(self.model, name):
-                own = set(owners[id(parameter)]) - {name}
                 layer = isinstance(surgery.get(self.model, name), nn.Module)
-                if layer and (own - tied - (set(found.writers) if name not in reading or name in tied else set())):
+                plain = name in reading and name not in tied  # changed by the norm that it reads, as no other
+                own = set(owners[id(parameter)]) - {name} - (set() if plain else {*found.writers, *tied})
+                if layer and own:
                     raise UnknownStructure(f"{of}: {name} shares its weight with {min(own)}")
                 if layer and id(parameter) in self.bare:
                     raise UnknownStructure(f"{of}: the weight of {name} has another use")
@@ -348,16 +356,3 @@ def _parameters(model: nn.Module, name: str) -> list[nn.Parameter]:
 def _holds(values: Tensor, width: int) -> bool:
     """Whether one axis, and which, is the stream's: the last, or the only one of that length."""
     return values.shape[-1:] == (width,) or list(values.shape).count(width) == 1
-
-
-class _Handles:
-    """Hooks that go when it is left."""
-
-    def __init__(self, handles: list[Any]) -> None:
-        self.handles = handles
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()

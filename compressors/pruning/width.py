@@ -1,13 +1,13 @@
 """The residual stream gets narrower: it is turned so that what varies least comes last, and that goes.
 
-Source: SliceGPT (Ashkboos et al. 2024, ICLR). A rotation of the stream changes no answer, as the norms only ask how long
-a vector is, and can be absorbed by the layers that write to it and read from it. SliceGPT has a rotation for each layer,
-and a product on each skip connection between two of them. Here one serves all layers: it loses more, but costs nothing,
-and what is left is the same model with a smaller width.
+Source: SliceGPT (Ashkboos et al. 2024, ICLR). A rotation of the stream changes no answer, as the norms only ask how
+long a vector is, and can be absorbed by the layers that write to it and read from it. SliceGPT has a rotation for each
+layer, and a product on each skip connection between two of them. Here one serves all layers: it loses more, but costs
+nothing, and what is left is the same model with a smaller width.
 
 A LayerNorm takes the mean off, which is a direction of the stream like any other. SliceGPT takes it off in what writes;
-here it is kept, as the mean of the narrower stream, so that LayerNorm stays LayerNorm, and a head that shares its weights
-with the embedding, which does read the mean, is exact. It takes one number of the width.
+here it is kept, as the mean of the narrower stream, so that LayerNorm stays LayerNorm, and a head that shares its
+weights with the embedding, which does read the mean, is exact. It takes one number of the width.
 """
 
 from __future__ import annotations
@@ -211,9 +211,7 @@ class PruneWidth(Compressor):
 
 
 @torch.no_grad()
-def check_turned(
-    model: nn.Module, stream: Stream, found: Tensor, inputs: Mapping[str, Tensor], output: str
-) -> None:
+def check_turned(model: nn.Module, stream: Stream, found: Tensor, inputs: Mapping[str, Tensor], output: str) -> None:
     """Raises Unsupported where the whole stream, turned, does not answer as it did: something reads or writes it that
     was not found."""
     turned = copy.deepcopy(model)
@@ -221,4 +219,5 @@ def check_turned(
     before, after = (getattr(one(**inputs), output).float() for one in (model, turned))
     moved = float((after - before).square().mean().sqrt() / before.std().clamp_min(1e-12))
     if not moved <= ROUNDING:
-        raise Unsupported(f"prune-width: its stream cannot be turned: the answers move by {moved:.2g} of their deviation")
+        told = f"the answers move by {moved:.2g} of their deviation"
+        raise Unsupported(f"prune-width: its stream cannot be turned: {told}")

@@ -147,10 +147,10 @@ def test_principal_components_lose_less_than_others(name: str, tmp_path: Path) -
     model = surgery.as_linears(made.dense.model())
     stream = find(model, made.examples[:2].inputs, made.spec.output)
     found, want = moments(model, stream, context(made)), answer(model, made.examples.inputs, made)
+    bases = [components(by, 48, stream.centred) for by in (found, random_moments(stream.width))]
     lost = [
-        float((answer(narrowed(model, stream, components(by, 48, stream.centred)), made.examples.inputs, made) - want).norm())
-        for by in (found, random_moments(stream.width))
-    ]  # fmt: skip
+        float((answer(narrowed(model, stream, basis), made.examples.inputs, made) - want).norm()) for basis in bases
+    ]
     assert lost[0] < 0.8 * lost[1], lost
 
 
@@ -212,11 +212,12 @@ def test_it_can_be_exported(name: str, runtime: Compressor, tmp_path: Path, monk
 
 def test_recovery_learns_it(tmp_path: Path) -> None:
     made = make("vit", tmp_path)
+    want = answer(made.model, made.examples.inputs, made)
 
     def distance(epochs: float) -> float:
         compressor = PruneWidth(removed=0.5, recovery_epochs=epochs, learning_rate=1e-3)
         model = compressor.compress(made.dense.model(), context(made, compressor)).model
-        return float((answer(model, made.examples.inputs, made) - answer(made.model, made.examples.inputs, made)).norm())
+        return float((answer(model, made.examples.inputs, made) - want).norm())
 
     assert distance(3) < 0.8 * distance(0)
 
@@ -230,7 +231,8 @@ def test_recovery_compares_states_in_the_directions_that_are_left(name: str, tmp
     narrow_writers(model, stream, basis @ basis.T)
     student, batch = narrowed(model, stream, basis), dataclasses.replace(made.examples, inputs=inputs)
     with torch.no_grad():
-        same, other, without = (float(imitation(model, basis=by)(student, batch)) for by in (basis, basis.flip(1), None))
+        bases = (basis, basis.flip(1), None)
+        same, other, without = (float(imitation(model, basis=by)(student, batch)) for by in bases)
     assert abs(same) < 1e-8 and abs(without) < 1e-8
     assert other > 0.1
 
@@ -273,7 +275,8 @@ def test_what_cannot_be_turned_says_why(name: str, told: str, tmp_path: Path) ->
 
 def test_so_small_a_share_that_nothing_goes_is_unsupported(tmp_path: Path) -> None:
     spec = make("vit", tmp_path).spec
-    assert "0.01 of its width of 64 is none" in str(registry.unsupported_reason(PruneWidth(removed=0.01), spec, HARDWARE))
+    little = PruneWidth(removed=0.01)
+    assert "0.01 of its width of 64 is none" in str(registry.unsupported_reason(little, spec, HARDWARE))
     assert [PruneWidth(removed=share).kept(64) for share in (0.25, 0.3, 0.5, 0.99)] == [48, 48, 32, 8]
 
 
