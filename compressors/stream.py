@@ -279,7 +279,7 @@ class _Followed(TorchDispatchMode):
         if len(begins) < len(self.begins) or not begins:
             raise UnknownStructure(f"{of}: what its layers are given is no sum of what layers write")
         if after := next((mark.name for mark in begins if mark.normed), None):
-            raise UnknownStructure(f"{of} is a post-norm model: its layers add to what the norm {after} answers")
+            raise UnknownStructure(f"{of}: its layers add to what the norm {after} answers, as in a post-norm model")
         return begins
 
     def stream(self, answer: Any) -> Stream:

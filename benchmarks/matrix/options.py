@@ -98,9 +98,9 @@ def add_options(add: Callable[..., None]) -> None:
     add(
         "--stage-limit",
         type=float,
-        default=900.0,
+        default=None,
         metavar="SECONDS",
-        help="longest that one stage may take (default: 900)",
+        help="longest that one stage may take (default: 900; 7200 above the quick tier)",
     )
     add("--memory-limit", metavar="SIZE", help="most memory that one worker may take, as 4GiB (default: 90 %% of it)")
     add(

@@ -12,6 +12,9 @@ USUAL = Budget(fair=40, patience=120.0)
 """What a speed case may spend: 40 pairs decide most that a minute of slow ones, as of decoding, would leave open."""
 BUDGETS = {"quick": replace(USUAL, seconds=30.0)}
 """Tier -> the same, where it is not the usual."""
+STAGE_LIMITS, LONG_STAGE = {"quick": 900.0}, 7200.0
+"""Tier -> the longest that a stage may take, where nothing else is said. A training of a language model on two slow
+processors takes an hour, which is no hang."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Settings:
 
     tier: str = "quick"
     seed: int = 0
-    stage_seconds: float = 900.0
+    stage_seconds: float = STAGE_LIMITS["quick"]
     memory_limit: int = field(default_factory=default_limit)
     budget: Budget = field(default_factory=lambda: USUAL)
     tau: float | None = None

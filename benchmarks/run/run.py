@@ -17,7 +17,7 @@ from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
 from benchmarks.matrix.options import given
 from benchmarks.matrix.targets import target_files
-from benchmarks.preparation.settings import BUDGETS, USUAL, Settings
+from benchmarks.preparation.settings import BUDGETS, LONG_STAGE, STAGE_LIMITS, USUAL, Settings
 from benchmarks.progress import Stages
 from benchmarks.regression.comparison import compare, reference, undecided
 from benchmarks.regression.confirmation import Suspects
@@ -218,7 +218,7 @@ def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:
     return Settings(
         tier=option("--tier"),
         seed=option("--seed"),
-        stage_seconds=option("--stage-limit"),
+        stage_seconds=option("--stage-limit") or STAGE_LIMITS.get(option("--tier"), LONG_STAGE),
         budget=BUDGETS.get(option("--tier"), USUAL),
         tau=option("--tau"),
         qualifications=Path(option("--qualifications")),

@@ -30,6 +30,8 @@ METHODS = (
     "prune-wanda-50-alone",
     "prune-structured",
     "prune-tree-50",
+    "prune-group-lasso-50",
+    "prune-width-25-alone",
     "prune-vocabulary",
     "quantize-weights-8bit",
     "quantize-weights-4bit-g64",
@@ -40,7 +42,7 @@ METHODS = (
 
 PREDICTS = {"prune-vocabulary": "also predicts tokens"}
 IMAGES = {"prune-vocabulary": "no vocabulary"}
-UNITS = ("prune-structured", "prune-tree-50")
+UNITS = ("prune-structured", "prune-tree-50", "prune-group-lasso-50")
 STAGES = {
     **IMAGES,
     **dict.fromkeys(("distil-layers", "prune-layers-50"), "are stages of different widths: none can go"),
