@@ -34,13 +34,17 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class Moving(nn.Module):
-    """A weight under its mask while it is trained. scores, mask: of the weight's shape."""
+    """A weight under its mask while it is trained. scores, mask: of the weight's shape.
+
+    Scores begin as magnitudes, not as zeros (Sanh et al.): training begins at the dense model, which it imitates, so
+    that the first gradients are noise, and the first masks would be drawn by it. Of MiniLM with 70 % gone in 80
+    steps, chance was left (23.7 % of 5 classes)."""
 
     mask: Tensor
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.scores = nn.Parameter(torch.zeros_like(weight))
+        self.scores = nn.Parameter(weight.abs())
         self.register_buffer("mask", torch.ones_like(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -51,7 +55,8 @@ class Moving(nn.Module):
 @dataclass(frozen=True)
 class PruneMovement(PruneWeights):
     """Learns a score for each weight while it recovers, and sets those of the lowest to zero, ever more of them. A
-    score rises where training moves its weight away from zero; one that was masked may come back.
+    score begins as the magnitude, and rises where training moves its weight away from zero; one that was masked may
+    come back. The longer the training, and the higher its rate, the more movement says and the less magnitude does.
 
     The fields are those of every score of single weights; the schedule is always gradual, and wants a recovery of an
     epoch or more.

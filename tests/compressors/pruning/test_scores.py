@@ -298,6 +298,11 @@ def test_movement_learns_from_what_is_masked_too() -> None:
     assert moving.scores.grad.tolist() == [2 * 3.0 * 2.0, 4 * 1.0 * -3.0, 6 * 1.5 * 0.5]
 
 
+def test_movement_begins_with_the_smallest() -> None:
+    """The fault: scores of nought, and first gradients of a student that is its teacher, which are noise."""
+    assert Moving(torch.tensor([2.0, -3.0, 0.5])).scores.tolist() == [2.0, 3.0, 0.5]
+
+
 def test_movement_takes_those_that_move_towards_zero(tiny_bert: Subject) -> None:
     """And it ends at its share, with nothing left of what it trained by."""
     compressor = PruneMovement(sparsity=0.8, recovery_epochs=0.6, learning_rate=1e-3)
