@@ -31,6 +31,7 @@ class PruneSparsegpt(PruneWeights):
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **PruneWeights.nightly_variants,
+        "70": {"sparsity": 0.7, "recovery_epochs": 1.0},
         "2-of-4-alone": {"pattern": "2:4", "recovery_epochs": 0.0},
     }
 
