@@ -66,9 +66,12 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the hashes of the payload files: the same bytes, the same digest."""
-        text = json.dumps({n: f["sha256"] for n, f in self.manifest["files"].items()}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 over what decides how it answers and by which work: the hashes of the payload files, the runtime with
+        its options, and the recipe with its structure. The same weights under another structure are another model."""
+        recipe = [[step["compressor"], step["parameters"], step["structure"]] for step in self.manifest["recipe"]]
+        files = {name: facts["sha256"] for name, facts in self.manifest["files"].items()}
+        parts = [files, self.manifest["runtime"], self.manifest["options"], recipe]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def model(self) -> Any:
         """The model loaded from disk, in a form that can be changed: an nn.Module for the torch runtime,

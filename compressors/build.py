@@ -28,12 +28,7 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
     The model is loaded from disk, so that a chain is the same whether its first steps were made just
     now or come from a cache. Raises PressbenchError where `source` is not of the runtime that the step takes.
     """
-    have = source.manifest["runtime"]
-    if have != step.takes:
-        made_by = source.recipe[-1]["compressor"] if source.recipe else "the dense model"
-        raise PressbenchError(
-            f"{step.name} takes a {step.takes} model and cannot follow {made_by}: that is one of {have}"
-        )
+    _check_taken(step, source)
     model = source.model()
     torch.manual_seed(context.seed)
     started = time.perf_counter()
@@ -42,11 +37,21 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
     return result, {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
 
 
+def _check_taken(step: Compressor, source: Artifact) -> None:
+    have = source.manifest["runtime"]
+    if have != step.takes:
+        made_by = source.recipe[-1]["compressor"] if source.recipe else "the dense model"
+        raise PressbenchError(
+            f"{step.name} takes a {step.takes} model and cannot follow {made_by}: that is one of {have}"
+        )
+
+
 def find(step: Compressor, source: Artifact, context: Context) -> dict[str, Tensor]:
     """What `step` finds in the model in `source`, as `run_step` would have it find by itself."""
+    _check_taken(step, source)
     model = source.model()
     torch.manual_seed(context.seed)
-    return {name: values.detach().contiguous() for name, values in step.find(model, context).items()}
+    return {name: values.detach().clone() for name, values in step.find(model, context).items()}
 
 
 def save_step(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors import surgery
+from compressors import surgery, units
 from compressors.interface import Context, Examples, PressbenchError
 from compressors.training import autocast, real_positions
 
@@ -23,36 +23,38 @@ See = Callable[[str, Tensor], None]
 def watch_inputs(model: nn.Module, layers: Sequence[str], context: Context, see: See, *, batch_size: int = 16) -> None:
     """Run the calibration examples through `model`, batch by batch, and hand `see` what each of `layers` is given.
 
-    Padding is left out, of what the encoder reads in an encoder-decoder. Layers that are given one tensor, such as
+    Padding is left out, of an encoder-decoder that of what each layer reads. Layers that are given one tensor, such as
     query, key and value, get the same object one after another: what is made of it need be made once.
     Raises PressbenchError where the compressor did not declare that it needs "calibration".
     """
     batches = list(context.require_calibration().batches(batch_size))
     with _watched(model, layers, see) as now:
         for done, batch in enumerate(batches):
-            now(real_positions(batch, decoder=False))
+            now(batch)
             with autocast(context.hardware):
                 model(**batch.inputs)
             context.progress("activations", done + 1, len(batches))
 
 
 @contextlib.contextmanager
-def _watched(model: nn.Module, layers: Sequence[str], see: See) -> Iterator[Callable[[Tensor | None], None]]:
-    """Within it `see` is told what `layers` are given. What it yields is to be called before each batch, with where no
-    padding is, (examples, positions) bool, or None where nothing tells."""
-    real: Tensor | None = None
+def _watched(model: nn.Module, layers: Sequence[str], see: See) -> Iterator[Callable[[Examples], None]]:
+    """Within it `see` is told what `layers` are given. What it yields is to be called before each batch, with it."""
+    masks: tuple[Tensor | None, Tensor | None] = None, None  # where no padding is, for an encoder and for a decoder
     last: tuple[object, Tensor] | None = None  # what a layer was given, and the rows of it
+    of_decoder = _decoder_side(model)
 
-    def now(positions: Tensor | None) -> None:
-        nonlocal real, last
-        real, last = positions, None
+    def now(batch: Examples) -> None:
+        nonlocal masks, last
+        masks, last = (real_positions(batch, decoder=False), real_positions(batch, decoder=True)), None
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        side = int(of_decoder(name))
+
         def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
             nonlocal last
             if last is None or last[0] is not given[0]:
-                rows = given[0].flatten(0, -2).float()
-                if real is not None and len(rows) == real.numel():  # a decoder has other positions
+                rows, real = given[0].flatten(0, -2).float(), masks[side]
+                if real is not None and len(rows) == real.numel():
                     rows = rows[real.flatten()]
                 last = (given[0], rows)
             with torch.autocast("cpu", enabled=False):  # sums of bf16 products would not even be positive definite
@@ -66,6 +68,21 @@ def _watched(model: nn.Module, layers: Sequence[str], see: See) -> Iterator[Call
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _decoder_side(model: nn.Module) -> Callable[[str], bool]:
+    """Whether what a layer is given has the positions of what a decoder behind an encoder reads: all of it but keys and
+    values of the attention to the encoder."""
+    stacks = surgery.layer_lists(model)
+    if len(stacks) == 1:
+        return lambda name: False
+    home = stacks[1].rpartition(".")[0] + "."
+    crossing: set[str] = set()
+    with contextlib.suppress(surgery.UnknownStructure):
+        for block in units.blocks(model):
+            if block.name.startswith(f"{stacks[1]}."):
+                crossing |= {part.layer for one in block.attentions[1:] for part in (one.key, one.value)}
+    return lambda name: name.startswith(home) and name not in crossing
 
 
 Look = Callable[[Sequence[str], See], None]
@@ -112,10 +129,10 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
                     return _first(block(states[at], *own[at].args, **own[at].more))
 
             @torch.no_grad()
-            def look(layers: Sequence[str], see: See, run: Any = run, decoder: bool = number > 0) -> None:
+            def look(layers: Sequence[str], see: See, run: Any = run) -> None:
                 with _watched(model, layers, see) as now:
                     for at, batch in enumerate(batches):
-                        now(real_positions(batch, decoder=decoder))
+                        now(batch)
                         run(at)
 
             yield name, look

@@ -192,6 +192,8 @@ class Compressor(abc.ABC):
     onnxruntime, an openvino.Model for openvino. For another than torch, `steps` begins with the export."""
     makes: ClassVar[str] = "torch"
     """The runtime of the model that `compress` returns: what the suite knows of the result before there is one."""
+    closes: ClassVar[bool] = False
+    """Whether nothing may follow it in a chain."""
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
     """The parameter sets that the suite runs: id suffix -> parameters. The default is one variant,
     with the default parameters, whose id is the name."""
@@ -213,6 +215,11 @@ class Compressor(abc.ABC):
         """The parameters that what `find` finds depends on, {} for none. The suite keeps it for all that are of this
         class and agree in these, so that a sweep over a strength looks once. None: nothing is kept."""
         return None
+
+    def parameters_beyond(self, base: type[Any]) -> dict[str, Any]:
+        """Its parameters that `base` does not have: where `find` depends on none of those, what `finds_by` is."""
+        known = {f.name for f in dataclasses.fields(base)}
+        return {name: value for name, value in self.parameters.items() if name not in known}
 
     def find(self, model: Any, context: Context) -> dict[str, Tensor]:
         """What is to be known of the model before it is changed, such as how important each part is: costly, and the

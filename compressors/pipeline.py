@@ -6,6 +6,7 @@ same beginning share that work. Each step must take what the one before it retur
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -38,7 +39,11 @@ class Pipeline(Compressor):
     def steps(self) -> tuple[Compressor, ...]:
         from compressors import registry
 
-        return tuple(step for name, p in self.chain for step in registry.build(name, dict(p)).steps)
+        steps = tuple(step for name, p in self.chain for step in registry.build(name, dict(p)).steps)
+        for step, after in itertools.pairwise(steps):
+            if step.closes:
+                raise PressbenchError(f"{step.name} must be the last of a chain: {after.name} cannot follow it")
+        return steps
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if not self.chain:

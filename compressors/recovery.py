@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Context, Examples
+from compressors.interface import Context, Examples, Unsupported
 from compressors.training import Loss, real_positions, scored_positions, soft_targets, train
 
 
@@ -25,6 +25,13 @@ def check_recovery(epochs: float, learning_rate: float) -> None:
         raise ValueError(f"recovery_epochs = {epochs!r}: must be 0 (none) or more")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate = {learning_rate!r}: must be above 0")
+
+
+def check_precise(model: nn.Module, what: str) -> None:
+    """Raises Unsupported for a model in which a small step of a weight would be rounded away."""
+    odd = {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32, torch.float64}
+    if odd:
+        raise Unsupported(f"{what}: its weights are {odd.pop()}, which a small pull does not move: use it before that")
 
 
 PASS = 163_840
@@ -87,7 +94,7 @@ def _of_one_width(
     for number, (own, other) in enumerate(zip(found, wanted, strict=True)):
         if own.shape[-1] == other.shape[-1]:
             yield own, other
-        elif basis is not None and number < len(found) - 1:
+        elif basis is not None and number < len(found) - 1 and len(basis) == other.shape[-1]:
             yield own, other.float() @ basis.to(other.device, torch.float32)
 
 

@@ -187,7 +187,12 @@ class Preparation:
 
         begun = source.directory
         if (by := step.finds_by) is not None:
-            begun = made("found", begun, stages.find, {"compressor": step.name, "by": dict(by)})
+            begun = made(
+                "found",
+                begun,
+                stages.find,
+                {"compressor": step.name, "by": dict(by), "before": [step_entry(s) for s in recipe[:-1]]},
+            )
             what = dataclasses.replace(what, found=begun)
         recipe_of = {"recipe": [step_entry(s) for s in recipe]}
         return open_artifact(made("artifacts", begun, stages.compress, recipe_of))

@@ -251,8 +251,9 @@ def compare_run(run: Run, known: Reference, tau: Mapping[str, float]) -> Report:
         stored = record.comparison.get("outcome")
         again = bool(record.comparison.get("reruns"))
         settled = stored in (REGRESSION, NOISE, ENVIRONMENT, INCONCLUSIVE) or (stored == UNCHANGED and again)
-        if found.outcome == SUSPECT and settled:
-            found = dataclasses.replace(found, outcome=stored, reason=str(record.comparison.get("reason", "")))
+        # What its reruns said, they said beside what the run itself was compared with.
+        if found.outcome == SUSPECT and settled and record.comparison.get("against") == found.against:
+            found = dataclasses.replace(found, outcome=str(stored), reason=str(record.comparison.get("reason", "")))
         elif found.outcome == SUSPECT and not found.doubtful and f"{record.measure} {record.case}" in stay:
             found = dataclasses.replace(found, outcome=REGRESSION, reason=f"{found.reason}; stays among all cases")
         final.append((record, found))

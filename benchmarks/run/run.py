@@ -218,7 +218,7 @@ def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:
     return Settings(
         tier=option("--tier"),
         seed=option("--seed"),
-        stage_seconds=option("--stage-limit") or STAGE_LIMITS.get(option("--tier"), LONG_STAGE),
+        stage_seconds=_stage_seconds(option),
         budget=BUDGETS.get(option("--tier"), USUAL),
         tau=option("--tau"),
         qualifications=Path(option("--qualifications")),
@@ -226,6 +226,11 @@ def _settings(option: Callable[[str], Any], selected: Matrix) -> Settings:
         unqualified_ok=option("--unqualified-ok"),
         memory_limit=selected.memory_limit,
     )
+
+
+def _stage_seconds(option: Callable[[str], Any]) -> float:
+    said = option("--stage-limit")
+    return float(said) if said is not None else STAGE_LIMITS.get(option("--tier"), LONG_STAGE)
 
 
 def _interrupted(option: Callable[[str], Any]) -> StoredRun | None:

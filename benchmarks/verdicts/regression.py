@@ -210,7 +210,8 @@ def confirmed(
     - noise if by one opinion, and against none, the median rules out, at `alpha`, a worsening of twice the machine's
       own deviation or of the floor, whichever is more: "not slower" is said only where something speaks for it, which
       one accepted run alone never does;
-    - unchanged if it was only doubtful, and two of at most three fresh processes are neither suspect nor doubtful;
+    - unchanged if it was only doubtful, two of at most three fresh processes are neither suspect nor doubtful, and
+      their median is not suspect;
     - inconclusive if three reruns decide nothing, and unconfirmed while there are fewer.
 
     The first counts for nothing but having been looked at again: it was chosen for being extreme, which is also what
@@ -230,19 +231,14 @@ def confirmed(
     change = float(np.median([rerun.change for rerun in reruns])) if reruns else None
     counted = f"suspect in {recurred} of {len(reruns)} fresh processes"
     shown = "" if change is None else f", {100 * change:+.3g} % in their median"
-    limit = max(NEVER_NOISE * tau, floor)
+    limit, slower = max(NEVER_NOISE * tau, floor), any(one.outcome is Change.SUSPECT for one in together)
     several = len(reruns) >= (MOST_RERUNS if recurred else RECURRENCES)
     if recurred >= RECURRENCES:
         outcome, reason = Recurrence.REGRESSION, f"regression: {counted}"
-    elif (
-        several
-        and together
-        and not any(one.outcome is Change.SUSPECT for one in together)
-        and (most := min(one.at_most(alpha) for one in together)) < limit
-    ):
+    elif several and together and not slower and (most := min(one.at_most(alpha) for one in together)) < limit:
         seen = f"at most {100 * -math.expm1(-max(0.0, most)):.3g} % slower"
         outcome, reason = Recurrence.NOISE, f"noise: {counted}, {seen} by all of them together"
-    elif first.outcome is Change.DOUBTFUL and plain >= RECURRENCES:
+    elif first.outcome is Change.DOUBTFUL and plain >= RECURRENCES and not slower:
         outcome, reason = Recurrence.UNCHANGED, f"unchanged: {counted}{shown}, as runs differ here"
     elif len(reruns) < MOST_RERUNS:
         outcome, reason = Recurrence.UNCONFIRMED, f"unconfirmed: {counted}, run it again"

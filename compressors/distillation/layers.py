@@ -160,6 +160,10 @@ def _with_hidden(loss: Loss, weight: float) -> Loss:
         with _last_layers(model) as captured:
             value = loss(model, plain)
         for number, found in enumerate(captured):
+            wanted = batch.inputs[f"{_TEACHER} {number}"]
+            if found.shape != wanted.shape:
+                told = f"{found.shape[-1]} wide, the dense model's {wanted.shape[-1]}"
+                raise PressbenchError(f"distil-layers: its hidden states are {told}: hidden must be 0")
             error = (found.float() - batch.inputs[f"{_TEACHER} {number}"].float()) ** 2
             real = real_positions(plain, decoder=number > 0)
             if real is not None and real.shape == error.shape[:-1]:

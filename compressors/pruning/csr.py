@@ -42,7 +42,7 @@ class CsrLinear(nn.Linear):
 
     def release(self) -> None:
         """Let go of the zeros: nothing can be saved after this."""
-        self.weight = nn.Parameter(self.weight.detach()[:0], requires_grad=False)
+        self.weight = nn.Parameter(self.weight.new_empty((0, self.in_features)), requires_grad=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """values: (…, in)."""
@@ -68,6 +68,7 @@ class SparseCsr(Compressor):
     name: ClassVar[str] = "sparse-csr"
     family: ClassVar[str] = "pruning"
     effect: ClassVar[Effect] = "kernel"
+    closes: ClassVar[bool] = True  # others would pass its layers by, or train values where it has none
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"90": {}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"sparsity": (0.9, 0.95, 0.98)}
@@ -104,6 +105,8 @@ class SparseCsr(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         found = {name: surgery.get(model, name) for name in surgery.block_linears(surgery.as_linears(model))}
+        if odd := {layer.weight.dtype for layer in found.values()} - {torch.float32, torch.float64}:
+            raise Unsupported(f"its weights are {odd.pop()}: torch multiplies such rows in float32 alone")
         zeros = {name: float((layer.weight == 0).float().mean()) for name, layer in found.items()}
         sparse = [name for name, share in zeros.items() if share >= self.least - 1e-3]  # a row's share is rounded
         if not sparse:

@@ -18,7 +18,7 @@ from compressors.interface import Context
 from compressors.pruning.importance import Importance
 from compressors.pruning.scored_units import ScoredUnits
 from compressors.pruning.unit_weights import UnitWeights, of_heads, of_neurons
-from compressors.recovery import recover
+from compressors.recovery import check_precise, recover
 from compressors.units import Attention
 
 
@@ -62,6 +62,7 @@ class PruneGroupLasso(ScoredUnits):
             raise ValueError(f"penalty_epochs = {self.penalty_epochs!r}: must be above 0")
 
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
+        check_precise(model, self.name)
         blocks = units.blocks(model)
         of_each_head = [tuple(heads(model, one) for one in block.attentions) for block in blocks]
         of_each_neuron = [of_neurons(model, block.feed_forward) for block in blocks]

@@ -90,7 +90,7 @@ class PruneInformation(ScoredUnits):
 
     @property
     def finds_by(self) -> Mapping[str, Any]:
-        return {}
+        return self.parameters_beyond(ScoredUnits)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if model.output != "logits":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compressors.interface import Context
 from compressors.pruning.weights import ScoredWeights, Weights
-from compressors.recovery import recover
+from compressors.recovery import check_precise, recover
 
 PENALTIES = ("l1", "l2")
 
@@ -55,6 +55,7 @@ class PruneRegularized(ScoredWeights):
             raise ValueError("schedule = 'gradual': the penalty is what prunes little by little; must be 'at-once'")
 
     def scores(self, model: nn.Module, weights: Weights, context: Context) -> dict[str, Tensor]:
+        check_precise(model, self.name)
         units = {name: float(weight.abs().mean()) for name, weight in weights.items()}
 
         def before_step(step: int, steps: int) -> None:

@@ -50,7 +50,7 @@ class PruneStructured(ScoredUnits):
 
     @property
     def finds_by(self) -> Mapping[str, Any]:
-        return {"score": self.score}
+        return self.parameters_beyond(ScoredUnits)
 
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
         return SCORES[self.score](model, context)

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery, units
-from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec, Unsupported
+from compressors.interface import (
+    Compressed,
+    Compressor,
+    Context,
+    Effect,
+    Examples,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+    Unsupported,
+)
 from compressors.pruning.importance import Importance
 from compressors.pruning.smaller_blocks import Kept, cut_all, rebuild
 from compressors.pruning.unit_scores import activation
@@ -179,7 +190,7 @@ def masked(model: nn.Module, whole: Sequence[Branch]) -> Iterator[Callable[[Sequ
             masks[branch.layer].view(-1, branch.width)[list(branch.units)] = 0
 
     def watch(mask: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        return lambda _module, given: (given[0] * mask, *given[1:])
+        return lambda _module, given: (given[0] * mask.to(given[0]), *given[1:])
 
     handles = [surgery.get(model, name).register_forward_pre_hook(watch(mask)) for name, mask in masks.items()]
     try:
@@ -295,7 +306,7 @@ class PruneTree(Compressor):
 
     def chosen(self, model: nn.Module, context: Context) -> list[Branch]:
         """The branches that go, in order."""
-        asked_each = max(4, min(self.examples, ASKED // len(parts(model, self.depth))))
+        asked_each = min(self.examples, max(4, ASKED // len(parts(model, self.depth))))
         few = dataclasses.replace(context, calibration=context.require_calibration()[:asked_each])
         whole = parts(model, self.depth, activation.importance(model, few))
         budget, ask = self._budget(whole), asked(model, few)
@@ -305,7 +316,9 @@ class PruneTree(Compressor):
                 silence(gone)
                 done = sum(branch.parameters for branch in gone[:-1])
                 context.progress("parameters removed", min(done, int(budget)), int(budget))
-                return ask()
+                if not math.isfinite(found := ask()):
+                    raise PressbenchError(f"{self.name}: the loss on the calibration data is {found}: nothing to go by")
+                return found
 
             return choose(whole, budget, loss)
 

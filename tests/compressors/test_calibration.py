@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_architectures import make
+from tiny_architectures import examples_of, make
 from torch import Tensor, nn
 
 from compressors import conformance, surgery, units
 from compressors.calibration import all_at_once, in_turn, second_moments, squares, watch_inputs
-from compressors.interface import Context, Hardware, PressbenchError
+from compressors.interface import NOT_SCORED, Context, Examples, Hardware, PressbenchError
 from compressors.low_rank.svd import LowRankSvd
 
 METHOD = LowRankSvd()  # needs calibration
@@ -105,3 +105,38 @@ def test_a_layer_that_is_given_nothing_is_named(tiny_bert: conformance.Subject) 
     for sums in (squares, second_moments):
         with pytest.raises(PressbenchError, match="the calibration data never reaches idle"):
             sums(all_at_once(model, context(tiny_bert)), ["idle"])
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+@pytest.mark.parametrize("written", [8, 16])
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_padding_of_a_decoder_has_no_say(name: str, written: int, in_turns: bool, tmp_path: Path) -> None:
+    """The fault: the encoder's mask was taken for the decoder's rows where both had as many places, else none."""
+    made = make(name, tmp_path)
+    given = examples_of(made.spec, 12, 16, written)
+    assert given.labels is not None
+    padded = given.labels.roll(1, 1) == NOT_SCORED
+    padded[:, 0] = False
+    junk = given.inputs["decoder_input_ids"].masked_fill(padded, 77)
+    other = Examples({**given.inputs, "decoder_input_ids": junk}, given.labels)
+    assert not torch.equal(junk, given.inputs["decoder_input_ids"])
+    block = units.blocks(made.dense.model())[-1]
+    own, cross = block.attentions
+    names = [own.query.layer, own.output, cross.query.layer, cross.key.layer, block.feed_forward.contract]
+
+    def seen(examples: Examples) -> dict[str, Tensor]:
+        model = surgery.as_linears(made.dense.model())
+        about = Context(made.spec, Hardware("cpu", "cpu-generic"), made.dense.model, calibration=examples)
+        if not in_turns:
+            return squares(all_at_once(model, about), names)
+        return next(squares(look, names) for at, look in in_turn(model, about) if at == block.name)
+
+    before, after = seen(given), seen(other)
+    assert all(torch.allclose(before[one], after[one], rtol=1e-4) for one in names)
+    rows: dict[str, int] = {}
+    about = Context(made.spec, Hardware("cpu", "cpu-generic"), made.dense.model, calibration=given)
+    watch_inputs(
+        made.dense.model(), names, about, lambda n, r: rows.update({n: len(r)}), batch_size=len(given)
+    )  # fmt: skip
+    real = int((given.labels != NOT_SCORED).sum())
+    assert rows == dict.fromkeys(names, real) | {cross.key.layer: int(given.inputs["attention_mask"].sum())}

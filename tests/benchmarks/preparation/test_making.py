@@ -21,7 +21,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     clock, looked = [0.0], []
     monkeypatch.setattr("time.time", lambda: clock[0])
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr(preparation, "open_artifact", lambda entry: SimpleNamespace(directory=entry, digest=entry.name))
+    monkeypatch.setattr(preparation, "open_artifact", lambda entry: SimpleNamespace(directory=entry, digest="the same"))
     monkeypatch.setattr(preparation, "code_of", lambda step: [])
     monkeypatch.setattr(preparation, "step_entry", lambda step: [step.name, step.parameters])
     monkeypatch.setattr(preparation.Preparation, "_unharmed", lambda *_: None)
@@ -87,6 +87,14 @@ def test_what_strengths_share_is_looked_for_once_and_is_part_of_what_each_took(m
     assert made.looked == [("find", False), ("compress", True), ("compress", True)]
     made(prune=2.0, by={"embeddings": False}, strength=0.7)
     assert made.looked[3] == ("find", False)
+
+
+def test_what_was_found_in_one_model_is_not_taken_for_another_of_the_same_bytes(made: Any) -> None:
+    """Such as one whose tokens merge after another layer: no weight differs, and every score does."""
+    made(merge=1.0, prune=1.0, by={})
+    before = len(made.looked)
+    made(other=1.0, prune=1.0, by={})
+    assert made.looked[before:].count(("find", False)) == 2
 
 
 def test_the_dense_model_was_not_compressed(tmp_path: Path) -> None:

@@ -272,8 +272,20 @@ def test_much_slower_than_a_short_history_can_show_is_measured_again_and_not_cal
 def test_what_a_stored_run_doubted_stays_open_unless_it_was_measured_again() -> None:
     first, wide = speed(0.47, width=0.24), known(speed(0.88, width=0.17))
     for reruns, told in (([], "suspect"), ([0.85, 0.9], "unchanged")):
-        kept = replace(first, comparison={"outcome": "unchanged", "reason": "as before", "reruns": reruns})
+        before = {"outcome": "unchanged", "reason": "as before", "reruns": reruns, "against": "r"}
+        kept = replace(first, comparison=before)
         ((_, found),) = compare_run(stored(kept), wide, {"cpu": 0.0944}).compared
+        assert found.outcome == told
+
+
+def test_what_a_run_settled_beside_one_baseline_settles_nothing_beside_another() -> None:
+    """The fault: unchanged against a slow baseline, and so unchanged against a quick one too."""
+    first, slow, quick = speed(1.3, width=0.05), known(speed(2.0, width=0.17)), known(speed(3.2, width=0.02, run="q"))
+    settled = compare(first, slow, 0.0944, again(1.85, 1.9))
+    assert settled is not None and settled.outcome == "unchanged"
+    kept = replace(first, comparison=settled.to_json())
+    for reference, told in ((slow, "unchanged"), (quick, "regression")):
+        ((_, found),) = compare_run(stored(kept), reference, {"cpu": 0.05}).compared
         assert found.outcome == told
 
 
@@ -361,7 +373,7 @@ def test_a_stored_run_keeps_what_it_confirmed_and_lists_what_came_and_went() -> 
     report = compare_run(
         stored(
             speed(1.5, verdict="fail", comparison={"outcome": "regression", "reason": "confirmed"}),
-            speed(1.5, case="noisy-m-cpu", comparison={"outcome": "noise", "reason": "did not recur"}),
+            speed(1.5, case="noisy-m-cpu", comparison={"outcome": "noise", "reason": "did not recur", "against": "r"}),
             speed(1.5, case="new-m-cpu"),
         ),
         Reference(accepted, History({}, ())),

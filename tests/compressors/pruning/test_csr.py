@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.matrix.selection import parse_compressors
 from compressors import conformance, registry, surgery
 from compressors.build import build
 from compressors.interface import PressbenchError, Unsupported
@@ -29,7 +30,7 @@ def test_it_equals_the_dense_product(rows: tuple[int, ...], bias: bool) -> None:
     layer.place()
     assert torch.allclose(layer(values), wanted, rtol=0, atol=1e-14)
     layer.release()
-    assert torch.allclose(layer(values), wanted, rtol=0, atol=1e-14) and layer.weight.numel() == 0
+    assert torch.allclose(layer(values), wanted, rtol=0, atol=1e-14) and layer.weight.untyped_storage().nbytes() == 0
 
 
 @pytest.mark.parametrize("rows", [1, 6])
@@ -70,6 +71,32 @@ def test_it_follows_another_method_in_a_chain(tmp_path: Path) -> None:
     model = made.model()
     layers = [surgery.get(model, name) for name in surgery.block_linears(model)]
     assert all(isinstance(layer, CsrLinear) for layer in layers)
+
+
+def test_two_artifacts_of_the_same_bytes_that_compute_otherwise_are_two(tmp_path: Path) -> None:
+    """The fault: what one executes was taken for what the other does."""
+    subject = conformance.subject("bert")
+    pruned, sparse = SparseCsr(recovery_epochs=0.0).steps
+    one = build([pruned], subject.dense, subject.context(pruned), tmp_path / "one")
+    other = build([sparse], one, subject.context(sparse), tmp_path / "other")
+    assert [facts["sha256"] for facts in one.manifest["files"].values()] == [
+        facts["sha256"] for facts in other.manifest["files"].values()
+    ]
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize("after", ["torch-bf16", "quantize-weights", "weight-only", "prune-layers", "sparse-csr"])
+def test_nothing_may_follow_it(after: str) -> None:
+    """Others would pass its layers by and say nothing, or train values where it has none."""
+    with pytest.raises(PressbenchError, match=f"sparse-csr must be the last of a chain: {after}|prune-magnitude"):
+        parse_compressors([f"prune-magnitude-50+sparse-csr:sparsity=null+{after}"], "full")
+
+
+def test_weights_of_16_bits_are_unsupported(tmp_path: Path) -> None:
+    subject, alone = conformance.subject("bert"), SparseCsr(sparsity=None)
+    steps = (registry.build("torch-bf16"), PruneMagnitude(sparsity=0.95, embeddings=False, recovery_epochs=0), alone)
+    with pytest.raises(Unsupported, match=r"its weights are torch.bfloat16: torch multiplies such rows in"):
+        build(steps, subject.dense, subject.context(*steps), tmp_path)
 
 
 def test_a_layer_with_few_zeros_stays_dense_and_a_model_of_such_is_unsupported(tmp_path: Path) -> None:

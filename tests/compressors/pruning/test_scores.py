@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors import conformance, surgery
+from compressors import conformance, registry, surgery
+from compressors.build import find
 from compressors.calibration import in_turn, second_moments
 from compressors.conformance import Subject, subject
-from compressors.interface import Context, Examples, Unsupported
+from compressors.interface import Context, Examples, PressbenchError, Unsupported
 from compressors.pruning.fisher import PruneFisher
 from compressors.pruning.gradient import PruneGradient
 from compressors.pruning.magnitude import PruneMagnitude
@@ -385,3 +387,31 @@ def test_a_score_without_labels_says_so(score: type[PruneWeights], tiny_bert: Su
 def test_a_block_that_does_not_divide_is_unsupported_before_any_work() -> None:
     reason = unsupported_reason(PruneMagnitude(pattern="5x4"), subject("bert").spec, conformance.HARDWARE)
     assert reason and reason.endswith("is 64 x 64: pattern '5x4' does not divide it")
+
+
+def test_what_a_score_of_ones_own_depends_on_is_part_of_what_is_kept() -> None:
+    """The fault: a subclass with a field of its own shared what its first value had found."""
+
+    @dataclass(frozen=True)
+    class Powered(PruneGradient):
+        power: float = 1.0
+
+    assert Powered(power=1.0).finds_by != Powered(power=3.0).finds_by
+    assert Powered(sparsity=0.3).finds_by == Powered(sparsity=0.7).finds_by
+    assert Powered(schedule="gradual", recovery_epochs=1.0).finds_by is None
+
+
+def test_a_model_of_another_runtime_is_refused_before_anything_is_looked_for(
+    tiny_bert: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PruneGradient, "takes", "onnxruntime")
+    with pytest.raises(PressbenchError, match="prune-gradient takes a onnxruntime model and cannot follow the dense"):
+        find(PruneGradient(), tiny_bert.dense, tiny_bert.context(PruneGradient()))
+
+
+@pytest.mark.parametrize("label", ["prune-regularized", "prune-group-lasso"])
+def test_a_pull_that_would_be_rounded_away_is_refused(label: str, tiny_bert: Subject) -> None:
+    compressor = registry.build(label)
+    model = tiny_bert.dense.model().bfloat16()
+    with pytest.raises(Unsupported, match=f"{label}: its weights are torch.bfloat16, which a small pull does not move"):
+        compressor.compress(model, tiny_bert.context(compressor))

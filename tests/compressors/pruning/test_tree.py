@@ -12,10 +12,10 @@ import torch
 from tiny_architectures import make
 from torch import nn
 
-from compressors import conformance, surgery, units
+from compressors import conformance, registry, surgery, units
 from compressors.build import build
 from compressors.conformance import Subject, subject
-from compressors.interface import Context, Examples, Hardware, Unsupported
+from compressors.interface import NOT_SCORED, Context, Examples, Hardware, PressbenchError, Unsupported
 from compressors.pruning.smaller_blocks import cut_all
 from compressors.pruning.tree import Branch, PruneTree, choose, kept, masked, parts
 from compressors.pruning.unit_scores import activation
@@ -182,6 +182,29 @@ def test_it_asks_no_more_examples_than_it_is_told(tiny_bert: Subject) -> None:
     assert set(rows) == {5}
     nodes = len(branches(parts(model, 3)))
     assert len(rows) < 2 * nodes  # of 4 layers, 8 parts, 14 branches each but for single heads
+
+
+def test_one_example_is_one(tiny_bert: Subject) -> None:
+    model, rows = tiny_bert.dense.model(), []
+    model.register_forward_pre_hook(lambda _m, _a, given: rows.append(len(given["input_ids"])), with_kwargs=True)
+    PruneTree(examples=1, depth=1).chosen(model, exact(tiny_bert))
+    assert set(rows) == {1}
+
+
+def test_a_loss_that_is_not_finite_is_nothing_to_go_by() -> None:
+    """The fault: no scored label, a loss of NaN, and branches by chance."""
+    tiny = subject("llama")
+    context = exact(tiny)
+    assert context.calibration is not None and context.calibration.labels is not None
+    blind = Examples(context.calibration.inputs, torch.full_like(context.calibration.labels, NOT_SCORED))
+    with pytest.raises(PressbenchError, match="prune-tree: the loss on the calibration data is nan: nothing to go by"):
+        PruneTree(depth=1).chosen(tiny.dense.model(), dataclasses.replace(context, calibration=blind))
+
+
+def test_weights_of_16_bits_are_masked_too(tmp_path: Path) -> None:
+    tiny = subject("bert")
+    steps = (registry.build("torch-bf16"), PruneTree(depth=1, recovery_epochs=0))
+    assert build(steps, tiny.dense, tiny.context(*steps), tmp_path).model() is not None
 
 
 def test_of_a_deep_model_it_asks_fewer_examples(tiny_bert: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

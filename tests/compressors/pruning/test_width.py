@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from compressors import registry, surgery
 from compressors.build import build
 from compressors.conformance import HARDWARE
-from compressors.interface import Compressor, Context, Hardware, Unsupported
+from compressors.interface import Compressor, Context, Hardware, PressbenchError, Unsupported
 from compressors.pruning.width import PruneWidth, check_turned, components, moments, narrow
 from compressors.recovery import imitation
 from compressors.runtimes.controls import OnnxRuntimeFp32, OpenvinoFp32
@@ -309,3 +309,17 @@ def test_norms_are_known_by_what_they_do() -> None:
 def test_a_wrong_parameter_is_named(parameters: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PruneWidth(**parameters)
+
+
+def test_a_stream_that_was_narrow_before_can_recover(tmp_path: Path) -> None:
+    made = make("vit", tmp_path)
+    steps = (PruneWidth(recovery_epochs=0), PruneWidth(removed=0.3, recovery_epochs=0.3))
+    assert made.artifact(steps).model() is not None
+
+
+def test_a_student_of_a_narrower_model_says_what_it_cannot_learn(tmp_path: Path) -> None:
+    made = make("vit", tmp_path)
+    narrower = PruneWidth(recovery_epochs=0)
+    with pytest.raises(PressbenchError, match=r"hidden states are 48 wide, the dense model's 64: hidden must be 0"):
+        made.artifact((narrower, registry.build("distil-layers")))
+    assert made.artifact((narrower, registry.build("distil-layers", {"hidden": 0.0}))).model() is not None
