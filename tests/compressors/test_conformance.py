@@ -188,6 +188,38 @@ class _SupportsIsEmpty(_Halve):
         return " " if model.architecture == "resnet" else None
 
 
+class _Looks(_Halve):
+    """What it finds first is the same whatever it does then."""
+
+    @property
+    def finds_by(self) -> Mapping[str, Any]:
+        return {}
+
+    def find(self, model: nn.Module, context: Context) -> dict[str, torch.Tensor]:
+        return {"largest": model.classifier.weight.detach().abs().max()[None]}
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        largest = self.findings(model, context)["largest"]
+        with torch.no_grad():
+            model.classifier.weight.clamp_(-largest / 2, largest / 2)
+        return Compressed(model)
+
+
+class _LooksAndTouches(_Looks):
+    """Looking changes the model, which it does not where it was done before."""
+
+    def find(self, model: nn.Module, context: Context) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            model.classifier.weight.mul_(3)
+        return super().find(model, context)
+
+
+class _LooksByWhatItHasNot(_Looks):
+    @property
+    def finds_by(self) -> Mapping[str, Any]:
+        return {"depth": 3}
+
+
 @dataclass(frozen=True)
 class _NestedParameters(_Halve):
     pairs: tuple[tuple[int, int], ...] = ((1, 2),)  # JSON brings lists back, within the tuple as well
@@ -233,6 +265,7 @@ def failing(compressor: Compressor) -> dict[str, set[str]]:
 RELOAD, SEED = "reload_gives_the_same_outputs", "same_seed_gives_the_same_artifact"
 EFFECT, SIZE = "effect_is_witnessed", "size_claimed_is_size_on_disk"
 JSON, REASON = "parameters_survive_json", "unsupported_is_a_reason"
+KEPT = "what_is_kept_changes_nothing"
 
 FAULTS: list[tuple[type[Compressor], set[str]]] = [
     (_Halve, set()),
@@ -252,6 +285,9 @@ FAULTS: list[tuple[type[Compressor], set[str]]] = [
     (_SupportsIsEmpty, {REASON}),
     (_NestedParameters, {JSON}),
     (_Unlisted, {SIZE}),
+    (_Looks, set()),
+    (_LooksAndTouches, {KEPT}),
+    (_LooksByWhatItHasNot, {KEPT}),
 ]
 
 
