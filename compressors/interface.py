@@ -223,8 +223,9 @@ class Compressor(abc.ABC):
 
     def find(self, model: Any, context: Context) -> dict[str, Tensor]:
         """What is to be known of the model before it is changed, such as how important each part is: costly, and the
-        same for every strength. The model must stay as it is. Asked only where `finds_by` says by what."""
-        raise NotImplementedError
+        same for every strength; nothing unless a method says so. The model must stay as it is. Asked only where
+        `finds_by` says by what."""
+        return {}
 
     def findings(self, model: Any, context: Context) -> dict[str, Tensor]:
         """What `find` finds, looked for now or before; call it in `compress`, before the model is changed."""

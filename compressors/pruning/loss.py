@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Context, Hardware, ModelSpec, Unsupported
-from compressors.pruning.weights import PruneWeights, ScoredWeights, Weights, turned
+from compressors.pruning.weights import PruneWeights, ScoredWeights, Weights, covered, turned
 from compressors.training import autocast, supervised
 
 
@@ -24,6 +24,9 @@ class LossScored(ScoredWeights):
     def finds_by(self) -> Mapping[str, Any] | None:
         # A gradual schedule asks anew, of the model as it is by then.
         return None if self.gradual else {"embeddings": self.embeddings, **self.parameters_beyond(PruneWeights)}
+
+    def find(self, model: nn.Module, context: Context) -> dict[str, Tensor]:
+        return self.scores(model, covered(model, self.embeddings), context)
 
     def masks(self, model: nn.Module, weights: Weights, context: Context, done: float = 1.0) -> dict[str, Tensor]:
         return self.choose(

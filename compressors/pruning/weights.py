@@ -187,9 +187,6 @@ class ScoredWeights(PruneWeights):
     def masks(self, model: nn.Module, weights: Weights, context: Context, done: float = 1.0) -> dict[str, Tensor]:
         return self.choose(self.scores(model, weights, context), done)
 
-    def find(self, model: nn.Module, context: Context) -> dict[str, Tensor]:
-        return self.scores(model, covered(model, self.embeddings), context)
-
 
 def covered(model: nn.Module, embeddings: bool) -> dict[str, Tensor]:
     """The weights to prune, by the names of their layers.
