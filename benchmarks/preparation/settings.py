@@ -13,8 +13,8 @@ USUAL = Budget(fair=40, patience=120.0)
 BUDGETS = {"quick": replace(USUAL, seconds=30.0)}
 """Tier -> the same, where it is not the usual."""
 STAGE_LIMITS, LONG_STAGE = {"quick": 900.0}, 7200.0
-"""Tier -> the longest that a stage may take, where nothing else is said. A quarter of an epoch of recovery of a language
-model took 915 s on two slow processors, which is no hang."""
+"""Tier -> the longest that a stage may take, where nothing else is said. A quarter of an epoch of recovery of a
+language model took 915 s on two slow processors, which is no hang."""
 
 
 @dataclass(frozen=True)
