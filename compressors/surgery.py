@@ -197,6 +197,24 @@ def word_embedding(model: nn.Module) -> str | None:
     return names_of(model, table)[0]
 
 
+def head(model: nn.Module) -> str | None:
+    """The name of the layer that answers with a number for each word of the vocabulary, or None."""
+    if not predicts_tokens(model):
+        return None
+    return names_of(model, model.get_output_embeddings())[0]  # type: ignore[operator]
+
+
+def check_tied(model: nn.Module, embedding_bits: int | None, head_bits: int | None) -> None:
+    """Raises UnknownStructure where token embedding and output layer are one matrix that would get two numbers of
+    bits."""
+    table, last = word_embedding(model), head(model)
+    if embedding_bits != head_bits and table and last and get(model, table).weight is get(model, last).weight:
+        raise UnknownStructure(
+            f"token embedding and output layer of {type(model).__name__} are one matrix: embedding_bits and head_bits "
+            "must be equal"
+        )
+
+
 def predicts_tokens(model: nn.Module) -> bool:
     """Whether the model answers with a number for each word of its vocabulary."""
     head = getattr(model, "get_output_embeddings", None)

@@ -90,11 +90,13 @@ METHODS = {
 """,
     # A model that was trained for the grid, as it would come from a hub.
     "snapped": """
-    from compressors.quantization.weights import quantize_linear
+    from compressors.quantization.grids.linear import LinearGrid
+    from compressors.quantization.laid_grid import nearest
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear):
-                layer.weight.copy_(quantize_linear(layer.weight, 8, layer.weight.shape[1], symmetric=True).dequantize())
+                grid = LinearGrid(8, layer.weight.shape[1], symmetric=True)
+                layer.weight.copy_(nearest(grid, layer.weight).dequantize())
 """,
     "slow": """
     (PLANTED / "started").write_text(str(os.getpid()))

@@ -3,11 +3,12 @@
 Three things that other code likes to mix are kept apart here:
 
     pack / unpack      codes (integers of 1 to 8 bits) to bytes and back; knows nothing of values
-    PackedWeight       codes to values: (levels[code] - zero) * scale, a scale for each group of columns
+    PackedWeight       codes to values: (levels[code] - zero) * scale, a scale for each group of columns, over what
+                       the column was multiplied by before it was rounded
     PackedLinear, PackedEmbedding      what a model calls, in the place of nn.Linear and nn.Embedding
 
-A method decides codes, scales and perhaps levels, and hands them to `PackedWeight.from_codes`:
-`weights.py` for the linear grid; a codebook, NormalFloat or powers of two give `levels`.
+A method decides codes, scales and perhaps levels, and hands them to `PackedWeight.from_codes`, or has a
+`LaidGrid` do it: a codebook, NormalFloat or powers of two give `levels`.
 
 The matrix is decoded anew on every call, so this saves disk and memory, not time. Unpacking by shifts
 is 0.3 ms for a 1536 x 384 matrix of 4 bits on one AVX512 core, where its product with 4,096 rows takes 78.
@@ -92,7 +93,8 @@ class Layout:
 
     group_size: columns that share a scale; the last group may be narrower. per_tensor: one row of
     scales for all rows. zero_points: a code is stored for each group that means 0, else it is
-    2**(bits-1). levels: codes stand for values of a table, else for themselves.
+    2**(bits-1). levels: codes stand for values of a table, else for themselves; levels_by_row: every row has a table
+    of its own. column_scale: a number for each column, which it was multiplied by before it was rounded.
     """
 
     bits: int
@@ -101,19 +103,23 @@ class Layout:
     zero_points: bool = False
     levels: bool = False
     scale_dtype: str = "float16"
+    levels_by_row: bool = False
+    column_scale: bool = False
 
 
 class PackedWeight(nn.Module):
-    """A (rows, columns) matrix as packed codes: value = (levels[code] - zero) * scale.
+    """A (rows, columns) matrix as packed codes: value = (levels[code] - zero) * scale / column_scale.
 
     Buffers: codes (rows, ceil(columns * bits / 8)) uint8; scale (rows or 1, groups) float16 or float32;
-    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8; levels (2**bits,) float32.
+    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8; levels (2**bits,) float32, or
+    (rows, 2**bits) float16; column_scale (columns,) float32.
     """
 
     codes: Tensor
     scale: Tensor
     zero: Tensor
     levels: Tensor
+    column_scale: Tensor
 
     def __init__(self, layout: Layout, rows: int, columns: int) -> None:
         super().__init__()
@@ -125,8 +131,12 @@ class PackedWeight(nn.Module):
         self.register_buffer("scale", torch.empty(scales, self.groups, dtype=getattr(torch, layout.scale_dtype)))
         if layout.zero_points:
             self.register_buffer("zero", torch.empty(scales, zeros, dtype=torch.uint8))
-        if layout.levels:
+        if layout.levels_by_row:
+            self.register_buffer("levels", torch.empty(rows, 2**layout.bits, dtype=torch.float16))
+        elif layout.levels:
             self.register_buffer("levels", torch.empty(2**layout.bits))
+        if layout.column_scale:
+            self.register_buffer("column_scale", torch.empty(columns))
 
     @classmethod
     def from_codes(
@@ -138,9 +148,11 @@ class PackedWeight(nn.Module):
         group_size: int,
         zero: Tensor | None = None,
         levels: Tensor | None = None,
+        column_scale: Tensor | None = None,
     ) -> PackedWeight:
         """codes: (rows, columns) uint8. scale: (rows or 1, groups), kept in its dtype. zero: as scale,
-        uint8, or None. levels: (2**bits,) float32, the value of each code, or None."""
+        uint8, or None. levels: (2**bits,) or (rows, 2**bits), the value of each code, or None. column_scale: (columns,)
+        or None."""
         layout = Layout(
             bits,
             group_size,
@@ -148,13 +160,17 @@ class PackedWeight(nn.Module):
             zero_points=zero is not None,
             levels=levels is not None,
             scale_dtype=str(scale.dtype).removeprefix("torch."),
+            levels_by_row=levels is not None and levels.dim() == 2,
+            column_scale=column_scale is not None,
         )
         weight = cls(layout, *codes.shape)
         weight.codes, weight.scale = pack(codes, bits), scale.contiguous()
         if zero is not None:
             weight.zero = pack(zero, bits)
         if levels is not None:
-            weight.levels = levels.float()
+            weight.levels = levels.to(weight.levels.dtype)
+        if column_scale is not None:
+            weight.column_scale = column_scale.float()
         return weight
 
     def dequantize(self, rows: Tensor | None = None) -> Tensor:
@@ -167,7 +183,9 @@ class PackedWeight(nn.Module):
                 scale, zero = scale[rows], None if zero is None else zero[rows]
         scale = self._spread(scale.float())
         codes = unpack(packed, layout.bits, self.columns)
-        if layout.levels:
+        if layout.levels_by_row:
+            values = (self.levels if rows is None else self.levels[rows]).float().gather(1, codes.long())
+        elif layout.levels:
             values = self.levels.index_select(0, codes.flatten().int()).view(codes.shape).float()
         else:
             values = codes.float()
@@ -177,7 +195,8 @@ class PackedWeight(nn.Module):
         elif not layout.levels:
             values -= 2 ** (layout.bits - 1)
         values *= scale
-        return values.flatten(1)
+        values = values.flatten(1)
+        return values.div_(self.column_scale) if layout.column_scale else values
 
     def _grouped(self, values: Tensor) -> Tensor:
         """(n, columns) seen as (n, groups, group_size), where the groups are all of one width."""

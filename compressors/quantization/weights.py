@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from compressors import surgery
 from compressors.interface import (
@@ -25,51 +23,13 @@ from compressors.interface import (
     PressbenchError,
     Unsupported,
 )
-from compressors.quantization.grid import on_grid
-from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers, storable
+from compressors.quantization.grids.linear import LinearGrid
+from compressors.quantization.laid_grid import nearest
+from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers
 
 GRANULARITIES = ("tensor", "channel", "group")
 SMALLEST_LINEAR = 4096
 """Weights under which a linear layer is left alone: MiniLM's classifier is 1,920 of 22.7 million."""
-
-
-def quantize_linear(
-    weight: Tensor, bits: int, group_size: int, *, symmetric: bool, per_tensor: bool = False
-) -> PackedWeight:
-    """Round `weight` to the nearest point of a linear grid with 2**bits points for each group.
-
-    weight: (rows, columns), any floating type. group_size: columns that share a scale (`columns` for
-    one scale a row). per_tensor: all rows share it too.
-
-    symmetric: zero and 2**(bits-1) - 1 points on either side; the lowest code is idle. The step is
-    2·max|w| / (2**bits - 1), so that the largest weight lies half a step beyond the last point, and not on
-    it as is usual: all errors are then bounded alike. On MiniLM (accuracy dense 96.8 %) that halves the
-    divergence at 4 bits, and at 2 bits in groups of 32 gives 88 % instead of 16 %.
-    Asymmetric: 2**bits points from the smallest to the largest weight, zero one of them (Jacob et al. 2018).
-
-    Every weight ends within half a step of where it was. Raises PressbenchError for NaN or infinity.
-    """
-    weight = weight.float()
-    columns = weight.shape[1]
-    if not bool(weight.isfinite().all()):
-        raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
-    grouped = F.pad(weight, (0, -columns % group_size)).unflatten(1, (-1, group_size))  # (rows, groups, size)
-    axes = (0, 2) if per_tensor else (2,)
-    low, high = grouped.amin(axes, keepdim=True).clamp(max=0), grouped.amax(axes, keepdim=True).clamp(min=0)
-    span = 2 * torch.maximum(-low, high) if symmetric else high - low
-    steps = 2**bits - 1
-    scale = storable(torch.where(span > 0, span / steps, 1.0))  # a group of zeros: any scale will do
-    step = scale.float()
-    zero = torch.full_like(step, 2 ** (bits - 1)) if symmetric else (-low / step).round().clamp(0, steps)
-    # The codes are rounded against the scale as stored, not as computed.
-    codes = ((grouped / step).round() + zero).clamp(0, steps).to(torch.uint8).flatten(1)[:, :columns]
-    return PackedWeight.from_codes(
-        codes,
-        scale.flatten(1) if not per_tensor else scale.reshape(1, -1),
-        bits=bits,
-        group_size=group_size,
-        zero=None if symmetric else zero.to(torch.uint8).reshape(scale.shape[0], -1),
-    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +38,8 @@ class QuantizeWeights(Compressor):
 
     bits: 2 to 8. symmetric: zero in the middle of the grid, nothing but a scale stored; else a zero point
     too. granularity: what shares a scale: the whole "tensor", a "channel" (a row: one output, or one
-    token), or a "group" of `group_size` neighbours in a row. embeddings: quantize them too.
+    token), or a "group" of `group_size` neighbours in a row. embedding_bits: of the embeddings, head_bits: of the
+    layers behind the blocks; null for `bits`, 0 to leave them as they are.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -90,6 +51,8 @@ class QuantizeWeights(Compressor):
     }
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "6bit": {"bits": 6, "granularity": "channel"},
+        "4bit-g64-blocks": {"symmetric": False, "embedding_bits": 0, "head_bits": 0},
+        "3bit-g64-blocks": {"bits": 3, "symmetric": False, "embedding_bits": 0, "head_bits": 0},
         # With so few points the idle one of the symmetric grid is missed: 88 % symmetric, 93 % not, at 2 bits.
         "3bit-g64": {"bits": 3, "group_size": 64, "symmetric": False},
         "2bit-g32": {"bits": 2, "group_size": 32, "symmetric": False},
@@ -100,50 +63,54 @@ class QuantizeWeights(Compressor):
     symmetric: bool = True
     granularity: str = "group"
     group_size: int = 64
-    embeddings: bool = True
+    embedding_bits: int | None = None
+    head_bits: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or self.bits not in range(2, 9):
             raise ValueError(f"bits = {self.bits!r}: must be a whole number from 2 to 8")
+        for name in ("embedding_bits", "head_bits"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value not in {None, 0, *range(2, 9)}:
+                raise ValueError(f"{name} = {value!r}: must be a whole number from 2 to 8, 0, or null for `bits`")
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"granularity = {self.granularity!r}: must be one of {', '.join(GRANULARITIES)}")
         if isinstance(self.group_size, bool) or not isinstance(self.group_size, int) or self.group_size < 1:
             raise ValueError(f"group_size = {self.group_size!r}: must be a whole number of columns, at least 1")
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
-        return surgery.structure_reason(model, surgery.layer_list)
+        return surgery.structure_reason(model, lambda skeleton: self._bits(surgery.as_linears(skeleton)))
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        layers = dict(packable(surgery.as_linears(model)))
-        names = [
-            name
-            for name, layer in layers.items()
-            if (self.embeddings if isinstance(layer, nn.Embedding) else layer.weight.numel() >= SMALLEST_LINEAR)
-        ]
-        if not names:
-            if any(isinstance(module, PackedWeight) for module in model.modules()):
-                raise Unsupported(f"{self.name}: the weights are packed already, no layer is left to quantize")
+        if any(isinstance(module, PackedWeight) for module in model.modules()):
+            raise Unsupported(f"{self.name}: the weights are packed already, no layer is left to quantize")
+        bits = self._bits(surgery.as_linears(model))
+        if not bits:
             raise PressbenchError(f"{self.name}: no layer left to quantize in {type(model).__name__}")
-        if all(self._on_grid(layers[name].weight.detach()) for name in names):
+        if all(self._grid(w, bits[name]).holds(w) for name in bits for w in [surgery.get(model, name).weight.detach()]):
             shared = {"group": f"group of {self.group_size}", "channel": "row", "tensor": "tensor"}[self.granularity]
             raise Unsupported(
                 f"{self.name}: the weights lie on a {self.bits}-bit grid already (each {shared} of all "
-                f"{len(names)} layers): there is nothing to quantize"
+                f"{len(bits)} layers): there is nothing to quantize"
             )
-        return Compressed(model, pack_layers(model, names, self._quantize))
+        return Compressed(model, pack_layers(model, list(bits), lambda name, w: nearest(self._grid(w, bits[name]), w)))
 
-    def _grid(self, weight: Tensor) -> dict[str, Any]:
-        """The arguments that say where one layer's grids begin and end."""
+    def _bits(self, model: nn.Module) -> dict[str, int]:
+        """The layers to quantize, each with its bits."""
+        blocks = set(surgery.block_linears(model))
+        surgery.check_tied(model, self.embedding_bits, self.head_bits)
+        found: dict[str, int] = {}
+        for name, layer in packable(model):
+            special = self.embedding_bits if isinstance(layer, nn.Embedding) else self.head_bits
+            bits = self.bits if name in blocks or special is None else special
+            if bits and (isinstance(layer, nn.Embedding) or layer.weight.numel() >= SMALLEST_LINEAR):
+                found[name] = bits
+        return found
+
+    def _grid(self, weight: Tensor, bits: int) -> LinearGrid:
         columns = weight.shape[1]
         size = min(self.group_size, columns) if self.granularity == "group" else columns
-        per_tensor = self.granularity == "tensor"
-        return {"bits": self.bits, "group_size": size, "symmetric": self.symmetric, "per_tensor": per_tensor}
-
-    def _on_grid(self, weight: Tensor) -> bool:
-        return on_grid(weight, **self._grid(weight))
-
-    def _quantize(self, name: str, weight: Tensor) -> PackedWeight:
-        return quantize_linear(weight, **self._grid(weight))
+        return LinearGrid(bits, size, symmetric=self.symmetric, per_tensor=self.granularity == "tensor")
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         return repack_layers(surgery.as_linears(model), structure)

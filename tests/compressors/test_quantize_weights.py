@@ -12,10 +12,16 @@ from compressors import artifact, conformance
 from compressors.build import build
 from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
 from compressors.quantization.grid import on_grid
+from compressors.quantization.grids.linear import LinearGrid
+from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import PackedLinear, PackedWeight, unpack
-from compressors.quantization.weights import QuantizeWeights, quantize_linear
+from compressors.quantization.weights import QuantizeWeights
 
 BITS = range(2, 9)
+
+
+def quantize_linear(weight: Tensor, bits: int, group_size: int, **more: bool) -> PackedWeight:
+    return nearest(LinearGrid(bits, group_size, **more), weight)
 
 
 def matrix(rows: int = 16, columns: int = 24) -> Tensor:
@@ -128,7 +134,7 @@ def test_bytes_on_disk_are_the_bits_and_the_scales(
     [
         QuantizeWeights(bits=3, symmetric=False, group_size=10),
         QuantizeWeights(bits=7, granularity="tensor"),
-        QuantizeWeights(bits=6, granularity="channel", symmetric=False, embeddings=False),
+        QuantizeWeights(bits=6, granularity="channel", symmetric=False, embedding_bits=0),
     ],
     ids=str,
 )
@@ -161,7 +167,7 @@ def test_a_vits_convolution_and_a_small_classifier_stay(tiny: conformance.Subjec
 
 
 def test_embeddings_can_be_left_out(tiny_bert: conformance.Subject) -> None:
-    model = QuantizeWeights(embeddings=False).compress(tiny_bert.dense.model(), tiny_bert.context()).model
+    model = QuantizeWeights(embedding_bits=0).compress(tiny_bert.dense.model(), tiny_bert.context()).model
     assert sum(isinstance(m, nn.Embedding) for m in model.modules()) == 3
 
 

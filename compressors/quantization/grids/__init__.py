@@ -1,0 +1,1 @@
+"""What values a code may stand for, one grid a file."""

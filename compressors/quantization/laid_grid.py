@@ -1,0 +1,112 @@
+"""A grid laid over a matrix: what a rounding chooses among, whatever the grid, and what its choice is stored as."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from compressors.interface import PressbenchError
+from compressors.quantization.packed import PackedWeight
+
+
+@dataclass
+class LaidGrid:
+    """The values that each weight of a (rows, columns) matrix may take: (levels[code] - zero) * scale.
+
+    group_size: columns that share a scale; the last group may be narrower. scale: (rows or 1, groups) positive, in the
+    type that it is stored in. zero: as scale, uint8; None for 2**(bits-1), or for none where there are levels.
+    levels: (2**bits,) or (rows, 2**bits) ascending, the value of each code; None where codes stand for themselves.
+    """
+
+    bits: int
+    group_size: int
+    scale: Tensor
+    zero: Tensor | None = None
+    levels: Tensor | None = None
+
+    def nearest(self, values: Tensor, columns: Tensor) -> Tensor:
+        """The codes of the points nearest to `values`, (rows, n), that stand in these `columns`, (n,) int64: uint8."""
+        scale, zero = self._of(columns)
+        scaled = values / scale
+        if self.levels is None:
+            return (scaled.round() + zero).clamp(0, 2**self.bits - 1).to(torch.uint8)
+        levels = self.levels.float()
+        middles = (levels[..., 1:] + levels[..., :-1]) / 2
+        return torch.searchsorted(middles, scaled.contiguous()).to(torch.uint8)
+
+    def decode(self, codes: Tensor, columns: Tensor) -> Tensor:
+        """The values of `codes`, (rows, n), in these `columns`, (n,) int64: float32."""
+        scale, zero = self._of(columns)
+        if self.levels is None:
+            return (codes.float() - zero) * scale
+        levels = self.levels.float()
+        if levels.dim() == 1:
+            return levels[codes.int()] * scale
+        return levels.gather(1, codes.long()) * scale
+
+    def _of(self, columns: Tensor) -> tuple[Tensor, Tensor | int]:
+        groups = columns // self.group_size
+        zero = 2 ** (self.bits - 1) if self.zero is None else self.zero[:, groups].float()
+        return self.scale[:, groups].float(), zero
+
+    def put(self, group: int, other: LaidGrid) -> None:
+        """Take scale and zero of one group from a grid that was laid over its columns alone."""
+        if other.scale.dtype != self.scale.dtype:  # one of them needed the wider type
+            self.scale = self.scale.float()
+        self.scale[:, group] = other.scale[:, 0].to(self.scale.dtype)
+        if self.zero is not None and other.zero is not None:
+            self.zero[:, group] = other.zero[:, 0]
+
+    def of_rows(self, rows: slice) -> LaidGrid:
+        """The part of it that lies over these rows."""
+        scale = self.scale if self.scale.shape[0] == 1 else self.scale[rows]
+        zero = self.zero if self.zero is None or self.zero.shape[0] == 1 else self.zero[rows]
+        levels = self.levels if self.levels is None or self.levels.dim() == 1 else self.levels[rows]
+        return LaidGrid(self.bits, self.group_size, scale, zero, levels)
+
+    def packed(self, codes: Tensor, column_scale: Tensor | None = None) -> PackedWeight:
+        """These codes, (rows, columns) uint8, with this grid, as they are stored."""
+        return PackedWeight.from_codes(
+            codes, self.scale, bits=self.bits, group_size=self.group_size, zero=self.zero, levels=self.levels,
+            column_scale=column_scale,
+        )  # fmt: skip
+
+
+class Grid(abc.ABC):
+    """A kind of grid with its bits and what shares a scale: where its points lie for some weights."""
+
+    bits: int
+    group_size: int
+
+    @abc.abstractmethod
+    def lay(self, weight: Tensor, importance: Tensor | None = None) -> LaidGrid:
+        """Choose the points for `weight`, (rows, columns) float32. importance: what a squared error counts in each
+        column, (columns,) or (rows, columns); None for the same in all. Raises PressbenchError for NaN or infinity."""
+
+    @abc.abstractmethod
+    def holds(self, weight: Tensor) -> bool:
+        """Whether all of `weight`, (rows, columns), lies on some such grid already, to fp32 rounding."""
+
+
+def nearest(grid: Grid, weight: Tensor, importance: Tensor | None = None) -> PackedWeight:
+    """Every weight of `weight`, (rows, columns), at the nearest point of `grid`. importance: as `Grid.lay` takes it.
+    Raises PressbenchError for NaN or infinity."""
+    weight = finite(weight)
+    laid = grid.lay(weight, importance)
+    return laid.packed(laid.nearest(weight, torch.arange(weight.shape[1])))
+
+
+def finite(weight: Tensor) -> Tensor:
+    """The weight in float32. Raises PressbenchError for NaN or infinity."""
+    if not bool(weight.isfinite().all()):
+        raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
+    return weight.float()
+
+
+def grouped(weight: Tensor, group_size: int, fill: float = 0.0) -> Tensor:
+    """(rows, columns) -> (rows, groups, group_size), the last group filled up."""
+    return F.pad(weight, (0, -weight.shape[1] % group_size), value=fill).unflatten(1, (-1, group_size))

@@ -1,0 +1,163 @@
+"""What every rounding of weights shares: which layers, on what grid, and how they are stored.
+
+A method is a rounding: which point of the grid each weight of a layer becomes. Grid, bits and groups are fields of
+every one, and so are the bits of the token embedding and of the output layer, which the literature leaves out.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from compressors import surgery
+from compressors.calibration import in_turn, second_moments
+from compressors.interface import (
+    Compressed,
+    Compressor,
+    Context,
+    Effect,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+    Unsupported,
+)
+from compressors.quantization.grids.linear import LinearGrid
+from compressors.quantization.laid_grid import Grid, nearest
+from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
+
+GRIDS: Mapping[str, Callable[[int, int], Grid]] = {
+    "linear": lambda bits, size: LinearGrid(bits, size),
+    "fitted": lambda bits, size: LinearGrid(bits, size, fitted=True),
+    "symmetric": lambda bits, size: LinearGrid(bits, size, symmetric=True),
+}
+"""Name of a grid -> what makes one of (bits, columns that share a scale). By name and not by looking into a folder: a
+cached artifact is told from a stale one by the imports of this file."""
+
+
+@dataclass(frozen=True)
+class RoundedWeights(Compressor):
+    """Stores the linear layers of the Transformer blocks with a few bits a weight.
+
+    bits: 2 to 8. grid: which values a code stands for: "linear", evenly spaced from the smallest to the largest of a
+    group; "fitted", the same with each range narrowed to where the squared error is least; "symmetric", as many on
+    either side of zero and no zero points stored. group_size: columns that share a scale; as many as a layer has, where
+    it has fewer. embedding_bits, head_bits: of the token embedding and of the output layer, rounded to nearest;
+    0 leaves them as they are, and as one where they are one.
+    """
+
+    family: ClassVar[str] = "quantization"
+    effect: ClassVar[Effect] = "storage"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"bits": 3}}
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 6, 5, 4, 3, 2)}
+
+    bits: int = 4
+    grid: str = "linear"
+    group_size: int = 64
+    embedding_bits: int = 0
+    head_bits: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("bits", 2), ("embedding_bits", 0), ("head_bits", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value not in {*range(2, 9), least}:
+                raise ValueError(f"{name} = {value!r}: must be a whole number from 2 to 8{'' if least else ', or 0'}")
+        if self.grid not in GRIDS:
+            raise ValueError(f"grid = {self.grid!r}: must be one of {', '.join(GRIDS)}")
+        if isinstance(self.group_size, bool) or not isinstance(self.group_size, int) or self.group_size < 1:
+            raise ValueError(f"group_size = {self.group_size!r}: must be a whole number of columns, at least 1")
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return surgery.structure_reason(model, lambda skeleton: self._covered(surgery.as_linears(skeleton)))
+
+    @abc.abstractmethod
+    def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
+        """For every layer of the blocks its weight, (outputs, inputs), on the grid. The weights of `model` may be
+        changed by it."""
+
+    def grid_for(self, weight: Tensor, bits: int | None = None) -> Grid:
+        """This one's grid for a weight, (outputs, inputs)."""
+        return GRIDS[self.grid](bits or self.bits, min(self.group_size, weight.shape[1]))
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        blocks, others = self._covered(surgery.as_linears(model))
+        weights = {name: surgery.get(model, name).weight.detach() for name in blocks}
+        for name, weight in weights.items():
+            if not bool(weight.isfinite().all()):
+                raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
+        if not others and all(self.grid_for(weight).holds(weight) for weight in weights.values()):
+            raise Unsupported(
+                f"{self.name}: the weights lie on a {self.bits}-bit grid already ({self.grid}, groups of "
+                f"{self.group_size}, all {len(weights)} layers): there is nothing to quantize"
+            )
+        found = self.rounded(model, blocks, context)
+
+        def stored(name: str, weight: Tensor) -> PackedWeight:
+            return found[name] if name in found else nearest(self.grid_for(weight, others[name]), weight)
+
+        return Compressed(model, pack_layers(model, [*blocks, *others], stored))
+
+    def _covered(self, model: nn.Module) -> tuple[list[str], dict[str, int]]:
+        """The linear layers of the blocks, and of embedding and output layer those that get bits."""
+        if any(isinstance(module, PackedWeight) for module in model.modules()):
+            raise Unsupported(f"{self.name}: the weights are packed already, no layer is left to quantize")
+        blocks = surgery.block_linears(model)
+        if not blocks:
+            raise surgery.UnknownStructure(f"no linear layer in the blocks of {type(model).__name__}")
+        table, head = surgery.word_embedding(model), surgery.head(model)
+        for wanted, found, what in ((self.embedding_bits, table, "token embedding"), (self.head_bits, head, "output")):
+            if wanted and not found:
+                raise surgery.UnknownStructure(f"{type(model).__name__} has no {what} layer to give bits to")
+        surgery.check_tied(model, self.embedding_bits, self.head_bits)
+        wanted = {table: self.embedding_bits, head: self.head_bits}
+        return blocks, {name: bits for name, bits in wanted.items() if name and bits}
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        return repack_layers(surgery.as_linears(model), structure)
+
+
+@dataclass(frozen=True)
+class CalibratedRounding(RoundedWeights):
+    """A rounding that looks at what a layer is given: write `round`, and a name. Block by block on the calibration
+    data, each fed by the rounded ones before it."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+
+    @abc.abstractmethod
+    def round(self, weights: Sequence[Tensor], moments: Tensor) -> list[PackedWeight]:
+        """The `weights`, (outputs, inputs) float32 each, of layers that are given the same, on the grid. moments:
+        (inputs, inputs) float32, the sum of x xᵀ over what they are given."""
+
+    @torch.no_grad()
+    def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
+        found: dict[str, PackedWeight] = {}
+        for block, look in in_turn(model, context):
+            own = [name for name in layers if name.startswith(f"{block}.")]
+            moments = second_moments(look, own)
+            for name, values in moments.items():
+                if not bool(values.isfinite().all()):
+                    raise PressbenchError(f"{self.name}: what {name} is given by the calibration data is not finite")
+            for group in _given_the_same(moments):
+                weights = [surgery.get(model, name).weight.detach() for name in group]
+                for name, weight, packed in zip(
+                    group, weights, self.round([w.float() for w in weights], moments[group[0]]), strict=True
+                ):
+                    found[name] = packed
+                    weight.copy_(packed.dequantize())
+        return found
+
+
+def _given_the_same(moments: Mapping[str, Tensor]) -> list[list[str]]:
+    """The layers, in order, those together that are given the same, such as query, key and value."""
+    groups: list[list[str]] = []
+    for name, values in moments.items():
+        if groups and torch.equal(moments[groups[-1][0]], values):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
