@@ -65,7 +65,7 @@ class RoundedWeights(Compressor):
     def __post_init__(self) -> None:
         for name, least in (("bits", 2), ("embedding_bits", 0), ("head_bits", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or value not in {*range(2, 9), least}:
+            if type(value) is not int or value not in {*range(2, 9), least}:
                 raise ValueError(f"{name} = {value!r}: must be a whole number from 2 to 8{'' if least else ', or 0'}")
         if self.grid not in GRIDS:
             raise ValueError(f"grid = {self.grid!r}: must be one of {', '.join(GRIDS)}")
@@ -109,13 +109,17 @@ class RoundedWeights(Compressor):
         blocks = surgery.block_linears(model)
         if not blocks:
             raise surgery.UnknownStructure(f"no linear layer in the blocks of {type(model).__name__}")
-        table, head = surgery.word_embedding(model), surgery.head(model)
-        for wanted, found, what in ((self.embedding_bits, table, "token embedding"), (self.head_bits, head, "output")):
-            if wanted and not found:
-                raise surgery.UnknownStructure(f"{type(model).__name__} has no {what} layer to give bits to")
         surgery.check_tied(model, self.embedding_bits, self.head_bits)
-        wanted = {table: self.embedding_bits, head: self.head_bits}
-        return blocks, {name: bits for name, bits in wanted.items() if name and bits}
+        others: dict[str, int] = {}
+        for layer, bits, what in (
+            (surgery.word_embedding(model), self.embedding_bits, "token embedding"),
+            (surgery.head(model), self.head_bits, "output layer"),
+        ):
+            if bits and not layer:
+                raise surgery.UnknownStructure(f"{type(model).__name__} has no {what} to give bits to")
+            if bits and layer:
+                others[layer] = bits
+        return blocks, others
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         return repack_layers(surgery.as_linears(model), structure)

@@ -67,11 +67,11 @@ class QuantizeWeights(Compressor):
     head_bits: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.bits, bool) or self.bits not in range(2, 9):
+        if type(self.bits) is not int or self.bits not in range(2, 9):
             raise ValueError(f"bits = {self.bits!r}: must be a whole number from 2 to 8")
         for name in ("embedding_bits", "head_bits"):
             value = getattr(self, name)
-            if isinstance(value, bool) or value not in {None, 0, *range(2, 9)}:
+            if value is not None and (type(value) is not int or value not in {0, *range(2, 9)}):
                 raise ValueError(f"{name} = {value!r}: must be a whole number from 2 to 8, 0, or null for `bits`")
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"granularity = {self.granularity!r}: must be one of {', '.join(GRANULARITIES)}")
