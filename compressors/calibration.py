@@ -4,6 +4,7 @@ or block after block, each fed by what the ones before it have become."""
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,9 +108,10 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
     """Block after block of the model: its name, and what shows the inputs of its layers as the blocks before it now
     are. Change the block, then go on: the next is fed by the changed one.
 
-    Where each block hands its answer to the next, as nearly everywhere, that costs two passes over the data and one to
-    begin with, whatever the depth; what a block takes beside the hidden states (masks, positions, an encoder's answer)
-    is then that of the dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
+    Where each block hands its answer to the next, as nearly everywhere, that costs two passes over the data, whatever
+    the depth, and one to begin with, of which all but the first batch end at the first block where all blocks are given
+    the same; what a block takes beside the hidden states (masks, positions, an encoder's answer) is then that of the
+    dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
     """
     batches = list(context.require_calibration().batches(batch_size))
     stacks = [[f"{s}.{i}" for i in range(len(surgery.get(model, s)))] for s in surgery.layer_lists(model)]
@@ -140,6 +142,10 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
             context.progress("blocks", total - sum(len(left) for _, left in found), total)
 
 
+class _Enough(Exception):
+    """All that is wanted of a pass is known."""
+
+
 def _first(answer: Any) -> Any:
     return answer[0] if isinstance(answer, tuple) else answer
 
@@ -152,7 +158,7 @@ def _chains(
     begin: list[list[Any]] = [[] for _ in stacks]
     calls: list[dict[str, list[_Call]]] = [{name: [] for name in stack} for stack in stacks]
     last: Any = None
-    chained = True
+    chained, first_alone = True, False
 
     def before(name: str, stack: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], more: dict[str, Any]) -> None:
@@ -162,8 +168,12 @@ def _chains(
                 begin[stack].append(states)
             elif states is not last:
                 chained = False
-            more = {key: value for key, value in more.items() if key != "hidden_states"}
-            calls[stack][name].append(_Call(args[1:], more))
+            call = _Call(args[1:], {key: value for key, value in more.items() if key != "hidden_states"})
+            if first_alone:
+                for own in calls[stack].values():
+                    own.append(call)
+                raise _Enough
+            calls[stack][name].append(call)
 
         return hook
 
@@ -183,8 +193,9 @@ def _chains(
         for config, _ in caches:  # a block that is called again must not remember the first time
             config.use_cache = False
         for done, batch in enumerate(batches):
-            with autocast(context.hardware):
+            with autocast(context.hardware), contextlib.suppress(_Enough):
                 model(**batch.inputs)
+            first_alone = chained and _given_alike(calls)
             context.progress("inputs of the blocks", done + 1, len(batches))
     finally:
         for handle in handles:
@@ -193,6 +204,21 @@ def _chains(
             config.use_cache = used
     once = all(len(own) == len(batches) for of in calls for own in of.values())
     return list(zip(begin, calls, strict=True)) if chained and once else None
+
+
+def _given_alike(calls: list[dict[str, list[_Call]]]) -> bool:
+    """Whether there is one stack, and all its blocks are called once a batch, with the very same things beside the
+    hidden states."""
+    if len(calls) > 1 or len({len(own) for own in calls[0].values()}) > 1:
+        return False
+    first, *others = (own[-1] for own in calls[0].values())
+    return all(
+        len(first.args) == len(other.args)
+        and first.more.keys() == other.more.keys()
+        and all(map(operator.is_, first.args, other.args))
+        and all(first.more[key] is value for key, value in other.more.items())
+        for other in others
+    )
 
 
 def squares(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:

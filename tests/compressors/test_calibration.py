@@ -98,6 +98,21 @@ def test_each_block_sees_what_the_changed_ones_before_it_answer(name: str, tmp_p
                 surgery.get(model, layer).weight.mul_(0.5)
 
 
+@pytest.mark.parametrize("name,passes", [("llama", 1), ("modernbert", 3), ("t5", 3)])
+def test_where_all_blocks_are_given_the_same_one_pass_goes_to_the_end(name: str, passes: int, tmp_path: Path) -> None:
+    """Of three batches. ModernBERT has masks of two kinds, and T5's decoder is given what the encoder answers."""
+    subject = make(name, tmp_path)
+    model, calls = subject.dense.model(), list[int]()
+    given = Context(
+        subject.spec, Hardware("cpu", "cpu-generic"), subject.dense.model, calibration=subject.examples[:12]
+    )
+    last = units.blocks(model)[-1].name
+    handle = surgery.get(model, last).register_forward_hook(lambda *_: calls.append(1))
+    next(iter(in_turn(model, given, batch_size=4)))
+    handle.remove()
+    assert len(calls) == passes
+
+
 def test_a_layer_that_is_given_nothing_is_named(tiny_bert: conformance.Subject) -> None:
     """Sums of nothing would say that all of its weights are worth as much."""
     model = tiny_bert.dense.model()
