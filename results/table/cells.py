@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from results.store.declared import declared
 from results.store.quality import SCORE, metric_of, quality_of
 from results.store.record import CaseRecord, Measure, RunHeader
+from results.table.kept import kept
 from results.table.rows import Row, Summary, has_regressed
 
 MISSING = "–"
@@ -42,6 +43,8 @@ class Cells:
     over_control: str
     floor: str
     size: str
+    kept: str
+    """`21 % as before`: of the weights, in layers that are stored as in the dense model; empty where it is no part."""
     memory: str
     compress: str
     cached: str
@@ -72,6 +75,9 @@ def cells(row: Row) -> Cells:
         over_control=_estimate(row.measure("speedup_vs_control"), 2, "×"),
         floor=number("bandwidth_floor_share", row.measure("bandwidth_floor_share")),
         size=_estimate(size, 3, "×"),
+        kept=f"{left.share:.0%} as before".replace("%", " %", 1)
+        if (left := kept(row.records.get("footprint")))
+        else "",
         memory=memory(row.measure("peak_memory_bytes").value),
         compress=MISSING if row.first.role == "dense" else seconds(row.measure("compress_seconds").value),
         cached=_cached(row),

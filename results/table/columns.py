@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from results.store.record import MEASURE_NAMES
 from results.store.strict_json import ResultsError
 from results.store.text import shown
+from results.table.kept import kept
 from results.table.rows import Row
 
 _MEASURE_OF = {name: measure for measure, names in MEASURE_NAMES.items() for name in names}
@@ -92,6 +93,11 @@ def _word(name: str, heading: str, read: Callable[[Row], str | int | None], by_m
     return Column(name=name, heading=heading, read=read, by_machine=by_machine)
 
 
+def _kept(row: Row) -> str | None:
+    found = kept(row.records.get("footprint"))
+    return f"{found.share:.1%}: {', '.join(found.layers)}" if found else None
+
+
 COLUMNS: tuple[Column, ...] = (
     _percent("accuracy", "accuracy", "accuracy", "%", "95 %", "higher"),
     _percent("drop", "accuracy drop (+ is a loss)", "accuracy_drop", "points", "90 %", "lower"),
@@ -171,6 +177,7 @@ COLUMNS: tuple[Column, ...] = (
     _word("accuracy-verdict", "verdict on accuracy", lambda row: row.verdict("accuracy"), True),
     _word("speed-verdict", "verdict on speed", lambda row: row.verdict("speed"), True),
     _word("size-verdict", "verdict on size", lambda row: row.verdict("footprint"), True),
+    _word("kept", "stored as before", _kept, True),
     _word("control", "best control", lambda row: row.control, True),
     _word("class", "hardware class", lambda row: row.first.hardware_class or None, True),
     _word("workload", "workload", lambda row: row.workload),

@@ -188,7 +188,7 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
         shown("speedup_vs_control", cell.over_control),
         cell.floor,
         verdicts["speed"],
-        shown("size_ratio", cell.size),
+        f"{shown('size_ratio', cell.size)}{f', {cell.kept}' if cell.kept else ''}",
         verdicts["footprint"],
         cell.memory,
         cell.compress,

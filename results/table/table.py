@@ -120,7 +120,7 @@ def _wide(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]:
             (cell.floor, ""),
         ],
         told("speed"),
-        [(cell.size, best("size_ratio"))],
+        [(cell.size, best("size_ratio")), (cell.kept, "dim")],
         told("footprint"),
         [(cell.memory, ""), _compress(cell)],
     ]
@@ -137,7 +137,7 @@ def _medium(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]]
             (cell.floor, ""),
             speed,
         ],
-        [(cell.size, best("size_ratio")), (cell.memory, ""), footprint],
+        [(cell.size, best("size_ratio")), (cell.kept, "dim"), (cell.memory, ""), footprint],
     ]
 
 
@@ -161,7 +161,7 @@ def _narrow(row: Row, cell: Cells, best: Best, words: Words, below: bool = False
             (cell.floor, ""),
             *told("speed", cell.pairs),
         ],
-        [(cell.size, best("size_ratio")), (cell.memory, ""), *told("footprint")],
+        [(cell.size, best("size_ratio")), (cell.kept, "dim"), (cell.memory, ""), *told("footprint")],
     ]
 
 
@@ -185,6 +185,7 @@ def _stacked(row: Row, cell: Cells, best: Best, words: Words) -> list[list[Line]
         *([(f"  floor {cell.floor}", "")] if cell.floor != MISSING else []),
         told("footprint", "footprint"),
         (f"  size {cell.size}", best("size_ratio")),
+        *([(f"  {cell.kept}", "")] if cell.kept else []),
         (f"  peak memory {cell.memory}", ""),
         (f"  compress {cell.compress}", ""),
     ]
@@ -263,7 +264,7 @@ _THREE_LINES = (
     ("compressor", "workload", "time to compress"),
     (*_ACCURACY, "verdict"),
     (*_SPEED, "verdict"),
-    ("size of dense", "peak memory", "verdict"),
+    ("size of dense", "weights as before", "peak memory", "verdict"),
 )
 _VERDICT = ("verdict", "bound")
 _LAYOUTS = (
@@ -275,7 +276,7 @@ _LAYOUTS = (
             _VERDICT,
             _SPEED,
             _VERDICT,
-            ("size", "of dense"),
+            ("size of dense", "as before"),
             _VERDICT,
             ("memory", "compress"),
         ),
