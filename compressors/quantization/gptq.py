@@ -32,6 +32,7 @@ class QuantizeGptq(CalibratedRounding):
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **RoundedWeights.nightly_variants,
         "4bit-g64-in-order": {"act_order": False},
+        "4bit-g64-tuned": {"grid": "fitted", "tuning_epochs": 0.5},
     }
 
     act_order: bool = True

@@ -120,10 +120,13 @@ class PackedWeight(nn.Module):
     zero: Tensor
     levels: Tensor
     column_scale: Tensor
+    tuning: nn.Parameter | None
+    """While `compressors.quantization.tuning` trains: what the scales are multiplied by."""
 
     def __init__(self, layout: Layout, rows: int, columns: int) -> None:
         super().__init__()
         self.layout, self.rows, self.columns = layout, rows, columns
+        self.register_parameter("tuning", None)
         self.groups = -(-columns // layout.group_size)
         scales = 1 if layout.per_tensor else rows
         width, zeros = _bytes(columns, layout.bits), _bytes(self.groups, layout.bits)
@@ -181,7 +184,10 @@ class PackedWeight(nn.Module):
             packed = packed[rows]
             if not layout.per_tensor:
                 scale, zero = scale[rows], None if zero is None else zero[rows]
-        scale = self._spread(scale.float())
+        scale = scale.float()
+        if self.tuning is not None:
+            scale = scale * (self.tuning if rows is None or layout.per_tensor else self.tuning[rows])
+        scale = self._spread(scale)
         codes = unpack(packed, layout.bits, self.columns)
         if layout.levels_by_row:
             values = (self.levels if rows is None else self.levels[rows]).float().gather(1, codes.long())
@@ -194,9 +200,10 @@ class PackedWeight(nn.Module):
             values -= self._spread(unpack(zero, layout.bits, self.groups).float())
         elif not layout.levels:
             values -= 2 ** (layout.bits - 1)
-        values *= scale
+        # In place unless the scales are trained, whose gradient needs the values before.
+        values = values.mul_(scale) if self.tuning is None else values * scale
         values = values.flatten(1)
-        return values.div_(self.column_scale) if layout.column_scale else values
+        return values / self.column_scale if layout.column_scale else values
 
     def _grouped(self, values: Tensor) -> Tensor:
         """(n, columns) seen as (n, groups, group_size), where the groups are all of one width."""

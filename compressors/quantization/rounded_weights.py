@@ -29,6 +29,7 @@ from compressors.interface import (
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import Grid, nearest
 from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
+from compressors.quantization.tuning import tune
 
 GRIDS: Mapping[str, Callable[[int, int], Grid]] = {
     "linear": lambda bits, size: LinearGrid(bits, size),
@@ -100,7 +101,12 @@ class RoundedWeights(Compressor):
         def stored(name: str, weight: Tensor) -> PackedWeight:
             return found[name] if name in found else nearest(self.grid_for(weight, others[name]), weight)
 
-        return Compressed(model, pack_layers(model, [*blocks, *others], stored))
+        structure = pack_layers(model, [*blocks, *others], stored)
+        self.finish(model, context)
+        return Compressed(model, structure)
+
+    def finish(self, model: nn.Module, context: Context) -> None:
+        """What is done with the packed model, in place; nothing, unless a method says so."""
 
     def _covered(self, model: nn.Module) -> tuple[list[str], dict[str, int]]:
         """The linear layers of the blocks, and of embedding and output layer those that get bits."""
@@ -128,9 +134,26 @@ class RoundedWeights(Compressor):
 @dataclass(frozen=True)
 class CalibratedRounding(RoundedWeights):
     """A rounding that looks at what a layer is given: write `round`, and a name. Block by block on the calibration
-    data, each fed by the rounded ones before it."""
+    data, each fed by the rounded ones before it.
+
+    tuning_epochs, tuning_rate: then the scales of the codes, and all that has none, learn on the calibration data to
+    answer as the dense model; 0 epochs for not. The others are those of every rounding.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+
+    tuning_epochs: float = 0.0
+    tuning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tuning_epochs >= 0:
+            raise ValueError(f"tuning_epochs = {self.tuning_epochs!r}: must be 0 (none) or more")
+        if not self.tuning_rate > 0:
+            raise ValueError(f"tuning_rate = {self.tuning_rate!r}: must be above 0")
+
+    def finish(self, model: nn.Module, context: Context) -> None:
+        tune(model, context, epochs=self.tuning_epochs, learning_rate=self.tuning_rate, what=self.name)
 
     @abc.abstractmethod
     def round(self, weights: Sequence[Tensor], moments: Tensor) -> list[PackedWeight]:
