@@ -250,6 +250,36 @@ def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
     return _all_seen(sums, layers)
 
 
+def cross_moments(look: Look, other: Look, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """For each layer the sum of x xᵀ over what it is given in one model, and that of y xᵀ, y being what it is given at
+    the same places in the `other`: (inputs, inputs) float32 each. Raises as `second_moments` does."""
+    beside: dict[str, list[Tensor]] = {}
+    other(layers, lambda name, rows: beside.setdefault(name, []).append(rows))
+    own: dict[str, Tensor] = {}
+    crossed: dict[str, Tensor] = {}
+    last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def add(name: str, rows: Tensor) -> None:
+        nonlocal last
+        theirs = beside[name].pop(0)
+        if last is None or last[0] is not rows:
+            last = (rows, rows.T @ rows, theirs.T @ rows)
+        for sums, found in ((own, last[1]), (crossed, last[2])):
+            sums[name] = sums[name] + found if name in sums else found
+
+    look(layers, add)
+    return _all_seen(own, layers), crossed
+
+
+def refitted(weight: Tensor, moments: Tensor, crossed: Tensor, damping: float) -> Tensor:
+    """The weight, (outputs, inputs), whose answers to x are nearest to those of `weight` to y, by least squares.
+    moments: Σ x xᵀ, crossed: Σ y xᵀ, (inputs, inputs). damping: of the mean diagonal, which pulls it to `weight`."""
+    hold = damping * moments.diagonal().double().mean() * torch.eye(len(moments), dtype=torch.float64)
+    dead = (moments.diagonal() == 0).double().diag()  # an input that is always zero keeps its weight
+    wanted = weight.double() @ (crossed.double() + hold + dead)
+    return torch.linalg.solve(moments.double() + hold + dead, wanted, left=False).to(weight.dtype)
+
+
 def _all_seen(sums: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
     for name in layers:
         if name not in sums:

@@ -24,8 +24,7 @@ class QuantizeGptq(CalibratedRounding):
     least on the calibration data.
 
     act_order: begin with the inputs that are largest there; the grid of each group is then laid before any weight is
-    moved, else when its turn comes. damping: of the Hessian's mean diagonal, added to the diagonal. The others are
-    those of every rounding.
+    moved, else when its turn comes. The others are those of every calibrated rounding.
     """
 
     name: ClassVar[str] = "quantize-gptq"
@@ -36,12 +35,6 @@ class QuantizeGptq(CalibratedRounding):
     }
 
     act_order: bool = True
-    damping: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.damping > 0:
-            raise ValueError(f"damping = {self.damping!r}: must be above 0")
 
     def round(self, weights: Sequence[Tensor], moments: Tensor) -> list[PackedWeight]:
         stacked = torch.cat(list(weights))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import in_turn, second_moments
+from compressors.calibration import cross_moments, in_turn, refitted, second_moments
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -136,17 +136,24 @@ class CalibratedRounding(RoundedWeights):
     """A rounding that looks at what a layer is given: write `round`, and a name. Block by block on the calibration
     data, each fed by the rounded ones before it.
 
-    tuning_epochs, tuning_rate: then the scales of the codes, and all that has none, learn on the calibration data to
-    answer as the dense model; 0 epochs for not. The others are those of every rounding.
+    damping: of the mean diagonal of the moments, added to it. dense_answers: round what fits the answers that a layer
+    had in the dense model, given what it is given now that the layers before it are rounded, and not its own weights
+    (GPTAQ, Li et al. 2025); needs the dense model beside it. tuning_epochs, tuning_rate: then the scales of the codes,
+    and all that has none, learn on the calibration data to answer as the dense model; 0 epochs for not. The others are
+    those of every rounding.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
 
+    damping: float = 0.01
+    dense_answers: bool = False
     tuning_epochs: float = 0.0
     tuning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.damping > 0:
+            raise ValueError(f"damping = {self.damping!r}: must be above 0")
         if not self.tuning_epochs >= 0:
             raise ValueError(f"tuning_epochs = {self.tuning_epochs!r}: must be 0 (none) or more")
         if not self.tuning_rate > 0:
@@ -163,9 +170,16 @@ class CalibratedRounding(RoundedWeights):
     @torch.no_grad()
     def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
         found: dict[str, PackedWeight] = {}
+        dense = in_turn(context.dense(), context) if self.dense_answers else None
         for block, look in in_turn(model, context):
             own = [name for name in layers if name.startswith(f"{block}.")]
-            moments = second_moments(look, own)
+            if dense is None:
+                moments = second_moments(look, own)
+            else:
+                moments, crossed = cross_moments(look, next(dense)[1], own)
+                for name in own:
+                    weight = surgery.get(model, name).weight.detach()
+                    weight.copy_(refitted(weight, moments[name], crossed[name], self.damping))
             for name, values in moments.items():
                 if not bool(values.isfinite().all()):
                     raise PressbenchError(f"{self.name}: what {name} is given by the calibration data is not finite")

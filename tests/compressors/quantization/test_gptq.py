@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery
 from compressors.build import build
+from compressors.calibration import refitted
 from compressors.interface import PressbenchError
 from compressors.quantization.gptq import QuantizeGptq, feed_back
 from compressors.quantization.grids.linear import LinearGrid
@@ -163,3 +164,21 @@ def test_no_calibration_data_and_what_is_not_finite_are_told(tiny_bert: conforma
         norm.weight.fill_(float("nan"))
     with pytest.raises(PressbenchError, match=r"quantize-gptq: what .*query is given .* not finite"):
         method.compress(model, context)
+
+
+def test_what_fits_the_dense_answers_is_least_squares() -> None:
+    """Against numpy's solver on the inputs themselves, with damping as further rows."""
+    made = torch.Generator().manual_seed(0)
+    dense = torch.randn(200, 12, generator=made)
+    given = dense + 0.3 * torch.randn(200, 12, generator=made)
+    given[:, 5] = 0  # what is no longer given anything
+    weight = torch.randn(7, 12, generator=made)
+    found = refitted(weight, given.T @ given, dense.T @ given, 0.02)
+    pull = np.sqrt(0.02 * float((given.T @ given).diagonal().mean())) * np.eye(12)
+    rows = np.concatenate([given.double().numpy(), pull])
+    wanted = np.concatenate([(dense @ weight.T).double().numpy(), pull @ weight.T.double().numpy()])
+    solved = np.linalg.lstsq(rows, wanted, rcond=None)[0].T
+    keep = [i for i in range(12) if i != 5]
+    assert np.abs(found.double().numpy() - solved)[:, keep].max() < 1e-4
+    off = given @ found.T - dense @ weight.T
+    assert float(off.square().sum()) < float((given @ weight.T - dense @ weight.T).square().sum())
