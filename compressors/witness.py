@@ -11,11 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from compressors.artifact import Artifact
-from compressors.interface import Effect
+from compressors.interface import Effect, Unsupported
 from compressors.runtimes.executed import Executed
 
 SMALLER = 0.99
-"""Bytes on disk over the dense model's from which down something is stored smaller."""
+"""Bytes on disk, or of a key-value cache, over the dense model's from which down something is stored smaller."""
+CONTEXT = 512
+"""Tokens in a cache whose bytes are counted, where the model takes so many."""
 FEWER = 0.97
 """Operations over the dense model's from which down there is less to do: what is closer could not be seen in a
 speed."""
@@ -49,7 +51,16 @@ def witness(
         seen.append(f"answers move by {moved:.2g} of how far they lie apart")
 
     if effect == "storage" and ratio >= SMALLER:
-        return seen, f"the artifact is {ratio:.3f}× the dense one on disk"
+        cached = _cached(dense, compressed, inputs)
+        if cached is None:
+            return seen, f"the artifact is {ratio:.3f}× the dense one on disk"
+        tokens, smaller = cached
+        if smaller >= SMALLER:
+            told = f"its cache of {tokens} tokens {smaller:.3f}× the dense one's"
+            return seen, f"the artifact is {ratio:.3f}× the dense one on disk, {told}"
+        seen.append(f"bytes of the cache of {tokens} tokens {smaller:.3f}×")
+        if (_moved(dense, compressed, inputs) if moved is None else moved) <= ROUNDING:
+            return seen, "the answers are the dense model's, to rounding: texts that are scored do not meet that cache"
     if effect == "kernel":
         if before is None or after is None:
             return _by_what_is_stored(dense, compressed, seen)
@@ -78,6 +89,23 @@ def _by_what_is_stored(dense: Artifact, compressed: Artifact, seen: list[str]) -
     if other.parameters < FEWER * one.parameters or bits < 0.75:
         return told, None
     return told, f"{other.parameters:,} weights of {one.parameters:,}, each {bits:.2f}× the bytes"
+
+
+def _cached(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarray]) -> tuple[int, float] | None:
+    """Of a model that generates: the tokens of a prompt, the first of the inputs over and over, and the bytes of the keys
+    and values that are held of it, over the dense model's. None of one that does not."""
+    if "input_ids" not in inputs:
+        return None
+    tokens = min(CONTEXT, int(dense.spec.config.get("max_position_embeddings", CONTEXT)))
+    prompt, held = np.resize(inputs["input_ids"][:1], (1, tokens)), []
+    for artifact in (dense, compressed):
+        try:
+            generator = artifact.generator()
+        except Unsupported:
+            return None
+        generator.prefill(prompt)
+        held.append(generator.bytes_cached())
+    return tokens, held[1] / held[0]
 
 
 def _moved(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarray]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +35,10 @@ class Generator(Protocol):
         reads single rows left out, and the keys and values of the prompts."""
         ...
 
+    def bytes_cached(self) -> int:
+        """Bytes of the keys and values alone, as they are held."""
+        ...
+
 
 class TorchGenerator:
     """A causal language model of transformers in eager torch, on whatever device it is on."""
@@ -44,14 +50,14 @@ class TorchGenerator:
             raise Unsupported(f"{type(model).__name__} generates no text: no prefill and no decode")
         self._model: Any = model
         self._device = device
-        self._empty = transformers.DynamicCache
+        self._empty = cache_of(model)
         self._cache: Any = None
         self._added = 0
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """See Generator."""
         with torch.inference_mode():
-            self._cache, self._added = self._empty(config=self._model.config), 0
+            self._cache, self._added = self._empty(), 0
             first = self._next(torch.from_numpy(ids).to(self._device)).cpu().numpy()
             self._cache.activate_past_recording()  # or what slides out of a window could not be put back
             return first
@@ -74,14 +80,49 @@ class TorchGenerator:
 
     def bytes_read(self) -> int:
         """See Generator."""
+        return read_bytes(self._model) + self.bytes_cached()
+
+    def bytes_cached(self) -> int:
+        """See Generator."""
         self.rewind()
-        cached = [values for layer in self._cache.layers for values in (layer.keys, layer.values)]
-        return read_bytes(self._model) + sum(values.nbytes for values in cached)
+        return sum(values.nbytes for values in _held(self._cache.layers, set()))
 
     def _next(self, ids: Tensor) -> Tensor:
         # Only the last position's logits: a vocabulary for each token of a prompt is work that nobody asks for.
-        found = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        return found.logits[:, -1].argmax(-1)
+        for answer in read(self._model, {"input_ids": ids}, self._cache, logits_to_keep=1):
+            last = answer.logits[:, -1]
+        return last.argmax(-1)
+
+
+def cache_of(model: nn.Module) -> Callable[[], Any]:
+    """What makes an empty key-value cache for it: `own_cache`, where a method gave it one, else transformers' own. Its
+    own is a Cache of transformers whose layers may say by `room()` how many tokens they can be given at once."""
+    import transformers
+
+    own: Any = getattr(model, "own_cache", None)
+    return own or partial(transformers.DynamicCache, config=model.config)
+
+
+def read(model: nn.Module, inputs: Mapping[str, Tensor], cache: Any, **more: Any) -> Iterator[Any]:
+    """What the model answers to texts that go on from what is in the cache, in blocks as large as the cache takes.
+    inputs: (batch, tokens) each; a mask, of the texts alone, only where the cache is empty."""
+    done, total = 0, inputs["input_ids"].shape[1]
+    while done < total:
+        end = min([total, *(done + layer.room() for layer in cache.layers if hasattr(layer, "room"))])
+        block = {n: values[:, :end] if n == "attention_mask" else values[:, done:end] for n, values in inputs.items()}
+        yield model(**block, past_key_values=cache, use_cache=True, **more)
+        done = end
+
+
+def _held(what: Any, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors that it holds, and those that what it holds does, each once: counted, and not by what it says."""
+    if id(what) not in seen:
+        seen.add(id(what))
+        if isinstance(what, Tensor):
+            yield what
+        else:
+            for part in what if isinstance(what, list | tuple) else list(getattr(what, "__dict__", {}).values()):
+                yield from _held(part, seen)
 
 
 def read_bytes(model: nn.Module) -> int:

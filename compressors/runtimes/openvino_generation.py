@@ -56,8 +56,12 @@ class OpenvinoGenerator:
 
     def bytes_read(self) -> int:
         """See Generator."""
+        return self._weights + self.bytes_cached()
+
+    def bytes_cached(self) -> int:
+        """See Generator."""
         self.rewind()
-        return self._weights + sum(copy.size for copy in self._kept) * self._width
+        return sum(copy.size for copy in self._kept) * self._width
 
     def _next(self, ids: np.ndarray) -> np.ndarray:
         batch, sequence = ids.shape

@@ -23,7 +23,7 @@ from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes import sparse
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
-from compressors.runtimes.generation import Generator, TorchGenerator
+from compressors.runtimes.generation import Generator, TorchGenerator, read
 from compressors.runtimes.layers import by_layer
 
 WEIGHTS = "model.safetensors"
@@ -125,12 +125,17 @@ class TorchRuntime(Runtime):
         model, output = _placed(model, device, threads), options.get("output", "logits")
         floats = {p.dtype for p in model.parameters() if p.is_floating_point()}
         dtype = floats.pop() if len(floats) == 1 else torch.float32
+        own: Any = getattr(model, "own_cache", None)
 
         def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
             with torch.inference_mode():
                 tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
                 cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-                return getattr(model(**cast), output).float().cpu().numpy()
+                if own is None:
+                    return getattr(model(**cast), output).float().cpu().numpy()
+                # What a text costs that is read through its cache must show where texts are scored.
+                blocks = [getattr(answer, output) for answer in read(model, cast, own())]
+                return torch.cat(blocks, 1).float().cpu().numpy()
 
         return forward
 

@@ -61,6 +61,8 @@ NIGHTLY = [
     *checks(registry.build("weight-only", {"bits": 8}), "weight-only-8bit"),
     *checks(registry.build("weight-only", {"bits": 4, "group_size": 32}), "weight-only-4bit"),
     *checks(registry.build("weight-only-openvino", {"bits": 4}), "weight-only-openvino-4bit"),
+    # The texts here have 16 tokens, of which half are then old.
+    *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
 ]
 
 
