@@ -92,7 +92,7 @@ def _by_what_is_stored(dense: Artifact, compressed: Artifact, seen: list[str]) -
 
 
 def _cached(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarray]) -> tuple[int, float] | None:
-    """Of a model that generates: the tokens of a prompt, the first of the inputs over and over, and the bytes of the keys
+    """Of a model that generates: the tokens of a prompt, the first of the inputs over and over, and the bytes of keys
     and values that are held of it, over the dense model's. None of one that does not."""
     if "input_ids" not in inputs:
         return None

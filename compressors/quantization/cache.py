@@ -87,8 +87,8 @@ class Grids:
 
 
 class GroupedLayer:
-    """What one attention keeps: old tokens on grids, recent ones as they are. A cache layer as transformers' caches hold
-    them; keys and values go in and come out as (batch, heads, tokens, width).
+    """What one attention keeps: old tokens on grids, recent ones as they are. A layer of transformers' caches; keys and
+    values go in and come out as (batch, heads, tokens, width).
 
     After n tokens the first `settled(n)` are on grids, and the next one sees these as codes and all others as they are.
     `room()` tokens see the same of them; more at once would see as they are some that are not.
@@ -153,7 +153,7 @@ class GroupedLayer:
         had never been there. Raises ValueError where that is gone."""
         left = self.get_seq_length() - abs(tokens_to_remove)
         if self.settled(left) < self.first:
-            raise ValueError(f"of the tokens before {self.first} no more is left than codes: it cannot go back to {left}")
+            raise ValueError(f"of the tokens before {self.first} only codes are left: it cannot go back to {left}")
         if tokens_to_remove:
             end = left - self.first
             self.keys, self.values = self.keys[:, :, :end].clone(), self.values[:, :, :end].clone()

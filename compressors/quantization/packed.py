@@ -66,7 +66,7 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     if bits == 8:
         return packed[..., :count]
     if bits in _SPREAD:  # a wider number for each byte, whose bytes are the codes of that one: five times as fast
-        wide = packed.to(_SPREAD[bits])
+        wide = packed.to(_SPREAD[bits], memory_format=torch.contiguous_format)
         codes = wide.clone()
         for i in range(1, cycle):
             codes |= wide << i * (8 - bits)
