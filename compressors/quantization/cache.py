@@ -246,7 +246,8 @@ class QuantizeCache(Compressor):
             from transformers.cache_utils import CacheLayerMixin
 
             CacheLayerMixin.register(GroupedLayer)  # which cannot be a subclass: importing it takes seconds
-            layers = [GroupedLayer(self.bits, self.group_size, self.residual) for _ in range(config.num_hidden_layers)]
+            fields, count = (self.bits, self.group_size, self.residual), config.num_hidden_layers
+            layers: list[Any] = [GroupedLayer(*fields) for _ in range(count)]
             return transformers.Cache(layers=layers)
 
         return empty
