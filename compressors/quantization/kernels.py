@@ -95,7 +95,8 @@ class KernelLinear(nn.Module, abc.ABC):
         weights = self.dequantize()
         found = [LogicalWeight(weights.numel(), int(weights.count_nonzero()), f"int{self.bits}")]
         if self.bias is not None:
-            found.append(LogicalWeight(self.bias.numel(), int(self.bias.count_nonzero()), "bfloat16"))
+            dtype = str(self.bias.dtype).removeprefix("torch.")
+            found.append(LogicalWeight(self.bias.numel(), int(self.bias.count_nonzero()), dtype))
         return found
 
 
@@ -165,7 +166,7 @@ class Int4Linear(KernelLinear):
 
     def release(self) -> None:
         """See KernelLinear."""
-        self.codes = self.codes[:0]
+        self.codes = self.codes.new_empty((0, self.in_features // 2))  # a slice would hold them all
 
     def dequantize(self) -> Tensor:
         """See KernelLinear."""

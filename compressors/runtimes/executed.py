@@ -72,10 +72,11 @@ _MORE: Mapping[str, tuple[Callable[[tuple[Any, ...], Any], int], str | None]] = 
     "_weight_int8pack_mm": (_packed, "int8"),
     "_weight_int4pack_mm_for_cpu": (_packed, "int4"),
     "_weight_int4pack_mm": (_packed, "int4"),
+    "qlinear_pointwise": (_packed, "int8"),
     "_scaled_dot_product_flash_attention_for_cpu": (_attention, None),
     "_scaled_dot_product_attention_math_for_mps": (_attention, None),
 }
-"""Operators of ATen that torch's own table of operations leaves out -> how to count them, and the operand's type where
+"""Operators of torch that its own table of operations leaves out -> how to count them, and the operand's type where
 its tensor does not tell."""
 
 
@@ -122,8 +123,7 @@ class _Counting(TorchDispatchMode):
     def _reads(self, args: tuple[Any, ...]) -> None:
         for value in args:
             if isinstance(value, torch.Tensor) and value.device.type != "meta":
-                for part in _parts(value):
-                    self.read[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
+                self.read |= _memory(value)
 
 
 def _parts(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -131,6 +131,14 @@ def _parts(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if values.layout is torch.sparse_csr:
         return values.crow_indices(), values.col_indices(), values.values()
     return (values,)
+
+
+def _memory(values: torch.Tensor) -> dict[int, int]:
+    """Where one lies -> of how many bytes. What oneDNN laid out its own way has no storage that torch would show."""
+    if values.layout is torch._mkldnn:  # type: ignore[attr-defined]
+        return {torch.ops.mkldnn.data_ptr(values): torch.ops.mkldnn._nbytes(values)}
+    stored = [part.untyped_storage() for part in _parts(values)]
+    return {storage.data_ptr(): storage.nbytes() for storage in stored}
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -150,11 +158,11 @@ def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
     }
     placed = {id(module): vars(module).values() for module in model.modules()}  # what a kernel had laid out its own way
     owned |= {
-        part.untyped_storage().data_ptr()
+        place
         for values in placed.values()
         for value in values
         if isinstance(value, torch.Tensor)
-        for part in _parts(value)
+        for place in _memory(value)
     }
     read = sum(size for place, size in counting.read.items() if place in owned)
     return Executed(dict(counting.operations), read, dict(counting.kinds))

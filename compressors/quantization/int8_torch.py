@@ -1,0 +1,166 @@
+"""int8 in torch: 8-bit weights times 8-bit activations, by the CPU's own products.
+
+Sources: Jacob et al. 2018 (integer arithmetic, ranges from data); Yao et al. 2022, ZeroQuant (a scale for each token);
+Wu et al. 2020, "Integer quantization for deep learning inference" (a scale for each output, percentiles).
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from compressors import surgery
+from compressors.calibration import watch_inputs
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
+from compressors.quantization.packed import pack_layers, repack_layers
+from compressors.quantization.weights import quantize_linear
+
+NO_SATURATION = {"vnni", "amx"}
+"""Features of a CPU whose products of 8 bits add up in 32."""
+
+
+@dataclass(frozen=True)
+class _Int8Torch(Compressor, abc.ABC):
+    """reduce_range: weights of 7 bits, without which a CPU without VNNI saturates; None for where it has none.
+    head: cover the linear layers outside of the Transformer layers too, such as the output layer of a language model.
+    embeddings: store tables in 8 bits, a scale a row, decoded as they are looked up; one that shares its weights with a
+    layer stays as it is. All else is computed in float32.
+    """
+
+    family: ClassVar[str] = "quantization"
+    effect: ClassVar[Effect] = "kernel"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    layer: ClassVar[type[Int8x8Linear]]
+
+    reduce_range: bool | None = None
+    head: bool = False
+    embeddings: bool = True
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        if hardware.device != "cpu":
+            return f"its products run on the CPU, not on {hardware.device}"
+        if self.reduce_range is False and not hardware.features & NO_SATURATION:
+            return "reduce_range = False: weights of 8 bits saturate in the products of a CPU without VNNI"
+        return missing() or surgery.structure_reason(model, surgery.layer_list)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        surgery.as_linears(model)
+        covered = set(surgery.block_linears(model))
+        names = [n for n, m in model.named_modules() if type(m) is nn.Linear and (self.head or n in covered)]
+        if not names:
+            raise PressbenchError(f"{self.name}: no linear layer is left to quantize in {type(model).__name__}")
+        layers = {name: surgery.get(model, name) for name in names}
+        for name, layer in layers.items():
+            if not bool(layer.weight.isfinite().all()):
+                raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
+        ranges = self.ranges(model, names, context)
+        tables = self._tables(model)
+        narrow = not context.hardware.features & NO_SATURATION if self.reduce_range is None else self.reduce_range
+        for done, (name, layer) in enumerate(layers.items()):
+            stored = self._empty(layer)
+            stored.quantize(layer.weight.detach(), 63 if narrow else 127)
+            if isinstance(stored, StaticInt8Linear):
+                stored.expect(*ranges[name])
+            surgery.replace(model, name, stored)
+            context.progress("quantizing", done + 1, len(layers))
+        packed = pack_layers(model, tables, lambda _, rows: quantize_linear(rows, 8, rows.shape[1], symmetric=True))
+        return Compressed(model, {"layers": names, "tables": packed})
+
+    def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
+        """Layer -> the least and the largest value that is expected of what it is given; none where it shows."""
+        return {}
+
+    def _tables(self, model: nn.Module) -> list[str]:
+        """The embeddings to store in 8 bits."""
+        linears = {m.weight.data_ptr() for m in model.modules() if type(m) is nn.Linear}
+        return [
+            name
+            for name, module in model.named_modules()
+            if self.embeddings
+            and type(module) is nn.Embedding
+            and module.max_norm is None
+            and module.weight.data_ptr() not in linears
+        ]
+
+    def _empty(self, layer: nn.Linear) -> Int8x8Linear:
+        return self.layer(layer.out_features, layer.in_features, layer.bias)
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        surgery.as_linears(model)
+        for name in structure["layers"]:
+            surgery.replace(model, name, self._empty(surgery.get(model, name)))
+        return repack_layers(model, structure["tables"])
+
+
+@dataclass(frozen=True)
+class Int8DynamicTorch(_Int8Torch):
+    """8-bit weights, a scale for each output, times activations on a grid for each position, found as they come. Needs
+    no data.
+
+    reduce_range, head, embeddings: see _Int8Torch."""
+
+    name: ClassVar[str] = "int8-dynamic-torch"
+    layer: ClassVar[type[Int8x8Linear]] = DynamicInt8Linear
+
+
+@dataclass(frozen=True)
+class Int8StaticTorch(_Int8Torch):
+    """8-bit weights, a scale for each output, times activations on a grid for each layer, found on calibration data and
+    stored.
+
+    percentile: of what a layer is given, in each batch of 16, so many per cent lie below the upper end and above the
+    lower one; 100 for the least and the largest value. samples: calibration examples used, at most.
+    reduce_range, head, embeddings: see _Int8Torch."""
+
+    name: ClassVar[str] = "int8-static-torch"
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    layer: ClassVar[type[Int8x8Linear]] = StaticInt8Linear
+
+    percentile: float = 100.0
+    samples: int = 128
+
+    def __post_init__(self) -> None:
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile = {self.percentile!r}: must be above 50 and at most 100, as 99.99")
+        if self.samples < 1:
+            raise ValueError(f"samples = {self.samples!r}: must be at least 1")
+
+    def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
+        calibration = context.require_calibration()[: self.samples]
+        if not len(calibration):
+            raise PressbenchError(f"{self.name}: 0 calibration examples: needs at least one to know ranges by")
+        found: dict[str, tuple[float, float]] = {}
+        last: tuple[Tensor, tuple[float, float]] | None = None  # query, key and value are given one tensor
+
+        def see(name: str, rows: Tensor) -> None:
+            nonlocal last
+            if not rows.numel():
+                return
+            if last is None or last[0] is not rows:
+                last = rows, ends(rows, self.percentile)
+            before = found.get(name, last[1])
+            found[name] = min(before[0], last[1][0]), max(before[1], last[1][1])
+
+        watch_inputs(model, names, dataclasses.replace(context, calibration=calibration), see)
+        for name in names:
+            if name not in found:
+                raise PressbenchError(f"{self.name}: the calibration data never reaches {name}: it has no range")
+        return found
+
+
+def ends(values: Tensor, percentile: float) -> tuple[float, float]:
+    """The least and the largest of `values`, once (100 - percentile) % of them are cut off on either side. Raises
+    PressbenchError for what is not finite."""
+    flat = values.flatten()
+    cut = int(len(flat) * (100 - percentile) / 100)
+    low, high = (flat.kthvalue(1 + cut).values, flat.kthvalue(len(flat) - cut).values) if cut else flat.aminmax()
+    if not bool(flat.isfinite().all()):
+        raise PressbenchError("what a layer is given on the calibration data is not finite: it has no range")
+    return float(low), float(high)
