@@ -52,10 +52,11 @@ class _Int8Torch(Compressor, abc.ABC):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)
-        covered = set(surgery.block_linears(model))
+        try:
+            covered = set(surgery.block_linears(model))
+        except surgery.UnknownStructure:  # the dense model has it, or `supports` had said so
+            raise PressbenchError(f"{self.name}: the step before it left no linear layers to quantize") from None
         names = [n for n, m in model.named_modules() if type(m) is nn.Linear and (self.head or n in covered)]
-        if not names:
-            raise PressbenchError(f"{self.name}: no linear layer is left to quantize in {type(model).__name__}")
         layers = {name: surgery.get(model, name) for name in names}
         for name, layer in layers.items():
             if not bool(layer.weight.isfinite().all()):

@@ -37,6 +37,8 @@ METHODS = (
     "quantize-weights-4bit-g64",
     "weight-only-8bit",
     "weight-only-4bit-g64",
+    "int8-dynamic-torch",
+    "int8-static-torch",
 )
 """One for each way through the code. Exports take half a minute each: a few of them are tried below."""
 

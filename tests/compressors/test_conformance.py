@@ -63,6 +63,8 @@ NIGHTLY = [
     *checks(registry.build("weight-only-openvino", {"bits": 4}), "weight-only-openvino-4bit"),
     # The texts here have 16 tokens, of which half are then old.
     *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
+    *checks(registry.build("int8-dynamic-torch")),
+    *checks(registry.build("int8-static-torch")),
 ]
 
 

@@ -39,7 +39,14 @@ def test_a_bert_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "narrow"), [("int8-onnxruntime", "int8"), ("int8-openvino", "int8"), ("weight-only-4bit-g64", "int4")]
+    ("label", "narrow"),
+    [
+        ("int8-onnxruntime", "int8"),
+        ("int8-openvino", "int8"),
+        ("int8-dynamic-torch", "int8"),
+        ("int8-static-torch", "int8"),
+        ("weight-only-4bit-g64", "int4"),
+    ],
 )
 def test_products_on_fewer_bits_are_told(label: str, narrow: str) -> None:
     found = conformance._made(registry.variants("full")[label].steps, "bert").executed(
