@@ -24,7 +24,7 @@ from compressors.quantization.kernels import KernelLinear
 NEVER_SATURATES = 64
 """The largest weight, in steps, of which two times 255 fit into 16 bits."""
 SMALLEST_STEP = 1e-37
-"""A row of one value has no step; this one's inverse is still finite."""
+"""Of a layer that is given zeros only; its inverse is still finite."""
 
 
 def missing() -> str | None:
@@ -87,7 +87,7 @@ class Int8x8Linear(KernelLinear, abc.ABC):
         return self.weight.float() * self.scale[:, None]
 
     def _lay_out(self) -> None:
-        if int(self.weight.int().abs().max()) > NEVER_SATURATES and saturates():
+        if int(self.weight.abs().max()) > NEVER_SATURATES and saturates():
             raise PressbenchError(
                 "its weights of 8 bits would saturate in this CPU's int8 product, which has no VNNI: make the artifact "
                 "with reduce_range=true"
@@ -124,7 +124,7 @@ class DynamicInt8Linear(Int8x8Linear):
     def _codes(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (n, in) uint8, step and offset (n, 1): row = code * step + offset, to half a step."""
         low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)  # aminmax by rows takes ten times as long
-        step = ((high - low) / 255).clamp_(min=SMALLEST_STEP)
+        step = (high - low) / 255  # 0 for a row of one value, whatever its codes then are
         inverse = step.reciprocal()
         return coded(torch.addcmul(-128 - low * inverse, rows, inverse)), step, low
 
