@@ -43,10 +43,10 @@ class Inventory:
     def claimed_bytes(self) -> int | None:
         """What the weights take by their storage types alone, sparsity not counted; None where a type's name does
         not tell its bits."""
-        bits = {name: re.search(r"\d+", name) for name in self.dtypes}
+        bits = {name: re.search(r"\d+(\.\d+)?", name) for name in self.dtypes}
         if not all(bits.values()):
             return None
-        return sum(count * int(match[0]) for name, count in self.dtypes.items() if (match := bits[name])) // 8
+        return int(sum(n * float(match[0]) for name, n in self.dtypes.items() if (match := bits[name])) / 8)
 
 
 class Runtime(abc.ABC):
