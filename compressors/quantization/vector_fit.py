@@ -137,13 +137,18 @@ def recode(weight: Tensor, hessian: Tensor, scale: Tensor, codes: Tensor, codebo
             here, there = slice(at, at + width), slice(start + at, start + at + width)
             root = torch.linalg.cholesky(near[here, here])
             wanted = stored[:, there] + torch.cholesky_solve(own[:, here].T, root).T
-            codes[:, there.start // width] = found = nearest(wanted / scale @ root, codebook @ root, beam)
+            codes[:, there.start // width] = found = nearest(_unscaled(wanted, scale) @ root, codebook @ root, beam)
             new = decode(found, codebook) * scale
             changed[:, here] = new - stored[:, there]
             stored[:, there] = new
             own -= changed[:, here] @ near[here]
         pull -= changed @ hessian[part]
     return codes
+
+
+def _unscaled(values: Tensor, scale: Tensor) -> Tensor:
+    """values: (rows, columns) over their rows' scales; a row of zeros has none, and its codes count nothing."""
+    return values / torch.where(scale > 0, scale, 1.0)
 
 
 def fit(
@@ -158,8 +163,7 @@ def fit(
     hessian = hessian / mean if mean > 0 else torch.zeros_like(hessian)
     hessian.diagonal().add_(damping if mean > 0 else 1.0)
     scale = weight.square().mean(1, keepdim=True).sqrt()
-    scale = torch.where(scale > 0, scale, 1.0)
-    vectors = (weight / scale).unflatten(1, (-1, width))
+    vectors = _unscaled(weight, scale).unflatten(1, (-1, width))
     diagonal = hessian.diagonal().unflatten(0, (-1, width))
     importance = (diagonal * scale.square().unsqueeze(2)).flatten(0, 1)
     picked = torch.randperm(len(importance))[:SAMPLE]
