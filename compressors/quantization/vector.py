@@ -34,7 +34,7 @@ from compressors.quantization.vector_weight import (
     restore_vectors,
     store_vectors,
 )
-from compressors.recovery import check_recovery, recover
+from compressors.recovery import check_precise, check_recovery, recover
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class QuantizeVector(Compressor):
         return surgery.structure_reason(model, lambda skeleton: self._covered(surgery.as_linears(skeleton)))
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
+        if self.recovery_epochs:
+            check_precise(model, f"{self.name} with recovery")
         names = self._covered(surgery.as_linears(model))
         weights = {name: surgery.get(model, name).weight.detach() for name in names}
         for name, weight in weights.items():

@@ -2,7 +2,8 @@
 
 A sub-vector is `width` neighbouring weights of a row. Its value is the sum of one entry of each codebook, times the
 row's scale (product codes, Gong et al. 2014; with several codebooks additive ones, Babenko and Lempitsky 2014).
-Reading it gathers entries: 2 ms for a 1536 x 384 matrix on one AVX2 core, where its product with 1,024 rows takes 25.
+Reading it gathers entries: 1.2 ms for a 1536 x 384 matrix of 2 bits on one AVX2 core, 2.9 ms for two codebooks of 6
+bits.
 """
 
 from __future__ import annotations
