@@ -44,7 +44,7 @@ class Artifact:
 
     @property
     def recipe(self) -> list[dict[str, Any]]:
-        """The steps that made it: compressor, parameters, structure, seconds."""
+        """The steps that made it: compressor, parameters, structure, seconds, what else is told of it."""
         return list(self.manifest["recipe"])
 
     @property

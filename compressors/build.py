@@ -34,7 +34,8 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
     started = time.perf_counter()
     result = step.compress(model, context)
     seconds = time.perf_counter() - started
-    return result, {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+    entry = {**step_entry(step), "structure": dict(result.structure), "seconds": round(seconds, 3)}
+    return result, {**entry, "told": dict(result.told)} if result.told else entry
 
 
 def _check_taken(step: Compressor, source: Artifact) -> None:

@@ -167,12 +167,15 @@ class Compressed:
     structure: what `restructure` needs to rebuild the module's shape from a fresh skeleton: JSON
         only (numbers, strings, lists, dictionaries).
     runtime: who executes it. options: how, for example {"precision": "bf16"}.
+    told: what a reader of the results may want to know of how it was made, JSON values. It goes into the recipe and
+        from there into the record, and decides nothing: the artifact is the same whatever it says.
     """
 
     model: Any
     structure: Mapping[str, Any] = field(default_factory=dict)
     runtime: str = "torch"
     options: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

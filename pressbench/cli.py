@@ -19,6 +19,7 @@ from pressbench.history import history
 from pressbench.latest import latest
 from pressbench.listing import list_
 from pressbench.new import new
+from pressbench.peers import peers
 from pressbench.plot import plot
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
@@ -55,8 +56,8 @@ def _root(
 
 
 app.command("list", cls=Command)(list_)
-for command in (new, table, latest, report, plot, qualify, accept, compare, history, card, regressions):  # as in --help
-    app.command(cls=Command)(command)
+for command in (new, peers, table, latest, report, plot, qualify, accept, compare, history, card, regressions):
+    app.command(cls=Command)(command)  # as in --help
 app.command("import", cls=Command)(import_)
 app.command(cls=Command)(export)
 

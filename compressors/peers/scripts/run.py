@@ -1,0 +1,98 @@
+"""Runs one peer's script in the peer's own environment: `python -I run.py SCRIPT FOLDER`.
+
+FOLDER holds `job.json`, the model as transformers saves it in `model`, and `calibration.safetensors` where there is
+one. The script's `quantize(job)` saves what the peer makes in `saved`, by the peer's own saving, and returns what it
+decodes that to by itself, layer -> (rows, columns) float32. Left here: `values.safetensors` with these, and
+`report.json` with the seconds that the peer's quantization took. What goes wrong ends with one line on stderr.
+
+Isolated (-I), as a script has the name of the package that it imports and would else be imported in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+JOB, REPORT, VALUES, CALIBRATION = "job.json", "report.json", "values.safetensors", "calibration.safetensors"
+MODEL, SAVED, ANSWER = "model", "saved", "answer of the dense model"
+
+
+class Job:
+    """What a script is asked for. layers: the linear layers to quantize; others: those to leave as they are;
+    options: bits, group size and the like, by the peer's own compressor."""
+
+    def __init__(self, folder: Path) -> None:
+        told = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        self.folder, self.seconds = folder, 0.0
+        self.layers: list[str] = told["layers"]
+        self.others: list[str] = told["others"]
+        self.options: dict[str, Any] = told["options"]
+        self.threads, self.seed = int(told["threads"]), int(told["seed"])
+        self.model, self.saved = str(folder / MODEL), folder / SAVED
+
+    def dense(self, **more: Any) -> Any:
+        """The model, by the class that its configuration names, in eval mode."""
+        import torch
+        import transformers
+
+        config = json.loads((self.folder / MODEL / "config.json").read_text(encoding="utf-8"))
+        cls = getattr(transformers, config["architectures"][0])
+        kind = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
+        return cls.from_pretrained(self.model, **{kind: torch.float32}, **more).eval()
+
+    def calibration(self) -> list[dict[str, Any]]:
+        """The examples, one by one, without padding: name -> (1, positions) int64."""
+        from safetensors.torch import load_file
+
+        data = load_file(self.folder / CALIBRATION)
+        mask = data.get("attention_mask")
+        lengths = [data["input_ids"].shape[1]] * len(data["input_ids"]) if mask is None else mask.sum(1).tolist()
+        return [
+            {name: values[at : at + 1, : int(length)].contiguous() for name, values in data.items()}
+            for at, length in enumerate(lengths)
+        ]
+
+    def answer(self, model: Any) -> Any:
+        """What the dense model answers to the first example: whoever reads another model from the folder shows it."""
+        import torch
+
+        with torch.inference_mode():
+            return model(**self.calibration()[0]).logits.float().clone()
+
+    @contextlib.contextmanager
+    def clock(self) -> Iterator[None]:
+        """Within it the seconds count."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+
+def main(script: str, folder: Path) -> None:
+    """Run the script on the job in `folder`."""
+    job = Job(folder)
+    spec = importlib.util.spec_from_file_location("peer_script", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    import torch
+    from safetensors.torch import save_file
+
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    values: Mapping[str, Any] = module.quantize(job)
+    save_file({name: value.detach().float().contiguous() for name, value in values.items()}, folder / VALUES)
+    (folder / REPORT).write_text(json.dumps({"seconds": job.seconds}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except Exception as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], file=sys.stderr)
+        sys.exit(1)
