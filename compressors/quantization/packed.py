@@ -103,8 +103,8 @@ class Layout:
     """How a matrix is stored, all that is needed to read it back: JSON in an artifact's recipe.
 
     group_size: columns that share a scale; the last group may be narrower. per_tensor: one row of
-    scales for all rows. zero_points: a code is stored for each group that means 0, else it is
-    2**(bits-1). levels: codes stand for values of a table, else for themselves; levels_by_row: every row has a table
+    scales for all rows. zero_points: what means 0 is stored for each group, else it is 2**(bits-1). zero_dtype: "uint8"
+    for a code of `bits` bits, else a real number, which may lie between two codes or beyond them. levels: codes stand for values of a table, else for themselves; levels_by_row: every row has a table
     of its own. column_scale: a number for each column, which it was multiplied by before it was rounded.
     """
 
@@ -116,13 +116,14 @@ class Layout:
     scale_dtype: str = "float16"
     levels_by_row: bool = False
     column_scale: bool = False
+    zero_dtype: str = "uint8"
 
 
 class PackedWeight(nn.Module):
     """A (rows, columns) matrix as packed codes: value = (levels[code] - zero) * scale / column_scale.
 
     Buffers: codes (rows, ceil(columns * bits / 8)) uint8; scale (rows or 1, groups) float16 or float32;
-    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8; levels (2**bits,) float32, or
+    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8, or (rows or 1, groups) float; levels (2**bits,) float32, or
     (rows, 2**bits) float16; column_scale (columns,) float32.
     """
 
@@ -144,7 +145,8 @@ class PackedWeight(nn.Module):
         self.register_buffer("codes", torch.empty(rows, width, dtype=torch.uint8))
         self.register_buffer("scale", torch.empty(scales, self.groups, dtype=getattr(torch, layout.scale_dtype)))
         if layout.zero_points:
-            self.register_buffer("zero", torch.empty(scales, zeros, dtype=torch.uint8))
+            width = zeros if layout.zero_dtype == "uint8" else self.groups
+            self.register_buffer("zero", torch.empty(scales, width, dtype=getattr(torch, layout.zero_dtype)))
         if layout.levels_by_row:
             self.register_buffer("levels", torch.empty(rows, 2**layout.bits, dtype=torch.float16))
         elif layout.levels:
@@ -165,7 +167,7 @@ class PackedWeight(nn.Module):
         column_scale: Tensor | None = None,
     ) -> PackedWeight:
         """codes: (rows, columns) uint8. scale: (rows or 1, groups), kept in its dtype. zero: as scale,
-        uint8, or None. levels: (2**bits,) or (rows, 2**bits), the value of each code, or None. column_scale: (columns,)
+        uint8, or a real number kept in its dtype, or None. levels: (2**bits,) or (rows, 2**bits), the value of each code, or None. column_scale: (columns,)
         or None."""
         layout = Layout(
             bits,
@@ -176,11 +178,12 @@ class PackedWeight(nn.Module):
             scale_dtype=str(scale.dtype).removeprefix("torch."),
             levels_by_row=levels is not None and levels.dim() == 2,
             column_scale=column_scale is not None,
+            zero_dtype="uint8" if zero is None else str(zero.dtype).removeprefix("torch."),
         )
         weight = cls(layout, *codes.shape)
         weight.codes, weight.scale = pack(codes, bits), scale.contiguous()
         if zero is not None:
-            weight.zero = pack(zero, bits)
+            weight.zero = pack(zero, bits) if zero.dtype == torch.uint8 else zero.contiguous()
         if levels is not None:
             weight.levels = levels.to(weight.levels.dtype)
         if column_scale is not None:
@@ -208,7 +211,8 @@ class PackedWeight(nn.Module):
             values = codes.float()
         values = self._grouped(values)
         if zero is not None:
-            values -= self._spread(unpack(zero, layout.bits, self.groups).float())
+            coded = layout.zero_dtype == "uint8"
+            values -= self._spread((unpack(zero, layout.bits, self.groups) if coded else zero).float())
         elif not layout.levels:
             values -= 2 ** (layout.bits - 1)
         # In place unless the scales are trained, whose gradient needs the values before.
