@@ -104,8 +104,9 @@ class Layout:
 
     group_size: columns that share a scale; the last group may be narrower. per_tensor: one row of
     scales for all rows. zero_points: what means 0 is stored for each group, else it is 2**(bits-1). zero_dtype: "uint8"
-    for a code of `bits` bits, else a real number, which may lie between two codes or beyond them. levels: codes stand for values of a table, else for themselves; levels_by_row: every row has a table
-    of its own. column_scale: a number for each column, which it was multiplied by before it was rounded.
+    for a code of `bits` bits, else a real number, which may lie between two codes or beyond them. levels: codes stand
+    for values of a table, else for themselves; levels_by_row: every row has a table of its own. column_scale: a number
+    for each column, which it was multiplied by before it was rounded.
     """
 
     bits: int
@@ -123,8 +124,8 @@ class PackedWeight(nn.Module):
     """A (rows, columns) matrix as packed codes: value = (levels[code] - zero) * scale / column_scale.
 
     Buffers: codes (rows, ceil(columns * bits / 8)) uint8; scale (rows or 1, groups) float16 or float32;
-    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8, or (rows or 1, groups) float; levels (2**bits,) float32, or
-    (rows, 2**bits) float16; column_scale (columns,) float32.
+    zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8, or (rows or 1, groups) float16 or float32;
+    levels (2**bits,) float32, or (rows, 2**bits) float16; column_scale (columns,) float32.
     """
 
     codes: Tensor
@@ -167,8 +168,8 @@ class PackedWeight(nn.Module):
         column_scale: Tensor | None = None,
     ) -> PackedWeight:
         """codes: (rows, columns) uint8. scale: (rows or 1, groups), kept in its dtype. zero: as scale,
-        uint8, or a real number kept in its dtype, or None. levels: (2**bits,) or (rows, 2**bits), the value of each code, or None. column_scale: (columns,)
-        or None."""
+        uint8, or a real number kept in its dtype, or None. levels: (2**bits,) or (rows, 2**bits), the value of each
+        code, or None. column_scale: (columns,) or None."""
         layout = Layout(
             bits,
             group_size,

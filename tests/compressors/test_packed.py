@@ -162,3 +162,19 @@ def test_subclasses_are_not_replaced() -> None:
 
     model = nn.ModuleDict({"plain": nn.Linear(2, 2), "odd": Doubling(2, 2), "capped": nn.Embedding(2, 2, max_norm=1.0)})
     assert [name for name, _ in packable(model)] == ["plain"]
+
+
+@pytest.mark.parametrize("columns", [24, 20])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_what_means_zero_may_lie_between_two_codes(columns: int, dtype: torch.dtype) -> None:
+    codes, zero = random_codes(4, 5, columns), torch.linspace(-3.3, 20.7, 15).view(5, 3).to(dtype)
+    scale = torch.linspace(0.5, 2, 15).view(5, 3)
+    weight = PackedWeight.from_codes(codes, scale, bits=4, group_size=8, zero=zero)
+    group = torch.arange(columns) // 8
+    expected = (codes.double() - zero.double()[:, group]) * scale.double()[:, group]
+    assert torch.allclose(weight.dequantize().double(), expected, rtol=1e-6, atol=1e-6)
+    rows = torch.tensor([4, 0])
+    assert torch.equal(weight.dequantize(rows), weight.dequantize()[rows])
+    empty = PackedWeight(weight.layout, 5, columns)  # as a saved one is read
+    empty.load_state_dict(weight.state_dict())
+    assert torch.equal(empty.dequantize(), weight.dequantize())

@@ -228,7 +228,7 @@ FAULTS = {
     "too few": r"planted-peer: the peer saved no model\.layers\.1\.mlp\.down_proj\.qzeros$",
     "too few values": r"planted-peer: the peer saved no model\.layers\.1\.mlp\.down_proj$",
     "another format": r"planted-peer: model\.safetensors cannot be read: \S",
-    "zero one off": r"planted-peer: model\.layers\.0\.self_attn\.q_proj: read from the peer's files, 4096 of 4096 weights",
+    "zero one off": r"planted-peer: \S+q_proj: read from the peer's files, 4096 of 4096 weights",
     "scales transposed": r"q_proj: read from the peer's files, \d+ of 4096 weights are not what",
     "columns out of order": r"q_proj: its columns are in groups by activation \(g_idx\), not as they lie$",
 }
