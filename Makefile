@@ -1,6 +1,6 @@
 # Each target does all of its own set-up: it makes .venv, installs the versions that constraints.txt pins
 # and installs again when pyproject.toml or constraints.txt has changed. ARGS goes to pytest
-# (in `make trust` to the script).
+# (in `make trust` and `make peers` to the script).
 
 PYTHON ?= python3
 ARGS ?=
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -
 WATCHED := $(BIN)/python pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint trust clean
+.PHONY: help bench test lint trust peers clean
 .NOTPARALLEL:
 
 help: ## show this
@@ -47,6 +47,9 @@ lint: .venv/.dev ## check style, types, the direction of imports and the workflo
 
 trust: .venv/.trust ## measure false alarms and detection beside pytest-benchmark and asv (12 minutes), write results/trust/trust.md
 	@$(BIN)/python -m benchmarks.trust $(ARGS)
+
+peers: .venv/.bench ## write docs/peers.md from the records of runs: make peers ARGS="results/runs/RUN.jsonl"
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 clean: ## remove .venv and what tools leave behind; results, baselines and the cache stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ from benchmarks.matrix.cases import role
 from compressors import conformance, registry, units
 from compressors.conformance import CHECKS, Check, ConformanceError, checks
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.peers.base import Peer
 from compressors.runtimes.base import Forward, runtime_classes
 from compressors.runtimes.torch import TorchRuntime
 
@@ -39,7 +40,10 @@ def test_conformance(check: Check) -> None:
 
 def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting_of_it() -> None:
     names = {check.compressor.name for check in matrix()}
-    every = {c.name for c in registry.variants("full").values() if role(c) != "dense"}
+    peers = {
+        name for name, cls in registry.compressor_classes().items() if issubclass(cls, Peer)
+    }  # see test_real_peers
+    every = {c.name for c in registry.variants("full").values() if role(c) != "dense"} - peers
     nightly_only = every - {c.name for c in registry.variants("quick").values()}
     assert names == every - nightly_only
     assert nightly_only == {check.compressor.name for check in NIGHTLY}, "give it a quick variant, or check it here"

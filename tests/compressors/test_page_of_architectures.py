@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, WhisperConfig
 from compressors import registry
 from compressors.conformance import HARDWARE
 from compressors.interface import Compressor, InputSpec, ModelSpec
+from compressors.peers.base import Peer
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 NAMES = {
@@ -58,9 +59,10 @@ def specs() -> dict[str, ModelSpec]:
 
 
 def methods() -> dict[str, Compressor]:
-    """Every method as it is by default, but for chains and what only runs the dense model otherwise."""
+    """Every method as it is by default, but for chains, what only runs the dense model otherwise, and other people's,
+    which are there or not."""
     made = {name: registry.build(name) for name in registry.compressor_classes() if name != "pipeline"}
-    own = {n: c for n, c in made.items() if type(c).__module__.startswith("compressors.")}
+    own = {n: c for n, c in made.items() if type(c).__module__.startswith("compressors.") and not isinstance(c, Peer)}
     return {name: c for name, c in sorted(own.items()) if c.family not in ("dense", "control", "pipeline")}
 
 

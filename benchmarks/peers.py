@@ -1,0 +1,165 @@
+"""`python -m benchmarks.peers RUN …`: docs/peers.md from the records of runs, ours beside theirs at equal bits."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results.store.quality import of_task, qualities
+from results.store.record import CaseRecord, Measure
+from results.store.store import Run, read_run
+from results.store.strict_json import ResultsError
+from results.table.cells import MISSING, memory, number, seconds
+
+DOCS = Path("docs/peers.md")
+HEAD = """# Ours beside theirs
+
+What other people's quantizers make of the same model, beside ours at the same bits, measured by the same suite and
+scored from the files that each saved. Written by `make peers` from the records of {runs}.
+
+- A peer runs in an environment of its own, with pinned versions: `pressbench peers install NAME` makes it, `pressbench
+  peers` tells which are there. Without it its cases are `unsupported`, with that command as the reason.
+- It is given the dense model as a folder of transformers and the calibration tokens that ours are given, quantizes by
+  its own API and saves in its own format. A reader of ours decodes that; what it reads must be what the peer itself
+  decodes, every weight, to the rounding of fp16, or the case is an `error`. A peer that calibrates must answer to an
+  example as the dense model does here: another version of transformers may read another model from the same files.
+- All cover the linear layers of the blocks, neither embeddings nor the output layer, whatever a peer does by default:
+  equal bits then mean equal things. Where one of ours covers more by its parameters, its row says so.
+- "made in" is all that a person waits for, from the start of the process to the saved artifact; "of it, quantizing"
+  what the peer's own call took, without the start of its interpreter and imports. Weights run decoded, by one layer of
+  ours for all: speed of inference says nothing about a peer's kernels, and is not shown.
+- "blocks as saved" is the peer's own bytes of these layers, which may hold scales in another type than the artifact.
+"""
+AGAIN = """
+## Again
+
+    pressbench peers install {names}
+    pytest benchmarks --model {model} -m "accuracy or footprint" {options}
+    make peers ARGS="results/runs/RUN.jsonl"
+"""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One method on one model: its records by measure, of which one is the accuracy."""
+
+    records: dict[str, CaseRecord]
+
+    @property
+    def first(self) -> CaseRecord:
+        return self.records.get("accuracy") or next(iter(self.records.values()))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What its last step said of its making."""
+        for record in self.records.values():
+            if record.recipe and isinstance(told := record.recipe[-1].get("told"), dict):
+                return told
+        return {}
+
+    @property
+    def bits(self) -> tuple[float, str]:
+        """What it is set beside: bits a weight, and how a heading says it."""
+        given = self.first.parameters
+        named = re.search(r"(?:nf|int|fp)(\d+)", str(given.get("compressor")))
+        bits = given.get("bits") or (int(named[1]) if named else None)
+        return (float(bits), f"{bits:g} bits a weight") if bits else (99.0, "Other widths")
+
+    def measure(self, of: str, name: str) -> Measure:
+        record = self.records.get(of)
+        return record.measures.get(name, Measure()) if record else Measure()
+
+
+def page(runs: Sequence[Run]) -> str:
+    """The page, from the newest record of each case in `runs`, which are in order of time. Raises ResultsError where
+    there is none of a quantization."""
+    found: dict[tuple[str, str], dict[str, CaseRecord]] = {}
+    for run in runs:
+        for record in run.cases:
+            if record.role == "dense" or (record.role == "method" and record.family == "quantization"):
+                found.setdefault((record.model, record.compressor), {})[record.measure] = record
+    rows = {key: _Row(records) for key, records in found.items()}
+    if not any(row.first.role == "method" for row in rows.values()):
+        raise ResultsError("no record of a quantization in these runs: what there is to compare must be measured first")
+    machines = sorted({str(run.header.machine.get("name") or run.header.machine.get("cpu")) for run in runs})
+    dates = sorted({run.header.started[:10] for run in runs})
+    parts = [HEAD.format(runs=f"{_count(len(runs))} of {' and '.join(dates)} on {', '.join(machines)}")]
+    for model in sorted({model for model, _ in rows}):
+        parts.append(f"\n## `{model}`\n")
+        parts += _tables([row for (of, _), row in rows.items() if of == model])
+    return "".join(parts) + _again(rows.values())
+
+
+def _count(runs: int) -> str:
+    return "a run" if runs == 1 else f"{runs} runs"
+
+
+def _tables(rows: Sequence[_Row]) -> list[str]:
+    dense = [row for row in rows if row.first.role == "dense"]
+    methods = [row for row in rows if row.first.role == "method"]
+    parts = []
+    for _, title in sorted({row.bits for row in methods}):
+        own = [row for row in methods if row.bits[1] == title]
+        quality = next(iter(qualities(row.first for row in own)), of_task(own[0].first.task))
+        scored = [row for row in own if row.measure("accuracy", quality.value).value is not None]
+        scored.sort(key=lambda row: row.measure("accuracy", quality.loss).value or 0.0)
+        if scored:
+            heads = ("compressor", "whose", quality.value, quality.loss.replace("_", " "), "made in")
+            heads += ("of it, quantizing", "artifact", "blocks as saved")
+            parts.append(f"\n### {title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n")
+            parts += [_line(row, quality.value, quality.loss) for row in [*dense, *scored]]
+        parts += [
+            f"\n`{row.first.compressor}`: {row.first.verdict}: {row.first.reason}\n" for row in own if row not in scored
+        ]
+    return parts
+
+
+def _line(row: _Row, value: str, loss: str) -> str:
+    record, told = row.first, row.told
+    name = f"`{record.compressor}`" if record.role == "method" else record.compressor
+    more = any(record.parameters.get(key, 0) != 0 for key in ("embeddings", "embedding_bits", "head_bits"))
+    cells = (
+        f"{name} (embeddings or head too)" if more else name,
+        str(told.get("peer", "ours")) if record.role == "method" else "",
+        number(value, row.measure("accuracy", value)),
+        number(loss, row.measure("accuracy", loss)),
+        seconds(row.measure("footprint", "compress_seconds").value),
+        seconds(told["seconds"]) if "seconds" in told else MISSING,
+        memory(row.measure("footprint", "disk_bytes").value),
+        memory(told["bytes"]) if "bytes" in told else MISSING,
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _again(rows: Iterable[_Row]) -> str:
+    methods = [row.first for row in rows if row.first.role == "method"]
+    peers = sorted({str(r.parameters.get("compressor")) for r in methods if str(r.compressor).startswith("peer-")})
+    options = " ".join(f"--compressor {name}" for name in dict.fromkeys(record.compressor for record in methods))
+    return AGAIN.format(names=" ".join(peers) or "NAME", model=methods[0].model, options=options)
+
+
+def main() -> int:
+    """Write the page; 1 and one line where it cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="files of runs; of a case the last one counts"
+    )
+    parser.add_argument("--page", type=Path, default=DOCS, help="what to write (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        runs = sorted((read_run(path) for path in options.runs), key=lambda run: run.header.started)
+        options.page.write_text(page(runs), encoding="utf-8")
+    except ResultsError as error:
+        print(f"peers: {error}", file=sys.stderr)
+        return 1
+    print(f"peers: wrote {options.page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

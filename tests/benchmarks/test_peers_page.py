@@ -1,0 +1,96 @@
+"""docs/peers.md: what is set beside what, from records alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import peers
+from results.store.record import CaseRecord, Measure, RunHeader
+from results.store.store import RunWriter
+
+
+def record(compressor: str, rise: float | None, measure: str = "accuracy", **more: Any) -> CaseRecord:
+    numbers = {} if rise is None else {"perplexity": 38.0 * (1 + rise), "perplexity_rise": rise}
+    if measure == "footprint":
+        numbers = {"disk_bytes": 3 * 2**20, "compress_seconds": 21.0}
+    given: dict[str, Any] = {
+        "run": "r", "case": f"{compressor}-m-cpu", "model": "m", "hardware": "cpu", "task": "causal-lm",
+        "verdict": "measured", "family": "quantization",
+        "parameters": {"compressor": compressor.partition("-4bit")[0], "bits": 4},
+        "measures": {n: Measure(value=v, low=v - 0.001, high=v + 0.001) for n, v in numbers.items()},
+    }  # fmt: skip
+    return CaseRecord(compressor=compressor, measure=measure, **{**given, **more})
+
+
+def run(path: Path, *records: CaseRecord, started: str = "2026-11-28T10:00:00+00:00") -> Path:
+    header = RunHeader(run="r", started=started, machine={"name": "A CPU"})
+    with RunWriter(path, header) as writer:
+        for one in records:
+            writer.write(one)
+        writer.finish()
+    return next(path.glob("*.jsonl"))
+
+
+TOLD = ({"compressor": "peer-a", "told": {"peer": "a 1.2", "seconds": 4.5, "bytes": 2**20}},)
+RECORDS = (
+    record("dense", 0.0, role="dense", family="dense", parameters={"compressor": "dense"}),
+    record("peer-a-4bit", 0.2, recipe=TOLD),
+    record("peer-a-4bit", None, "footprint", recipe=TOLD),
+    record("ours-4bit", 0.1),
+    record("ours-3bit", 0.5, parameters={"compressor": "ours", "bits": 3}),
+    record("peer-b-nf4", 0.15, parameters={"compressor": "peer-b-nf4"}),
+    record("all-of-it", 0.3, parameters={"compressor": "ours", "bits": 4, "embedding_bits": None}),
+    record("blocks", 0.4, parameters={"compressor": "ours", "bits": 4, "embedding_bits": 0, "embeddings": False}),
+    record("peer-c-4bit", None, verdict="unsupported", reason="peer-c: needs an environment of its own"),
+    record("pruned", 0.01, family="pruning"),
+    record("bf16", 0.01, role="control", family="control"),
+)
+
+
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: Path) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["peers", *map(str, runs), "--page", str(tmp_path / "page.md")])
+    code = peers.main()
+    return code, (tmp_path / "page.md").read_text() if code == 0 else ""
+
+
+def test_equal_bits_stand_together_by_what_they_lose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, page = written(tmp_path, monkeypatch, run(tmp_path / "a", *RECORDS))
+    three, _, four = page.partition("### 3 bits a weight")[2].partition("### 4 bits a weight")
+    names = [
+        [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("|")][2:] for part in (three, four)
+    ]
+    assert names[0] == ["dense", "`ours-3bit`"]
+    assert names[1] == [
+        "dense", "`ours-4bit`", "`peer-b-nf4`", "`peer-a-4bit`", "`all-of-it` (embeddings or head too)", "`blocks`"
+    ]  # fmt: skip
+    assert "pruned" not in page and "bf16" not in page
+    assert "`peer-c-4bit`: unsupported: peer-c: needs an environment of its own" in page
+    (line,) = [line for line in page.splitlines() if line.startswith("| `peer-a-4bit` |")]
+    assert [cell.strip() for cell in line.split("|")][2:-1] == [
+        "a 1.2", "45.600 ppl [45.599, 45.601]", "+20.0 % [+19.9, +20.1]", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
+    ]  # fmt: skip
+    (line,) = [line for line in page.splitlines() if line.startswith("| `ours-4bit` |")]
+    assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("—") == 4
+    assert "a run of 2026-11-28 on A CPU" in page
+    assert "pressbench peers install peer-a peer-b-nf4 peer-c\n" in page
+
+
+def test_of_a_case_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = run(tmp_path / "new", record("ours-4bit", 0.7), started="2026-11-29T10:00:00+00:00")
+    old = run(tmp_path / "old", record("ours-4bit", 0.1))
+    _, page = written(tmp_path, monkeypatch, new, old)
+    assert "+70.0 %" in page and "+10.0 %" not in page
+    assert "2 runs of 2026-11-28 and 2026-11-29" in page
+
+
+def test_without_a_record_of_a_quantization_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = written(tmp_path, monkeypatch, run(tmp_path / "a", RECORDS[0], RECORDS[-1]))
+    assert code == 1 and not (tmp_path / "page.md").exists()
+    assert capsys.readouterr().err.startswith("peers: no record of a quantization in these runs")
+    assert written(tmp_path, monkeypatch, tmp_path / "none.jsonl")[0] == 1
