@@ -71,7 +71,7 @@ def test_equal_bits_stand_together_by_what_they_lose(tmp_path: Path, monkeypatch
     assert "`peer-c-4bit`: unsupported: peer-c: needs an environment of its own" in page
     (line,) = [line for line in page.splitlines() if line.startswith("| `peer-a-4bit` |")]
     assert [cell.strip() for cell in line.split("|")][2:-1] == [
-        "a 1.2", "45.600 ppl [45.599, 45.601]", "+20.0 % [+19.9, +20.1]", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
+        "a 1.2", "45.60 ppl [45.60, 45.60]", "+20.0 % [+19.9, +20.1]", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
     ]  # fmt: skip
     (line,) = [line for line in page.splitlines() if line.startswith("| `ours-4bit` |")]
     assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("—") == 4
