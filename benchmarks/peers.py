@@ -109,8 +109,8 @@ def _tables(rows: Sequence[_Row]) -> list[str]:
         scored = [row for row in own if row.measure("accuracy", quality.value).value is not None]
         scored.sort(key=lambda row: row.measure("accuracy", quality.loss).value or 0.0)
         if scored:
-            heads = ("compressor", "whose", quality.value, quality.loss.replace("_", " "), "made in")
-            heads += ("of it, quantizing", "artifact", "blocks as saved")
+            heads = ["compressor", "whose", quality.value, quality.loss.replace("_", " "), "made in"]
+            heads += ["of it, quantizing", "artifact", "blocks as saved"]
             parts.append(f"\n### {title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n")
             parts += [_line(row, quality.value, quality.loss) for row in [*dense, *scored]]
         parts += [
