@@ -40,9 +40,7 @@ class QuantizeGptq(CalibratedRounding):
         stacked = torch.cat(list(weights))
         grid = self.grid_for(stacked)
         laid, codes = feed_back(stacked, moments, grid, damping=self.damping, act_order=self.act_order)
-        ends = torch.tensor([len(weight) for weight in weights]).cumsum(0).tolist()
-        rows = [slice(end - len(weight), end) for weight, end in zip(weights, ends, strict=True)]
-        return [laid.of_rows(part).packed(codes[part]) for part in rows]
+        return laid.packed_apart(codes, [len(weight) for weight in weights])
 
 
 def feed_back(

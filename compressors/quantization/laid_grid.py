@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +76,14 @@ class LaidGrid:
             codes, self.scale, bits=self.bits, group_size=self.group_size, zero=self.zero, levels=self.levels,
             column_scale=column_scale,
         )  # fmt: skip
+
+    def packed_apart(
+        self, codes: Tensor, heights: Sequence[int], column_scale: Tensor | None = None
+    ) -> list[PackedWeight]:
+        """The same for each of the layers, of so many rows, that were stacked on each other."""
+        ends = itertools.accumulate(heights)
+        parts = [slice(end - height, end) for end, height in zip(ends, heights, strict=True)]
+        return [self.of_rows(part).packed(codes[part], column_scale) for part in parts]
 
 
 class Grid(abc.ABC):
