@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from compressors.quantization.gptq import feed_back
-from compressors.quantization.packed import PackedWeight
+from compressors.quantization.laid_grid import Grid, LaidGrid, grouped
+from compressors.quantization.packed import PackedWeight, storable
 from compressors.quantization.rounded_weights import CalibratedRounding, RoundedWeights
 
 ROWS = 256
@@ -19,16 +21,20 @@ LEAST = 1e-4
 """Of the largest input, what an input counts as at least: one that is always zero would have no scale."""
 
 
+SHRINKS = tuple(1 - i / 20 for i in range(11))
+"""What is tried of each group's range: 1 down to a half."""
+
+
 @dataclass(frozen=True)
 class QuantizeAwq(CalibratedRounding):
     """Multiplies the columns of a layer's weight by how large their inputs are, to a power, rounds them, and divides
     what is decoded by the same: a large input then meets a small error. The power is the one of `exponents` from 0 to 1
     by which the answers of the layers that are given the same change least on the calibration data.
 
-    feedback: round as quantize-gptq does, not to nearest. damping: for that, of the Hessian's mean diagonal, added to
-    the diagonal. The others are those of every rounding; the grid is the fitted one, each error weighted by how large
-    its input is, which is the clipping of the paper. How large an input is, is the root of its mean square, where
-    the paper takes the mean of its size.
+    clip: narrow the range of each group to where what it adds to the answers changes least. feedback: round as
+    quantize-gptq does, not to nearest. damping: for that, of the Hessian's mean diagonal, added to the diagonal. The
+    others are those of every rounding. How large an input is, is the root of its mean square, where the paper takes
+    the mean of its size.
     """
 
     name: ClassVar[str] = "quantize-awq"
@@ -37,8 +43,8 @@ class QuantizeAwq(CalibratedRounding):
         "4bit-g64-feedback": {"feedback": True},
     }
 
-    grid: str = "fitted"
     exponents: int = 20
+    clip: bool = True
     feedback: bool = False
     damping: float = 0.01
 
@@ -54,6 +60,8 @@ class QuantizeAwq(CalibratedRounding):
         grid = self.grid_for(stacked)
         scale = self.column_scale(stacked, moments)
         scaled, moments = stacked * scale, moments / scale / scale[:, None]
+        if self.clip:
+            grid = Clipped(grid.bits, grid.group_size, grid, moments)
         if self.feedback:
             laid, codes = feed_back(scaled, moments, grid, damping=self.damping, act_order=True)
         else:
@@ -64,10 +72,8 @@ class QuantizeAwq(CalibratedRounding):
     def column_scale(self, weight: Tensor, moments: Tensor) -> Tensor:
         """What the columns of `weight`, (rows, columns) float32, are multiplied by: (columns,). moments: (columns,
         columns), the sum of x xᵀ; the error of the answers is the trace of E moments Eᵀ."""
-        some = weight[:: max(1, len(weight) // ROWS)]
+        some, grid = weight[:: max(1, len(weight) // ROWS)], self.grid_for(weight)
         columns = torch.arange(weight.shape[1])
-        # To fit every range for every exponent costs twenty times as much, and chooses nearly the same.
-        grid = (replace(self, grid="linear") if self.grid == "fitted" else self).grid_for(weight)
         size = moments.diagonal().sqrt()
         size = (size / size.amax().clamp_min(torch.finfo(size.dtype).tiny)).clamp_min(LEAST)
         best, least = torch.ones_like(size), float("inf")
@@ -81,3 +87,40 @@ class QuantizeAwq(CalibratedRounding):
             if error < least:
                 best, least = scale, error
         return best
+
+
+@dataclass(frozen=True)
+class Clipped(Grid):
+    """A grid that is laid over a part of each group's range. moments: (columns, columns), the sum of x xᵀ over what the
+    columns are given, of which those between columns of one group count."""
+
+    bits: int
+    group_size: int
+    grid: Grid
+    moments: Tensor
+
+    def lay(self, weight: Tensor, importance: Tensor | None = None) -> LaidGrid:
+        best, columns = self.grid.lay(weight, importance), torch.arange(weight.shape[1])
+        if best.levels is not None and best.levels.dim() == 2:
+            return best  # what a code stands for depends on all of a row
+        groups = grouped(weight, self.group_size)  # (rows, groups, size)
+        extra, size = -len(columns) % self.group_size, self.group_size
+        own = F.pad(self.moments, (0, extra, 0, extra)).unflatten(1, (-1, size)).unflatten(0, (-1, size))
+        own = own.diagonal(dim1=0, dim2=2).movedim(2, 0)  # (groups, size, size)
+        low, high = groups.amin(2, keepdim=True).clamp(max=0), groups.amax(2, keepdim=True).clamp(min=0)
+        least: Tensor | None = None
+        for shrink in SHRINKS:
+            narrowed = groups.clamp(low * shrink, high * shrink).flatten(1)[:, : len(columns)]
+            laid = self.grid.lay(narrowed, importance)
+            off = grouped(laid.decode(laid.nearest(weight, columns), columns) - weight, self.group_size).transpose(0, 1)
+            error = (off @ own).mul_(off).sum(2).T  # (rows, groups)
+            better = torch.ones_like(error, dtype=torch.bool) if least is None else error < least
+            least = error if least is None else torch.where(better, error, least)
+            best.scale = torch.where(better, laid.scale.float(), best.scale.float())
+            if best.zero is not None and laid.zero is not None:
+                best.zero = torch.where(better, laid.zero, best.zero)
+        best.scale = storable(best.scale)
+        return best
+
+    def holds(self, weight: Tensor) -> bool:
+        return self.grid.holds(weight)

@@ -70,6 +70,7 @@ NIGHTLY = [
     *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
     *checks(registry.build("int8-dynamic-torch")),
     *checks(registry.build("int8-static-torch")),
+    *checks(registry.build("quantize-awq", {"group_size": 16})),
 ]
 
 
