@@ -41,23 +41,20 @@ cached artifact is told from a stale one by the imports of this file."""
 
 
 @dataclass(frozen=True)
-class RoundedWeights(Compressor):
-    """Stores the linear layers of the Transformer blocks with a few bits a weight.
+class BlocksOnGrid(Compressor):
+    """Stores the linear layers of the Transformer blocks as codes of a grid.
 
-    bits: 2 to 8. grid: which values a code stands for: "linear", evenly spaced from the smallest to the largest of a
-    group; "fitted", the same with each range narrowed to where the squared error is least; "symmetric", as many on
-    either side of zero and no zero points stored. group_size: columns that share a scale; as many as a layer has, where
-    it has fewer. embedding_bits, head_bits: of the token embedding and of the output layer, rounded to nearest;
-    0 leaves them as they are, and as one where they are one.
+    grid: which values a code stands for: "linear", evenly spaced from the smallest to the largest of a group; "fitted",
+    the same with each range narrowed to where the squared error is least; "symmetric", as many on either side of zero
+    and no zero points stored. group_size: columns that share a scale; as many as a layer has, where it has fewer.
+    embedding_bits, head_bits: of the token embedding and of the output layer, rounded to nearest; 0 leaves them as they
+    are, and as one where they are one.
     """
 
     family: ClassVar[str] = "quantization"
     effect: ClassVar[Effect] = "storage"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"bits": 3}}
-    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 6, 5, 4, 3, 2)}
 
-    bits: int = 4
     grid: str = "linear"
     group_size: int = 64
     embedding_bits: int = 0
@@ -73,19 +70,21 @@ class RoundedWeights(Compressor):
         if isinstance(self.group_size, bool) or not isinstance(self.group_size, int) or self.group_size < 1:
             raise ValueError(f"group_size = {self.group_size!r}: must be a whole number of columns, at least 1")
 
+    @property
+    @abc.abstractmethod
+    def bits(self) -> int:
+        """Of a weight, where nothing else is said."""
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return surgery.structure_reason(model, lambda skeleton: self._covered(surgery.as_linears(skeleton)))
-
-    @abc.abstractmethod
-    def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
-        """For every layer of the blocks its weight, (outputs, inputs), on the grid. The weights of `model` may be
-        changed by it."""
 
     def grid_for(self, weight: Tensor, bits: int | None = None) -> Grid:
         """This one's grid for a weight, (outputs, inputs)."""
         return GRIDS[self.grid](bits or self.bits, min(self.group_size, weight.shape[1]))
 
-    def compress(self, model: nn.Module, context: Context) -> Compressed:
+    def checked(self, model: nn.Module) -> list[str]:
+        """The linear layers of the blocks. Raises PressbenchError where a weight is not finite, Unsupported where there
+        is nothing to quantize."""
         blocks, others = self._covered(surgery.as_linears(model))
         weights = {name: surgery.get(model, name).weight.detach() for name in blocks}
         for name, weight in weights.items():
@@ -96,17 +95,17 @@ class RoundedWeights(Compressor):
                 f"{self.name}: the weights lie on a {self.bits}-bit grid already ({self.grid}, groups of "
                 f"{self.group_size}, all {len(weights)} layers): there is nothing to quantize"
             )
-        found = self.rounded(model, blocks, context)
+        return blocks
 
-        def stored(name: str, weight: Tensor) -> PackedWeight:
+    def stored(self, model: nn.Module, found: Mapping[str, PackedWeight], **told: Any) -> Compressed:
+        """The model with these weights of the blocks, and of embedding and output layer what the fields say. told: what
+        is to be told beside the structure, JSON."""
+        _, others = self._covered(model)
+
+        def weight_of(name: str, weight: Tensor) -> PackedWeight:
             return found[name] if name in found else nearest(self.grid_for(weight, others[name]), weight)
 
-        structure = pack_layers(model, [*blocks, *others], stored)
-        self.finish(model, context)
-        return Compressed(model, structure)
-
-    def finish(self, model: nn.Module, context: Context) -> None:
-        """What is done with the packed model, in place; nothing, unless a method says so."""
+        return Compressed(model, pack_layers(model, [*found, *others], weight_of) | told)
 
     def _covered(self, model: nn.Module) -> tuple[list[str], dict[str, int]]:
         """The linear layers of the blocks, and of embedding and output layer those that get bits."""
@@ -129,6 +128,27 @@ class RoundedWeights(Compressor):
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         return repack_layers(surgery.as_linears(model), structure)
+
+
+@dataclass(frozen=True)
+class RoundedWeights(BlocksOnGrid):
+    """The same with one number of bits.
+
+    bits: 2 to 8.
+    """
+
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"bits": 3}}
+    strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 6, 5, 4, 3, 2)}
+
+    bits: int = 4
+
+    @abc.abstractmethod
+    def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
+        """For every layer of the blocks its weight, (outputs, inputs), on the grid. The weights of `model` may be
+        changed by it."""
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return self.stored(model, self.rounded(model, self.checked(model), context))
 
 
 @dataclass(frozen=True)
@@ -159,8 +179,10 @@ class CalibratedRounding(RoundedWeights):
         if not self.tuning_rate > 0:
             raise ValueError(f"tuning_rate = {self.tuning_rate!r}: must be above 0")
 
-    def finish(self, model: nn.Module, context: Context) -> None:
-        tune(model, context, epochs=self.tuning_epochs, learning_rate=self.tuning_rate, what=self.name)
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        made = super().compress(model, context)
+        tune(made.model, context, epochs=self.tuning_epochs, learning_rate=self.tuning_rate, what=self.name)
+        return made
 
     @abc.abstractmethod
     def round(self, weights: Sequence[Tensor], moments: Tensor) -> list[PackedWeight]:
