@@ -63,6 +63,8 @@ NIGHTLY = [
     *checks(registry.build("prune-layers", {"removed": 0.5})),
     *checks(registry.build("prune-width", {"recovery_epochs": 0.25})),
     *checks(registry.build("quantize-vector", {"recovery_epochs": 0.25})),
+    *checks(registry.build("quantize-mixed", {"average_bits": 3.0, "group_size": 16})),
+    *checks(registry.build("train-quantized", {"bits": 3, "epochs": 0.25})),
     *checks(registry.build("weight-only", {"bits": 8}), "weight-only-8bit"),
     *checks(registry.build("weight-only", {"bits": 4, "group_size": 32}), "weight-only-4bit"),
     *checks(registry.build("weight-only-openvino", {"bits": 4}), "weight-only-openvino-4bit"),
