@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,6 +25,10 @@ from compressors.quantization.rounded_weights import BlocksOnGrid
 ROUNDINGS = ("nearest", "gptq")
 DAMPING = 0.01
 """Of GPTQ, as it has it by default."""
+
+ANSWERS = 4096
+"""So many answers are asked what a layer costs: of a classifier all, of a language model one text in four of the
+128, with 128 tokens each. What is kept is decided on all."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,9 @@ class QuantizeMixed(BlocksOnGrid):
     def find(self, model: nn.Module, context: Context) -> dict[str, Tensor]:
         """Layer -> with each of the choices what it costs, in nats but for a factor, and its bytes: (2, choices)."""
         layers = surgery.block_linears(surgery.as_linears(model))
+        calibration = context.require_calibration()
+        each = 1 if calibration.labels is None else calibration.labels[:1].numel()
+        context = dataclasses.replace(context, calibration=calibration[: -(-ANSWERS // each)])
         matters = fisher_of_outputs(model, layers, context)
         found: dict[str, Tensor] = {}
         for block, look in in_turn(model, context):

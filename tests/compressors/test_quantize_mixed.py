@@ -185,7 +185,7 @@ def test_the_fisher_information_is_that_of_the_models_own_answers(tiny_bert: con
         logs = model(**one.inputs).logits.log_softmax(-1)[0]
         for log in logs:
             (gradient,) = torch.autograd.grad(log, held, retain_graph=True)
-            wanted += float(log.exp()) * gradient[0].square().sum(0) / (16 * len(examples))
+            wanted += float(log.detach().exp()) * gradient[0].square().sum(0) / (16 * len(examples))
         handle.remove()
     context = dataclasses.replace(tiny_bert.context(QuantizeMixed()), calibration=examples)
     draws = [
