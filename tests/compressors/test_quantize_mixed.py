@@ -116,6 +116,11 @@ def test_it_is_nearer_the_dense_model_than_the_same_bits_everywhere(tiny: confor
     assert structure["kept"] == "mixed"
     assert structure["divergence"] == pytest.approx(apart, rel=1e-3)
     assert apart["mixed"] < 0.9 * apart["uniform"]
+    dense = tiny.dense.model()
+    for name, module in mixed.model().named_modules():
+        if isinstance(module, PackedWeight):  # each from the dense weight, not from what was tried before
+            weight = surgery.get(dense, name.removesuffix(".weight")).weight.detach()
+            assert torch.equal(module.dequantize(), nearest(LinearGrid(module.layout.bits, 16), weight).dequantize())
 
 
 def test_a_choice_that_is_worse_than_none_is_not_kept(
