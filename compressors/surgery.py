@@ -179,10 +179,16 @@ def needed_layers(model: nn.Module, stack: str) -> set[int]:
 def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The model with its floating-point weights as `dtype`, in place. What the constructor computes and no file holds,
     such as the frequencies of rotary positions, stays as it is, as transformers itself leaves it: bf16 holds them to
-    2^-9 of themselves, so that position 512 could be taken for its neighbour."""
+    2^-9 of themselves, so that position 512 could be taken for its neighbour. Nor is anything rounded that a layer
+    decodes weights with, which has a form of its own for them; it is told in which type to `answer_in`."""
+    custom = [module for module in model.modules() if hasattr(module, "logical_weights")]
+    kept = {id(values) for module in custom for values in module.buffers(recurse=False)}
     for values in model.state_dict(keep_vars=True).values():
-        if values.is_floating_point() and values.dtype != dtype:
+        if values.is_floating_point() and values.dtype != dtype and id(values) not in kept:
             values.data = values.data.to(dtype)
+    for module in model.modules():
+        if callable(told := getattr(module, "answer_in", None)):
+            told(dtype)
     return model
 
 

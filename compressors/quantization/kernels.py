@@ -5,14 +5,15 @@ each weight once for many tokens and gains little, or loses.
 
 Sources: `torch.ops.aten._weight_int8pack_mm` and `_weight_int4pack_mm_for_cpu`, which gpt-fast and torchao build on.
 On disk lie plain codes and scales; how a kernel wants them laid out depends on the CPU, so that is done at loading.
+The codes are its own, or those that another method chose: what GPTQ rounded is then computed with as it is.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,10 @@ from compressors.interface import (
     Unsupported,
 )
 from compressors.quantization.grid import lies_on_offset_grid
-from compressors.quantization.packed import pack, unpack
+from compressors.quantization.packed import PackedLinear, PackedWeight, pack, unpack
 from compressors.runtimes.torch import LogicalWeight
+
+L = TypeVar("L", bound=nn.Module)
 
 GROUPS = (32, 64, 128, 256)
 """Columns that share a scale which the 4-bit product takes."""
@@ -45,14 +48,17 @@ class KernelLinear(nn.Module, abc.ABC):
     """In the place of an nn.Linear: (…, in) -> (…, out), bf16. Subclasses differ in bits.
 
     Until `place` is called it computes from decoded weights: slow, and what the kernel must equal. A runtime calls
-    `place`, and `release` where it loaded the model to run it only.
+    `place`, and `release` where it loaded the model to run it only. column_scale: (in,) float32, what its input is
+    divided by, as each column of the weight was multiplied by it before it was rounded; None for none.
     """
 
     bits: ClassVar[int]
+    column_scale: Tensor | None
 
-    def __init__(self, rows: int, columns: int, bias: nn.Parameter | None) -> None:
+    def __init__(self, rows: int, columns: int, bias: nn.Parameter | None, column_scale: bool = False) -> None:
         super().__init__()
         self.out_features, self.in_features, self.bias = rows, columns, bias
+        self.register_buffer("column_scale", torch.empty(columns) if column_scale else None)
         self._placed = False
 
     def place(self) -> None:
@@ -73,9 +79,18 @@ class KernelLinear(nn.Module, abc.ABC):
     def quantize(self, weight: Tensor) -> None:
         """Take the values of `weight`, (out, in), rounded to what can be stored."""
 
+    def take(self, weight: PackedWeight) -> None:
+        """Take the codes of `weight`, (out, in), as they are; it must be one that `kernel_for` made this layer for."""
+        if self.column_scale is not None:
+            self.column_scale = weight.column_scale
+        self._take(weight)
+
+    @abc.abstractmethod
+    def _take(self, weight: PackedWeight) -> None: ...
+
     @abc.abstractmethod
     def dequantize(self) -> Tensor:
-        """The weights, float32: (out, in)."""
+        """The weights that the kernel multiplies with, float32: (out, in)."""
 
     @abc.abstractmethod
     def product(self, rows: Tensor) -> Tensor:
@@ -83,6 +98,8 @@ class KernelLinear(nn.Module, abc.ABC):
 
     def forward(self, values: Tensor) -> Tensor:
         """values: (…, in)."""
+        if self.column_scale is not None:
+            values = (values / self.column_scale).to(values.dtype)
         if not self._placed:
             return F.linear(values, self.dequantize().to(values.dtype), self.bias)
         found = self.product(values.reshape(-1, self.in_features).contiguous()).view(
@@ -107,8 +124,8 @@ class Int8Linear(KernelLinear):
     weight: Tensor
     scale: Tensor
 
-    def __init__(self, rows: int, columns: int, bias: nn.Parameter | None) -> None:
-        super().__init__(rows, columns, bias)
+    def __init__(self, rows: int, columns: int, bias: nn.Parameter | None, column_scale: bool = False) -> None:
+        super().__init__(rows, columns, bias, column_scale)
         self.register_buffer("weight", torch.empty(rows, columns, dtype=torch.int8))
         self.register_buffer("scale", torch.empty(rows, dtype=torch.bfloat16))
 
@@ -119,6 +136,11 @@ class Int8Linear(KernelLinear):
         # Rounded against the scale as stored, not as computed.
         self.weight = (weight.float() / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
         self.scale = scale
+
+    def _take(self, weight: PackedWeight) -> None:
+        """A value moves by at most 2^-8 of itself, as its scale is rounded to bf16."""
+        self.weight = (weight.unpacked().short() - 128).to(torch.int8)
+        self.scale = weight.scales_and_zeros()[0][:, 0].bfloat16()
 
     def dequantize(self) -> Tensor:
         """See KernelLinear."""
@@ -137,8 +159,10 @@ class Int4Linear(KernelLinear):
     codes: Tensor
     grid: Tensor
 
-    def __init__(self, rows: int, columns: int, bias: nn.Parameter | None, group_size: int) -> None:
-        super().__init__(rows, columns, bias)
+    def __init__(
+        self, rows: int, columns: int, bias: nn.Parameter | None, group_size: int, column_scale: bool = False
+    ) -> None:
+        super().__init__(rows, columns, bias, column_scale)
         self.group_size = group_size
         self.register_buffer("codes", torch.empty(rows, columns // 2, dtype=torch.uint8))
         self.register_buffer("grid", torch.empty(columns // group_size, rows, 2, dtype=torch.bfloat16))
@@ -153,6 +177,14 @@ class Int4Linear(KernelLinear):
         codes = ((grouped - offset.float()[..., None]) / step.float()[..., None]).round() + MIDDLE
         self.codes = pack(codes.clamp(0, 15).to(torch.uint8).flatten(1), 4)
         self.grid = torch.stack([step.T, offset.T], dim=-1).contiguous()
+
+    def _take(self, weight: PackedWeight) -> None:
+        """A value moves by at most a 16th of a step: bf16 moves step and offset by 2^-8 of themselves at most, a value
+        is up to 8 steps away from the offset, and that itself 8 steps long for zero points from 0 to 16."""
+        scale, zero = weight.scales_and_zeros(self.group_size)
+        self.codes = weight.codes  # packed alike, and so stored once where an embedding shares them
+        offset = (MIDDLE - zero) * scale
+        self.grid = torch.stack([scale.T, offset.T], dim=-1).bfloat16().contiguous()
 
     @property
     def weight(self) -> Tensor:
@@ -179,13 +211,38 @@ class Int4Linear(KernelLinear):
         return torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.laid_out, self.group_size, self.grid)
 
 
+def kernel_for(layer: PackedLinear) -> KernelLinear | str:
+    """An empty layer whose kernel computes with the codes of `layer` as they are; why there is none, in a few words."""
+    packed = layer.packed
+    layout, shape = packed.layout, (layer.out_features, layer.in_features, layer.bias)
+    if layout.levels:
+        return "codes of a table of values"
+    if layout.bits not in (4, 8):
+        return f"{layout.bits} bits"
+    if layer.out_features % ROWS or layer.in_features % ROWS:
+        return f"{layer.out_features} x {layer.in_features}, where both must be multiples of {ROWS}"
+    if layout.bits == 4:
+        spans = [span for span in GROUPS if not packed.even_group % span]
+        if not spans:
+            return f"4 bits in groups of {layout.group_size}"
+        return Int4Linear(*shape, spans[-1], layout.column_scale)
+    if packed.groups > 1:
+        return f"8 bits in groups of {layout.group_size}"
+    if bool((packed.scales_and_zeros()[1] != 128).any()):
+        return "8 bits with zero points"
+    return Int8Linear(*shape, layout.column_scale)
+
+
 @dataclass(frozen=True)
 class WeightOnly(Compressor):
     """Linear layers of 8 or 4 bits in bf16 models, computed with by the CPU's own kernels.
 
-    bits: 8, one scale a row, or 4, step and offset for each group. group_size: columns that share them, at 4 bits.
-    head: cover the output layer too, which in a language model is most of what a decode step reads; an embedding
-    that shares its weights keeps a copy in bf16. A layer that the kernel cannot take stays bf16.
+    bits: 8, one scale a row, or 4, step and offset for each group; null takes the codes of the method before it in a
+    chain, as in `quantize-gptq+weight-only:bits=null`, where they are of 4 bits in groups that a multiple of 32 columns
+    fits into, or of 8 bits with one scale a row and no zero points. group_size: columns that share them, at 4 bits of
+    its own. head: cover the output layer too, which in a language model is most of what a decode step reads; an
+    embedding that shares its weights keeps a copy in bf16. A layer that the kernel cannot take stays bf16, or packed
+    and decoded at every call: the recipe's structure tells which, and why.
     """
 
     name: ClassVar[str] = "weight-only"
@@ -198,13 +255,13 @@ class WeightOnly(Compressor):
         "4bit-g32": {"bits": 4, "group_size": 32},
     }
 
-    bits: int = 8
+    bits: int | None = 8
     group_size: int = 64
     head: bool = True
 
     def __post_init__(self) -> None:
-        if self.bits not in (4, 8):
-            raise ValueError(f"bits = {self.bits!r}: must be 4 or 8")
+        if self.bits not in (4, 8, None):
+            raise ValueError(f"bits = {self.bits!r}: must be 4 or 8, or null for the codes of the method before it")
         if self.group_size not in GROUPS:
             raise ValueError(f"group_size = {self.group_size!r}: must be one of {', '.join(map(str, GROUPS))}")
 
@@ -215,24 +272,65 @@ class WeightOnly(Compressor):
         def check(skeleton: nn.Module) -> None:
             surgery.layer_list(surgery.as_linears(skeleton))
             if not self._covered(skeleton):
-                raise surgery.UnknownStructure(f"no linear layer has a shape that the {self.bits}-bit product takes")
+                product = "product" if self.bits is None else f"{self.bits}-bit product"
+                raise surgery.UnknownStructure(f"no linear layer has a shape that the {product} takes")
 
         return surgery.structure_reason(model, check)
 
     def _covered(self, model: nn.Module) -> dict[str, nn.Linear]:
-        head = getattr(model, "lm_head", None)
+        """The layers to round."""
         span = self.group_size if self.bits == 4 else 1
         return {
             name: layer
-            for name, layer in model.named_modules()
-            if type(layer) is nn.Linear
-            and (self.head or layer is not head)
-            and not layer.out_features % ROWS
-            and not layer.in_features % max(span, ROWS)
+            for name, layer in self._layers(model, nn.Linear)
+            if not layer.out_features % ROWS and not layer.in_features % max(span, ROWS)
         }
 
+    def _layers(self, model: nn.Module, kind: type[L]) -> Iterator[tuple[str, L]]:
+        head = getattr(model, "lm_head", None)
+        for name, layer in model.named_modules():
+            if type(layer) is kind and (self.head or layer is not head):
+                yield name, layer
+
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        layers = self._covered(surgery.as_linears(model))
+        left: dict[str, str] = {}
+        if self.bits is None:
+            made, left = self._taken(surgery.as_linears(model))
+        else:
+            made = self._rounded(surgery.as_linears(model), context)
+        for name, layer in made.items():
+            surgery.replace(model, name, layer)
+        return Compressed(
+            surgery.cast(model, torch.bfloat16), {"layers": {n: _shape(m) for n, m in made.items()}, "left": left}
+        )
+
+    def _taken(self, model: nn.Module) -> tuple[dict[str, KernelLinear], dict[str, str]]:
+        """The layers that compute with the codes there are, and of the others why they do not."""
+        packed = dict(self._layers(model, PackedLinear))
+        if not packed:
+            raise Unsupported(
+                f"{self.name}: no linear layer is packed: a method that rounds must be before it, as in "
+                f"quantize-gptq+{self.name}:bits=null"
+            )
+        found = {name: kernel_for(layer) for name, layer in packed.items()}
+        left = {name: kernel for name, kernel in found.items() if isinstance(kernel, str)}
+        if len(left) == len(found):
+            raise Unsupported(
+                f"{self.name}: no kernel takes these codes ({'; '.join(sorted(set(left.values())))}): 4 bits in groups "
+                f"of a multiple of {GROUPS[0]} columns fit, and 8 bits with one scale a row and no zero points"
+            )
+        made = {name: kernel for name, kernel in found.items() if isinstance(kernel, KernelLinear)}
+        for name, kernel in made.items():
+            kernel.take(packed[name].packed)
+        return made, left
+
+    def _rounded(self, model: nn.Module, context: Context) -> dict[str, KernelLinear]:
+        """Every covered layer rounded to nearest."""
+        layers = self._covered(model)
+        if not layers and not any(isinstance(module, KernelLinear) for module in model.modules()):
+            raise Unsupported(
+                f"{self.name}: no layer is left to round to {self.bits} bits; bits=null takes the codes of packed ones"
+            )
         if any(not bool(layer.weight.isfinite().all()) for layer in layers.values()):
             raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
         if self.bits == 4:
@@ -247,19 +345,27 @@ class WeightOnly(Compressor):
                     f"{self.name}: {there / 1e6:.0f} of {total / 1e6:.0f} million weights lie on a 4-bit grid in "
                     f"groups of {self.group_size} already, as it would store them: no loss would mean anything"
                 )
+        made = {}
         for done, (name, layer) in enumerate(layers.items()):
-            stored = self._empty(layer)
-            stored.quantize(layer.weight.detach())
-            surgery.replace(model, name, stored)
+            made[name] = _empty(layer, {"bits": self.bits, "group_size": self.group_size})
+            made[name].quantize(layer.weight.detach())
             context.progress("quantizing", done + 1, len(layers))
-        return Compressed(surgery.cast(model, torch.bfloat16), {"layers": list(layers)})
-
-    def _empty(self, layer: nn.Linear) -> KernelLinear:
-        shape = layer.out_features, layer.in_features, layer.bias
-        return Int8Linear(*shape) if self.bits == 8 else Int4Linear(*shape, self.group_size)
+        return made
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         surgery.as_linears(model)
-        for name in structure["layers"]:
-            surgery.replace(model, name, self._empty(surgery.get(model, name)))
-        return model
+        for name, shape in structure["layers"].items():
+            surgery.replace(model, name, _empty(surgery.get(model, name), shape))
+        return surgery.cast(model, torch.bfloat16)
+
+
+def _shape(layer: KernelLinear) -> dict[str, Any]:
+    """What `_empty` needs."""
+    found: dict[str, Any] = {"bits": layer.bits, "column_scale": layer.column_scale is not None}
+    return found | ({"group_size": layer.group_size} if isinstance(layer, Int4Linear) else {})
+
+
+def _empty(layer: nn.Linear | PackedLinear, shape: Mapping[str, Any]) -> KernelLinear:
+    """A layer without weights in the place of `layer`."""
+    size, divided = (layer.out_features, layer.in_features, layer.bias), shape.get("column_scale", False)
+    return Int8Linear(*size, divided) if shape["bits"] == 8 else Int4Linear(*size, shape["group_size"], divided)

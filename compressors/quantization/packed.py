@@ -191,8 +191,9 @@ class PackedWeight(nn.Module):
             weight.column_scale = column_scale.float()
         return weight
 
-    def dequantize(self, rows: Tensor | None = None) -> Tensor:
-        """The values, float32: (rows, columns), or of the `rows` asked for, (n,) int64 -> (n, columns)."""
+    def dequantize(self, rows: Tensor | None = None, *, on_grid: bool = False) -> Tensor:
+        """The values, float32: (rows, columns), or of the `rows` asked for, (n,) int64 -> (n, columns). on_grid: as
+        they were rounded, not over `column_scale`."""
         layout = self.layout
         packed, scale, zero = self.codes, self.scale, self.zero if layout.zero_points else None
         if rows is not None:
@@ -212,14 +213,41 @@ class PackedWeight(nn.Module):
             values = codes.float()
         values = self._grouped(values)
         if zero is not None:
-            coded = layout.zero_dtype == "uint8"
-            values -= self._spread((unpack(zero, layout.bits, self.groups) if coded else zero).float())
+            values -= self._spread(self._zeros(zero))
         elif not layout.levels:
             values -= 2 ** (layout.bits - 1)
         # In place unless the scales are trained, whose gradient needs the values before.
         values = values.mul_(scale) if self.tuning is None else values * scale
         values = values.flatten(1)
-        return values / self.column_scale if layout.column_scale else values
+        return values / self.column_scale if layout.column_scale and not on_grid else values
+
+    def scales_and_zeros(self, span: int | None = None) -> tuple[Tensor, Tensor]:
+        """Scale and zero point, float32, (rows, columns / span) each, of every `span` columns: the value of a code is
+        (code - zero) * scale, over `column_scale` where there is one. span: must divide `even_group`, which it is by
+        default. Raises ValueError where codes stand for values of a table."""
+        span = span or self.even_group
+        if self.layout.levels or self.even_group % span:
+            raise ValueError(f"no scale for every {span} columns of {self.layout}")
+        scale = self.scale.float()
+        zero = torch.full_like(scale, 2 ** (self.layout.bits - 1))
+        if self.layout.zero_points:
+            zero = self._zeros(self.zero)
+        stored = torch.arange(0, self.columns, span, device=scale.device) // self.layout.group_size
+        return scale[:, stored].expand(self.rows, -1), zero[:, stored].expand(self.rows, -1)
+
+    @property
+    def even_group(self) -> int:
+        """The most columns after which all groups can be said to end, a narrower last one too."""
+        return self.columns if self.groups == 1 else math.gcd(self.layout.group_size, self.columns)
+
+    def unpacked(self) -> Tensor:
+        """The codes, uint8: (rows, columns)."""
+        return unpack(self.codes, self.layout.bits, self.columns)
+
+    def _zeros(self, stored: Tensor) -> Tensor:
+        """Zero points as they are stored -> float32, (n, groups)."""
+        coded = self.layout.zero_dtype == "uint8"
+        return (unpack(stored, self.layout.bits, self.groups) if coded else stored).float()
 
     def _grouped(self, values: Tensor) -> Tensor:
         """(n, columns) seen as (n, groups, group_size), where the groups are all of one width."""
@@ -246,6 +274,8 @@ class _Packed(nn.Module):
     """A layer whose weight is packed. `weight` is the decoded matrix, for models that look past their layers:
     DeBERTa normalises the rows of a table, T5 asks for a type."""
 
+    _dtype = torch.float32
+
     def __init__(self, packed: PackedWeight) -> None:
         super().__init__()
         self._modules["weight"] = packed  # past the property, which has the name that is on disk
@@ -257,8 +287,12 @@ class _Packed(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Its weight, float32: (rows, columns)."""
-        return self.packed.dequantize()
+        """Its weight, (rows, columns), in the type of the model."""
+        return self.packed.dequantize().to(self._dtype)
+
+    def answer_in(self, dtype: torch.dtype) -> None:
+        """Decode to another type than float32 from now on: that of the model, what is stored stays as it is."""
+        self._dtype = dtype
 
 
 class PackedLinear(_Packed):
@@ -275,7 +309,8 @@ class PackedLinear(_Packed):
 
 
 class PackedEmbedding(_Packed):
-    """In the place of an nn.Embedding: (…) int64 -> (…, width) float32. Decodes the rows it needs only."""
+    """In the place of an nn.Embedding: (…) int64 -> (…, width), in the type of the model. Decodes the rows it needs
+    only."""
 
     def __init__(self, weight: PackedWeight) -> None:
         super().__init__(weight)
@@ -285,7 +320,7 @@ class PackedEmbedding(_Packed):
         """ids: any shape, int64, below num_embeddings."""
         if ids.numel() >= self.packed.rows:  # a small table, a row of it wanted many times
             return F.embedding(ids, self.weight)
-        return self.packed.dequantize(ids.flatten()).view(*ids.shape, -1)
+        return self.packed.dequantize(ids.flatten()).to(self._dtype).view(*ids.shape, -1)
 
 
 def packable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Embedding]]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
+from compressors.quantization.codes_openvino import with_codes
 from compressors.quantization.grid import on_grid
 from compressors.quantization.int8_openvino import (
     PRECISIONS,
@@ -32,10 +33,14 @@ ACTIVATION_GROUP = 32
 @dataclass(frozen=True)
 class WeightOnlyOpenvino(Compressor):
     """bits: 8, step and offset for each row, or 4, for each group of columns; embeddings and the output layer have 8
-    bits either way. group_size: columns that share them, at 4 bits; a layer of another width has the largest power of
-    two that divides it, a layer where that is too small 8 bits. calibrated: fit the 4-bit steps to calibration
-    data, `samples` examples at most. activations: 8, inputs of a product are rounded to 8 bits in groups of 32 as it
-    is computed, or 16, they stay as they are. float_precision: as for int8-openvino."""
+    bits either way. null takes the 4- or 8-bit codes of the method before it in a chain, as in
+    `quantize-gptq+weight-only-openvino:bits=null`, and leaves all else as it is; packed layers of other codes are then
+    stored in fp32, and the recipe's structure tells which.
+
+    group_size: columns that share them, at 4 bits; a layer of another width has the largest power of two that divides
+    it, a layer where that is too small 8 bits. calibrated: fit the 4-bit steps to calibration data, `samples` examples
+    at most. activations: 8, inputs of a product are rounded to 8 bits in groups of 32 as it is computed, or 16, they
+    stay as they are. float_precision: as for int8-openvino."""
 
     name: ClassVar[str] = "weight-only-openvino"
     family: ClassVar[str] = "quantization"
@@ -48,7 +53,7 @@ class WeightOnlyOpenvino(Compressor):
     takes: ClassVar[str] = "openvino"
     makes: ClassVar[str] = "openvino"
 
-    bits: int = 8
+    bits: int | None = 8
     group_size: int = 64
     calibrated: bool = True
     samples: int = 64
@@ -57,7 +62,7 @@ class WeightOnlyOpenvino(Compressor):
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("bits", (4, 8)),
+            ("bits", (4, 8, None)),
             ("group_size", GROUPS),
             ("activations", (8, 16)),
             ("float_precision", PRECISIONS),
@@ -66,15 +71,27 @@ class WeightOnlyOpenvino(Compressor):
                 raise ValueError(f"{name} = {value!r}: must be one of {', '.join(map(str, allowed))}")
         if self.samples < 1:
             raise ValueError(f"samples is {self.samples}, must be at least 1")
+        if self.bits is None:  # codes would not survive an export of their own
+            object.__setattr__(self, "takes", "torch")
 
     @property
     def steps(self) -> tuple[Compressor, ...]:
-        return (OpenvinoFp32(), self)
+        return (self,) if self.bits is None else (OpenvinoFp32(), self)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         return None if hardware.device == "cpu" else f"runs on the CPU, not on {hardware.device}"
 
     def compress(self, model: Any, context: Context) -> Compressed:
+        run: dict[str, Any] = {"precision": precision_for(self.float_precision, context.hardware)}
+        if self.activations == 8:
+            run["activation_group_size"] = ACTIVATION_GROUP
+        if self.bits is None:
+            graph, left = with_codes(model, context.model)
+            return Compressed(graph, {"left": left}, runtime="openvino", options=run)
+        return Compressed(self._rounded(model, context), runtime="openvino", options=run)
+
+    def _rounded(self, model: Any, context: Context) -> Any:
+        """The graph as NNCF compresses it."""
         silence_telemetry()
         import nncf
 
@@ -82,15 +99,11 @@ class WeightOnlyOpenvino(Compressor):
             self._refuse_own_grid(model)
         options = self._options(model, context) if self.bits == 4 else {}
         with quiet():
-            compressed = nncf.compress_weights(
+            return nncf.compress_weights(
                 model,
                 mode=nncf.CompressWeightsMode.INT8_ASYM if self.bits == 8 else nncf.CompressWeightsMode.INT4_ASYM,
                 **options,
             )
-        run: dict[str, Any] = {"precision": precision_for(self.float_precision, context.hardware)}
-        if self.activations == 8:
-            run["activation_group_size"] = ACTIVATION_GROUP
-        return Compressed(compressed, runtime="openvino", options=run)
 
     def _options(self, graph: Any, context: Context) -> dict[str, Any]:
         """What NNCF is told of 4 bits."""
@@ -116,7 +129,7 @@ class WeightOnlyOpenvino(Compressor):
         there = sum(
             weight.numel()
             for weight in weights
-            if not weight.shape[1] % self.group_size and on_grid(weight, self.bits, self.group_size, symmetric=False)
+            if not weight.shape[1] % self.group_size and on_grid(weight, 4, self.group_size, symmetric=False)
         )
         if 2 * there > total:
             raise Unsupported(
