@@ -73,6 +73,8 @@ NIGHTLY = [
     *checks(registry.build("int8-dynamic-torch")),
     *checks(registry.build("int8-static-torch")),
     *checks(registry.build("quantize-awq", {"group_size": 16})),
+    *checks(registry.build("gptq-aten")),
+    *checks(registry.build("gptq-openvino")),
 ]
 
 
