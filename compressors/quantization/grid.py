@@ -3,11 +3,14 @@ result would say nothing about it. Told from the weights, whatever the model is 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 TOLERANCE = 1e-3
 """How far from a point, in steps, a weight may lie that counts as on it: fp32 rounding is 1e-5 at 255 steps."""
+_ROUNDING = 1e-5
+"""The same of points at no common step, as a share of the point."""
 _FIRST = 256
 """Weights looked at first: those that are on no grid show it there, and trying all of them would take seconds."""
 
@@ -39,6 +42,20 @@ def lies_on_offset_grid(weight: Tensor, bits: int, group_size: int) -> bool:
     groups = groups - groups.amin(1, keepdim=True)
     span, most = groups.amax(1, keepdim=True), 2**bits - 1
     return _multiples(groups[:1, :_FIRST], span[:1], most) and _multiples(groups, span, most)
+
+
+def lies_on_levels(weight: Tensor, levels: Tensor, group_size: int) -> bool:
+    """Whether every group of `weight`, (rows, columns), holds nothing but its largest magnitude times some of `levels`,
+    (levels,) ascending from -1 to 1 with 0 among them, to fp32 rounding."""
+    groups = F.pad(weight.float(), (0, -weight.shape[1] % group_size)).unflatten(1, (-1, group_size)).flatten(0, 1)
+
+    def on(groups: Tensor) -> bool:
+        largest = groups.abs().amax(1, keepdim=True)
+        groups = groups / largest.where(largest > 0, 1.0)
+        nearest = levels[torch.searchsorted((levels[1:] + levels[:-1]) / 2, groups)]
+        return bool(((groups - nearest).abs() <= _ROUNDING * nearest.abs()).all())
+
+    return on(groups[:1]) and on(groups)
 
 
 def _multiples(groups: Tensor, span: Tensor, most: int) -> bool:

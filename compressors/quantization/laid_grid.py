@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compressors.interface import PressbenchError
-from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed import PackedWeight, coded_scales
 
 
 @dataclass
@@ -20,8 +20,10 @@ class LaidGrid:
     """The values that each weight of a (rows, columns) matrix may take: (levels[code] - zero) * scale.
 
     group_size: columns that share a scale; the last group may be narrower. scale: (rows or 1, groups) positive, in the
-    type that it is stored in. zero: as scale, uint8; None for 2**(bits-1), or for none where there are levels.
-    levels: (2**bits,) or (rows, 2**bits) ascending, the value of each code; None where codes stand for themselves.
+    type that it is stored in; float32 with coded_scales, which stores codes of 8 bits for what it is given. zero: as
+    scale, uint8, or real numbers in the type that they are stored in; None for 2**(bits-1), or for none where there are
+    levels. levels: (2**bits,) or (rows, 2**bits) ascending, the value of each code; None where codes stand for
+    themselves.
     """
 
     bits: int
@@ -29,13 +31,15 @@ class LaidGrid:
     scale: Tensor
     zero: Tensor | None = None
     levels: Tensor | None = None
+    coded_scales: bool = False
 
     def nearest(self, values: Tensor, columns: Tensor) -> Tensor:
         """The codes of the points nearest to `values`, (rows, n), that stand in these `columns`, (n,) int64: uint8."""
         scale, zero = self._of(columns)
         scaled = values / scale
         if self.levels is None:
-            return (scaled.round() + zero).clamp(0, 2**self.bits - 1).to(torch.uint8)
+            part = zero % 1  # of what lies between two codes
+            return ((scaled + part).round() + (zero - part)).clamp(0, 2**self.bits - 1).to(torch.uint8)
         levels = self.levels.float()
         middles = (levels[..., 1:] + levels[..., :-1]) / 2
         return torch.searchsorted(middles, scaled.contiguous()).to(torch.uint8)
@@ -61,20 +65,23 @@ class LaidGrid:
             self.scale = self.scale.float()
         self.scale[:, group] = other.scale[:, 0].to(self.scale.dtype)
         if self.zero is not None and other.zero is not None:
-            self.zero[:, group] = other.zero[:, 0]
+            if other.zero.dtype != self.zero.dtype:
+                self.zero = self.zero.float()
+            self.zero[:, group] = other.zero[:, 0].to(self.zero.dtype)
 
     def of_rows(self, rows: slice) -> LaidGrid:
         """The part of it that lies over these rows."""
         scale = self.scale if self.scale.shape[0] == 1 else self.scale[rows]
         zero = self.zero if self.zero is None or self.zero.shape[0] == 1 else self.zero[rows]
         levels = self.levels if self.levels is None or self.levels.dim() == 1 else self.levels[rows]
-        return LaidGrid(self.bits, self.group_size, scale, zero, levels)
+        return LaidGrid(self.bits, self.group_size, scale, zero, levels, self.coded_scales)
 
     def packed(self, codes: Tensor, column_scale: Tensor | None = None) -> PackedWeight:
         """These codes, (rows, columns) uint8, with this grid, as they are stored."""
+        scale, scale_range = coded_scales(self.scale) if self.coded_scales else (self.scale, None)
         return PackedWeight.from_codes(
-            codes, self.scale, bits=self.bits, group_size=self.group_size, zero=self.zero, levels=self.levels,
-            column_scale=column_scale,
+            codes, scale, bits=self.bits, group_size=self.group_size, zero=self.zero, levels=self.levels,
+            column_scale=column_scale, scale_range=scale_range,
         )  # fmt: skip
 
     def packed_apart(

@@ -98,15 +98,36 @@ def storable(scale: Tensor) -> Tensor:
     return rounded if bool(rounded.isfinite().all()) else scale.float()
 
 
+SCALES = 256
+"""Scales, one row after the other, that share a step and a least one where they are stored as codes of 8 bits."""
+
+
+def coded_scales(scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales, (rows or 1, groups), as codes of 8 bits between the least and the largest of each 256, one row after the
+    other, and (least, step) of each: uint8 of that shape, (ceil(scales / 256), 2) float32."""
+    blocks = F.pad(scale.float().reshape(1, -1), (0, -scale.numel() % SCALES), mode="replicate").view(-1, SCALES)
+    least, most = blocks.aminmax(dim=1, keepdim=True)
+    step = (most - least) / 255
+    codes = ((blocks - least) / step.where(step > 0, torch.ones(()))).round().to(torch.uint8)
+    return codes.flatten()[: scale.numel()].view(scale.shape), torch.cat([least, step], dim=1)
+
+
+def decoded_scales(codes: Tensor, scale_range: Tensor) -> Tensor:
+    """The scales, float32, that `coded_scales` made these codes and ranges of."""
+    least, step = scale_range.repeat_interleave(SCALES, dim=0)[: codes.numel()].T
+    return (codes.flatten() * step + least).view(codes.shape)
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a matrix is stored, all that is needed to read it back: JSON in an artifact's recipe.
 
     group_size: columns that share a scale; the last group may be narrower. per_tensor: one row of
-    scales for all rows. zero_points: what means 0 is stored for each group, else it is 2**(bits-1). zero_dtype: "uint8"
-    for a code of `bits` bits, else a real number, which may lie between two codes or beyond them. levels: codes stand
-    for values of a table, else for themselves; levels_by_row: every row has a table of its own. column_scale: a number
-    for each column, which it was multiplied by before it was rounded.
+    scales for all rows. scale_dtype: of the scales; "uint8" for codes, see `PackedWeight`. zero_points: what means 0 is
+    stored for each group, else it is 2**(bits-1). zero_dtype: "uint8" for a code of `bits` bits, else a real number,
+    which may lie between two codes or beyond them. levels: codes stand for values of a table, else for themselves;
+    levels_by_row: every row has a table of its own. column_scale: a number for each column, which it was multiplied by
+    before it was rounded.
     """
 
     bits: int
@@ -123,13 +144,16 @@ class Layout:
 class PackedWeight(nn.Module):
     """A (rows, columns) matrix as packed codes: value = (levels[code] - zero) * scale / column_scale.
 
-    Buffers: codes (rows, ceil(columns * bits / 8)) uint8; scale (rows or 1, groups) float16 or float32;
+    Buffers: codes (rows, ceil(columns * bits / 8)) uint8; scale (rows or 1, groups) float16 or float32, or uint8 codes
+    and scale_range (ceil(scales / 256), 2) float32, where scale = range[0] + code * range[1] (double quantization);
     zero, packed like the codes, (rows or 1, ceil(groups * bits / 8)) uint8, or (rows or 1, groups) float16 or float32;
-    levels (2**bits,) float32, or (rows, 2**bits) float16; column_scale (columns,) float32.
+    levels (2**bits,) float32, or (rows, 2**bits) float16; column_scale (columns,) float32. `scales` and `zeros` read
+    them whatever they are stored as.
     """
 
     codes: Tensor
     scale: Tensor
+    scale_range: Tensor
     zero: Tensor
     levels: Tensor
     column_scale: Tensor
@@ -142,9 +166,11 @@ class PackedWeight(nn.Module):
         self.register_parameter("tuning", None)
         self.groups = -(-columns // layout.group_size)
         scales = 1 if layout.per_tensor else rows
-        width, zeros = _bytes(columns, layout.bits), _bytes(self.groups, layout.bits)
-        self.register_buffer("codes", torch.empty(rows, width, dtype=torch.uint8))
+        zeros = _bytes(self.groups, layout.bits)
+        self.register_buffer("codes", torch.empty(rows, _bytes(columns, layout.bits), dtype=torch.uint8))
         self.register_buffer("scale", torch.empty(scales, self.groups, dtype=getattr(torch, layout.scale_dtype)))
+        if layout.scale_dtype == "uint8":
+            self.register_buffer("scale_range", torch.empty(-(-scales * self.groups // SCALES), 2))
         if layout.zero_points:
             width = zeros if layout.zero_dtype == "uint8" else self.groups
             self.register_buffer("zero", torch.empty(scales, width, dtype=getattr(torch, layout.zero_dtype)))
@@ -166,10 +192,11 @@ class PackedWeight(nn.Module):
         zero: Tensor | None = None,
         levels: Tensor | None = None,
         column_scale: Tensor | None = None,
+        scale_range: Tensor | None = None,
     ) -> PackedWeight:
-        """codes: (rows, columns) uint8. scale: (rows or 1, groups), kept in its dtype. zero: as scale,
-        uint8, or a real number kept in its dtype, or None. levels: (2**bits,) or (rows, 2**bits), the value of each
-        code, or None. column_scale: (columns,) or None."""
+        """codes: (rows, columns) uint8. scale: (rows or 1, groups), kept in its dtype, or with `scale_range` what
+        `coded_scales` made of it. zero: as scale, uint8, or a real number kept in its dtype, or None. levels:
+        (2**bits,) or (rows, 2**bits), the value of each code, or None. column_scale: (columns,) or None."""
         layout = Layout(
             bits,
             group_size,
@@ -183,6 +210,8 @@ class PackedWeight(nn.Module):
         )
         weight = cls(layout, *codes.shape)
         weight.codes, weight.scale = pack(codes, bits), scale.contiguous()
+        if scale_range is not None:
+            weight.scale_range = scale_range
         if zero is not None:
             weight.zero = pack(zero, bits) if zero.dtype == torch.uint8 else zero.contiguous()
         if levels is not None:
@@ -195,15 +224,8 @@ class PackedWeight(nn.Module):
         """The values, float32: (rows, columns), or of the `rows` asked for, (n,) int64 -> (n, columns). on_grid: as
         they were rounded, not over `column_scale`."""
         layout = self.layout
-        packed, scale, zero = self.codes, self.scale, self.zero if layout.zero_points else None
-        if rows is not None:
-            packed = packed[rows]
-            if not layout.per_tensor:
-                scale, zero = scale[rows], None if zero is None else zero[rows]
-        scale = scale.float()
-        if self.tuning is not None:
-            scale = scale * (self.tuning if rows is None or layout.per_tensor else self.tuning[rows])
-        scale = self._spread(scale)
+        packed = self.codes if rows is None else self.codes[rows]
+        scale = self._spread(self.scales(rows))
         codes = unpack(packed, layout.bits, self.columns)
         if layout.levels_by_row:
             values = (self.levels if rows is None else self.levels[rows]).float().gather(1, codes.long())
@@ -212,8 +234,9 @@ class PackedWeight(nn.Module):
         else:
             values = codes.float()
         values = self._grouped(values)
-        if zero is not None:
-            values -= self._spread(self._zeros(zero))
+        zeros = self.zeros(rows)
+        if zeros is not None:
+            values -= self._spread(zeros)
         elif not layout.levels:
             values -= 2 ** (layout.bits - 1)
         # In place unless the scales are trained, whose gradient needs the values before.
@@ -228,10 +251,9 @@ class PackedWeight(nn.Module):
         span = span or self.even_group
         if self.layout.levels or self.even_group % span:
             raise ValueError(f"no scale for every {span} columns of {self.layout}")
-        scale = self.scale.float()
-        zero = torch.full_like(scale, 2 ** (self.layout.bits - 1))
-        if self.layout.zero_points:
-            zero = self._zeros(self.zero)
+        scale, zero = self.scales(), self.zeros()
+        if zero is None:
+            zero = torch.full_like(scale, 2 ** (self.layout.bits - 1))
         stored = torch.arange(0, self.columns, span, device=scale.device) // self.layout.group_size
         return scale[:, stored].expand(self.rows, -1), zero[:, stored].expand(self.rows, -1)
 
@@ -244,10 +266,28 @@ class PackedWeight(nn.Module):
         """The codes, uint8: (rows, columns)."""
         return unpack(self.codes, self.layout.bits, self.columns)
 
-    def _zeros(self, stored: Tensor) -> Tensor:
-        """Zero points as they are stored -> float32, (n, groups)."""
-        coded = self.layout.zero_dtype == "uint8"
-        return (unpack(stored, self.layout.bits, self.groups) if coded else stored).float()
+    def scales(self, rows: Tensor | None = None) -> Tensor:
+        """The scales, float32: (rows or 1, groups), or of the `rows` asked for."""
+        coded = self.layout.scale_dtype == "uint8"
+        scale = (decoded_scales(self.scale, self.scale_range) if coded else self.scale).float()
+        if self.tuning is not None:
+            scale = scale * self.tuning
+        return scale if rows is None or self.layout.per_tensor else scale[rows]
+
+    def rescale(self, scale: Tensor) -> None:
+        """Take other scales, (rows or 1, groups) float32, in the type that these have."""
+        if self.layout.scale_dtype == "uint8":
+            self.scale, self.scale_range = coded_scales(scale)
+        else:
+            self.scale = scale.to(self.scale.dtype)
+
+    def zeros(self, rows: Tensor | None = None) -> Tensor | None:
+        """What means 0, float32: (rows or 1, groups), or of the `rows` asked for; None where it is not stored."""
+        layout = self.layout
+        if not layout.zero_points:
+            return None
+        zero = self.zero if rows is None or layout.per_tensor else self.zero[rows]
+        return (unpack(zero, layout.bits, self.groups) if layout.zero_dtype == "uint8" else zero).float()
 
     def _grouped(self, values: Tensor) -> Tensor:
         """(n, columns) seen as (n, groups, group_size), where the groups are all of one width."""

@@ -26,7 +26,11 @@ from compressors.interface import (
     PressbenchError,
     Unsupported,
 )
+from compressors.quantization.grids.codebook import CodebookGrid
+from compressors.quantization.grids.half_quadratic import HalfQuadraticGrid
 from compressors.quantization.grids.linear import LinearGrid
+from compressors.quantization.grids.normal import NormalGrid
+from compressors.quantization.grids.powers import PowersGrid
 from compressors.quantization.laid_grid import Grid, nearest
 from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
 from compressors.quantization.tuning import tune
@@ -35,6 +39,10 @@ GRIDS: Mapping[str, Callable[[int, int], Grid]] = {
     "linear": lambda bits, size: LinearGrid(bits, size),
     "fitted": lambda bits, size: LinearGrid(bits, size, fitted=True),
     "symmetric": lambda bits, size: LinearGrid(bits, size, symmetric=True),
+    "log2": PowersGrid,
+    "nf4": NormalGrid,
+    "codebook": CodebookGrid,
+    "hqq": HalfQuadraticGrid,
 }
 """Name of a grid -> what makes one of (bits, columns that share a scale). By name and not by looking into a folder: a
 cached artifact is told from a stale one by the imports of this file."""
@@ -44,11 +52,12 @@ cached artifact is told from a stale one by the imports of this file."""
 class BlocksOnGrid(Compressor):
     """Stores the linear layers of the Transformer blocks as codes of a grid.
 
-    grid: which values a code stands for: "linear", evenly spaced from the smallest to the largest of a group; "fitted",
-    the same with each range narrowed to where the squared error is least; "symmetric", as many on either side of zero
-    and no zero points stored. group_size: columns that share a scale; as many as a layer has, where it has fewer.
-    embedding_bits, head_bits: of the token embedding and of the output layer, rounded to nearest; 0 leaves them as they
-    are, and as one where they are one.
+    grid: which values a code stands for: "linear", evenly spaced from the smallest to the largest of a
+    group; "fitted", the same with each range narrowed to where the squared error is least; "symmetric", as many on
+    either side of zero and no zero points stored; "hqq", evenly spaced with a real offset, fitted; "nf4", quantiles of
+    a normal distribution; "log2", powers of two; "codebook", values found by k-means for each row. group_size: columns
+    that share a scale; as many as a layer has, where it has fewer. embedding_bits, head_bits: of the token embedding
+    and of the output layer, rounded to nearest; 0 leaves them as they are, and as one where they are one.
     """
 
     family: ClassVar[str] = "quantization"
@@ -69,6 +78,8 @@ class BlocksOnGrid(Compressor):
             raise ValueError(f"grid = {self.grid!r}: must be one of {', '.join(GRIDS)}")
         if isinstance(self.group_size, bool) or not isinstance(self.group_size, int) or self.group_size < 1:
             raise ValueError(f"group_size = {self.group_size!r}: must be a whole number of columns, at least 1")
+        for bits in {self.bits, self.embedding_bits, self.head_bits} - {0}:
+            GRIDS[self.grid](bits, self.group_size)  # which may have fewer
 
     @property
     @abc.abstractmethod

@@ -32,6 +32,5 @@ def tune(model: nn.Module, context: Context, *, epochs: float, learning_rate: fl
         recover(model, known, epochs=epochs, learning_rate=learning_rate, what=what)
     finally:
         for one in packed:
-            assert one.tuning is not None
-            one.scale = (one.scale.float() * one.tuning.detach()).to(one.scale.dtype)
-            one.tuning = None
+            scales, one.tuning = one.scales().detach(), None
+            one.rescale(scales)
