@@ -34,8 +34,8 @@ def table(bits: int) -> Tensor:
 
 
 def _filled(scale: Tensor) -> Tensor:
-    """The scales, (rows, groups), with that of the group before where it is zero: any would do for a group of zeros, but
-    one of another size would make the steps of a block of scales coarser."""
+    """The scales, (rows, groups), with that of the group before where it is zero: any would do for a group of zeros,
+    but one of another size would make the steps of a block of scales coarser."""
     flat = scale.flatten()
     known = flat.nonzero()[:, 0]
     if not len(known):
