@@ -73,6 +73,26 @@ def test_the_exponent_is_the_best_of_all(exponents: int) -> None:
     np.testing.assert_allclose(found.numpy(), scales[best], rtol=1e-4)
 
 
+def test_the_first_exponent_is_nought() -> None:
+    weight, inputs = outlying()
+    assert torch.equal(QuantizeAwq(exponents=1).column_scale(weight, inputs.T @ inputs), torch.ones(32))
+
+
+def test_with_scales_all_is_as_for_weights_and_inputs_that_were_scaled_before() -> None:
+    """With feedback as GPTQ does them, without it with the ranges that such inputs ask for."""
+    weight, inputs = outlying()
+    method = QuantizeAwq(bits=3, group_size=8)
+    scale = method.column_scale(weight, inputs.T @ inputs)
+    given = inputs / scale
+    [got] = dataclasses.replace(method, clip=False, feedback=True).round([weight], inputs.T @ inputs)
+    [want] = QuantizeGptq(bits=3, group_size=8).round([weight * scale], given.T @ given)
+    torch.testing.assert_close(got.dequantize() * scale, want.dequantize(), rtol=1e-4, atol=1e-4)
+    [got] = method.round([weight], inputs.T @ inputs)
+    laid = Clipped(3, 8, LinearGrid(3, 8), given.T @ given).lay(weight * scale)
+    values = laid.decode(laid.nearest(weight * scale, torch.arange(32)), torch.arange(32))
+    torch.testing.assert_close(got.dequantize() * scale, values, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("feedback", [False, True])
 def test_what_is_decoded_is_divided_by_the_scale(feedback: bool) -> None:
     weight, inputs = outlying()
