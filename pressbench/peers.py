@@ -51,7 +51,7 @@ def _known() -> dict[str, Any]:
 def _list(known: dict[str, Any], as_json: bool) -> None:
     from compressors.peers import environment
 
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "name": name,
             "pinned": dict(cls.pins),

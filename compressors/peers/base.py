@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from compressors import surgery
@@ -99,8 +100,6 @@ class Peer(Compressor):
         transformers may read a configuration differently."""
         first = context.require_calibration()[:1].inputs
         length = int(first["attention_mask"].sum()) if "attention_mask" in first else first["input_ids"].shape[1]
-        import torch
-
         with torch.inference_mode():
             ours = model(**{name: given[:, :length] for name, given in first.items()}).logits.float()
         theirs = values[runner.ANSWER]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar
 
 from compressors.peers import formats
@@ -26,7 +27,7 @@ class PeerBitsandbytesNf4(Peer):
     pins: ClassVar[Mapping[str, str]] = {
         "bitsandbytes": "0.50.2", "torch": "2.13.0", "transformers": "5.14.1", "accelerate": "1.15.0",
     }  # fmt: skip
-    script = script
+    script: ClassVar[ModuleType] = script
 
     double: bool = False
 

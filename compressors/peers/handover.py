@@ -37,8 +37,8 @@ class Files:
     """Tensors of the safetensors files in a folder, by name, read when they are asked for."""
 
     def __init__(self, peer: str, *paths: Path) -> None:
-        self.peer, self._of = peer, {}
-        self.bytes = 0
+        self.peer = peer
+        self._of: dict[str, Any] = {}
         for path in paths:
             try:
                 file = safe_open(path, "pt")

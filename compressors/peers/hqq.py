@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar
 
 from compressors.peers import formats
@@ -23,7 +24,7 @@ class PeerHqq(Peer):
     name: ClassVar[str] = "peer-hqq"
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}}
     pins: ClassVar[Mapping[str, str]] = {"hqq": "0.2.8.post1", "torch": "2.13.0", "transformers": "5.14.1"}
-    script = script
+    script: ClassVar[ModuleType] = script
 
     bits: int = 4
     group_size: int = 64

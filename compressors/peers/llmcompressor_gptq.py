@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar
 
 from compressors.peers import formats
@@ -28,7 +29,7 @@ class PeerLlmcompressorGptq(Peer):
     pins: ClassVar[Mapping[str, str]] = {
         "llmcompressor": "0.14.0.1", "compressed-tensors": "0.19.0", "torch": "2.13.0", "transformers": "5.17.0",
     }  # fmt: skip
-    script = script
+    script: ClassVar[ModuleType] = script
 
     bits: int = 4
     group_size: int = 64

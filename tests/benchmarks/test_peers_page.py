@@ -74,7 +74,7 @@ def test_equal_bits_stand_together_by_what_they_lose(tmp_path: Path, monkeypatch
         "a 1.2", "45.60 ppl [45.60, 45.60]", "+20.0 % [+19.9, +20.1]", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
     ]  # fmt: skip
     (line,) = [line for line in page.splitlines() if line.startswith("| `ours-4bit` |")]
-    assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("—") == 4
+    assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("–") == 4
     assert "a run of 2026-11-28 on A CPU" in page
     assert "pressbench peers install peer-a peer-b-nf4 peer-c\n" in page
 
