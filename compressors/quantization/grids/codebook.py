@@ -123,14 +123,14 @@ class _Rows:
                 torch.minimum(least[:, i:], layers[-1][:, :-i] + cost, out=least[:, i:])
             layers.append(least)
         at = torch.full((len(weight), 1), parts)
-        ends = [at]
+        chosen = [at]
         padded = [F.pad(cost, (parts + 1 - cost.shape[1], 0), value=torch.inf) for cost in costs]
         for before in layers[-2::-1]:
             from_ = (at - torch.arange(1, len(costs) + 1)).clamp(min=0)
             cost = torch.cat([cost.gather(1, at) for cost in padded], 1)
             at = from_.gather(1, (before.gather(1, from_) + cost).argmin(1, keepdim=True))
-            ends.append(at)
-        ends = cuts.gather(1, torch.cat(ends[::-1], 1))
+            chosen.append(at)
+        ends = cuts.gather(1, torch.cat(chosen[::-1], 1))
         weight, total = (sums.gather(1, ends).diff(dim=1) for sums in self.sums[:2])
         first = self.values.gather(1, ends[:, :-1].clamp(max=self.values.shape[1] - 1))
         return (total / weight).where(weight > 0, first)  # a cluster may be empty, or count nothing

@@ -42,7 +42,7 @@ class HalfQuadraticGrid(Grid):
         span = span.where(span > 0, high.abs())  # a group of one value
         scale = storable(span.where(span > 0, 1.0))  # of zeros: any scale will do
         step = scale.float()
-        matters = real if importance is None else grouped(importance.expand(weight.shape), size) * real
+        matters = real if importance is None else grouped(importance.expand(weight.shape), size)
         matters = matters.where(matters.sum(2, keepdim=True) > 0, real)
         matters = matters / matters.sum(2, keepdim=True)
         zero, groups, beta, last = -low / step, groups / step, BETA, float("inf")
@@ -51,8 +51,9 @@ class HalfQuadraticGrid(Grid):
             error = (groups + zero).sub_(codes)
             much = error.abs().mul_(step)
             mean = float((much * real).mean())
-            kept = (much - much.pow(NORM - 1) / beta).clamp_(min=0).div_(step).mul_(error.sign())
-            zero = zero - (error.sub_(kept) * matters).sum(2, keepdim=True)
+            if float(much.max()) > beta ** (1 / (NORM - 2)):  # an outlier: a power is costly where there is none
+                error -= (much - much.pow(NORM - 1) / beta).clamp_(min=0).div_(step).mul_(error.sign())
+            zero = zero - (error * matters).sum(2, keepdim=True)
             beta *= GROWTH
             if not mean < last:
                 break

@@ -123,12 +123,12 @@ def test_what_was_rounded_is_on_the_grid_and_what_was_not_is_not(kind: str, size
 def test_a_model_that_would_be_stored_without_change_is_unsupported(kind: str) -> None:
     """Evenly spaced values at any offset in groups of 32, as some models are published; for the others on their own."""
     subject = conformance.subject("llama")
-    offsets = {"hqq": 32, "codebook": 64}
-    method = registry.build(f"quantize-{kind.split('-')[0]}", {"group_size": offsets.get(kind, 16)})
+    sizes = {"hqq": 32, "codebook": 10_000, "codebook-tensor": 10_000}
+    method = registry.build(f"quantize-{kind.split('-')[0]}", {"group_size": sizes.get(kind, 16)})
     if kind == "nf4-double":
         method = dataclasses.replace(method, double_quantization=True)
     if kind == "codebook-tensor":
-        method = dataclasses.replace(method, table="tensor", group_size=10_000)
+        method = dataclasses.replace(method, table="tensor")
     model = subject.dense.model()
     with torch.no_grad():
         for layer in model.model.layers.modules():
@@ -141,16 +141,11 @@ def test_a_model_that_would_be_stored_without_change_is_unsupported(kind: str) -
                     weight.copy_((((groups - low) / step).round() * step + low).flatten(1))
                 elif "codebook" in kind:  # 16 values a row, or a tensor
                     weight.copy_(torch.linspace(-2, 3, 16)[(weight * 40).round().long().abs() % 16])
+                    weight[:, 0] = 3  # the largest of each row, so that rows have one scale
                 else:
                     weight.copy_(nearest(GRIDS[method.grid](4, 16), weight).dequantize())
     with pytest.raises(Unsupported, match="the weights lie on a 4-bit grid already"):
         method.compress(model, subject.context(method))
-    with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight[3].add_(torch.randn(128) / 50)
-    packed = method.compress(model, subject.context(method)).model.model.layers[0].mlp.down_proj.packed
-    if kind != "nf4-double":  # whose scales are rounded too
-        before = subject.dense.model().model.layers[0].mlp.down_proj.weight  # only the untouched may be compared
-        assert packed.dequantize().shape == before.shape
 
 
 # -- with another rounding, and on disk ------------------------------------------------------------
@@ -216,7 +211,7 @@ def test_a_laid_grid_of_real_offsets_takes_one_of_wider_ones() -> None:
     grid: Grid = HalfQuadraticGrid(4, 8)
     laid = grid.lay(torch.randn(3, 16))
     assert laid.zero is not None and laid.zero.dtype == torch.float16
-    far = 1000 + torch.randn(3, 8)
+    far = 1e5 + torch.randn(3, 8)
     laid.put(1, grid.lay(far))
     columns = torch.arange(8, 16)
     assert float((laid.decode(laid.nearest(far, columns), columns) - far).abs().max()) < 0.3
