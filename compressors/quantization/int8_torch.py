@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
-from compressors.quantization.packed import pack_layers, repack_layers
-from compressors.quantization.weights import quantize_linear
+from compressors.quantization.laid_grid import nearest
+from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
 
 NO_SATURATION = {"vnni", "amx"}
 """Features of a CPU whose products of 8 bits add up in 32."""
@@ -37,7 +38,7 @@ class _Int8Torch(Compressor, abc.ABC):
     effect: ClassVar[Effect] = "kernel"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
-    layer: ClassVar[type[Int8x8Linear]]
+    layer: ClassVar[Callable[..., Int8x8Linear]]
 
     reduce_range: bool | None = None
     head: bool = False
@@ -71,7 +72,11 @@ class _Int8Torch(Compressor, abc.ABC):
                 stored.expect(*ranges[name])
             surgery.replace(model, name, stored)
             context.progress("quantizing", done + 1, len(layers))
-        packed = pack_layers(model, tables, lambda _, rows: quantize_linear(rows, 8, rows.shape[1], symmetric=True))
+
+        def table(_name: str, rows: Tensor) -> PackedWeight:
+            return nearest(LinearGrid(8, rows.shape[1], symmetric=True), rows)
+
+        packed = pack_layers(model, tables, table)
         return Compressed(model, {"layers": names, "tables": packed})
 
     def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
@@ -108,7 +113,7 @@ class Int8DynamicTorch(_Int8Torch):
     reduce_range, head, embeddings: see _Int8Torch."""
 
     name: ClassVar[str] = "int8-dynamic-torch"
-    layer: ClassVar[type[Int8x8Linear]] = DynamicInt8Linear
+    layer: ClassVar[Callable[..., Int8x8Linear]] = DynamicInt8Linear
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Int8StaticTorch(_Int8Torch):
 
     name: ClassVar[str] = "int8-static-torch"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
-    layer: ClassVar[type[Int8x8Linear]] = StaticInt8Linear
+    layer: ClassVar[Callable[..., Int8x8Linear]] = StaticInt8Linear
 
     percentile: float = 100.0
     samples: int = 128

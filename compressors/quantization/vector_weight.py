@@ -87,8 +87,9 @@ class VectorWeight(PackedWeight):
         weight.codebook = codebook.half()
         return weight
 
-    def dequantize(self, rows: Tensor | None = None) -> Tensor:
-        """The values, float32: (rows, columns), or of the `rows` asked for, (n,) int64 -> (n, columns)."""
+    def dequantize(self, rows: Tensor | None = None, *, on_grid: bool = False) -> Tensor:
+        """The values, float32: (rows, columns), or of the `rows` asked for, (n,) int64 -> (n, columns). on_grid: has no
+        meaning here, where no column is scaled."""
         codes, scale = self._codes() if self._held is None else self._held[0], self.scale
         if rows is not None:
             codes, scale = codes[rows], scale[rows]

@@ -99,8 +99,8 @@ def cache_of(model: nn.Module) -> Callable[[], Any]:
     own is a Cache of transformers whose layers may say by `room()` how many tokens they can be given at once."""
     import transformers
 
-    own: Any = getattr(model, "own_cache", None)
-    return own or partial(transformers.DynamicCache, config=model.config)
+    known: Any = model
+    return getattr(model, "own_cache", None) or partial(transformers.DynamicCache, config=known.config)
 
 
 def read(model: nn.Module, inputs: Mapping[str, Tensor], cache: Any, **more: Any) -> Iterator[Any]:
