@@ -186,6 +186,14 @@ def test_what_the_layer_answers_is_what_counts() -> None:
     assert error(weight, unseen, torch.eye(64)) < error(weight, fit(weight, moments), torch.eye(64))
 
 
+def test_entries_begin_where_an_error_counts() -> None:
+    """The last eight columns hold six vectors only, and nearly all that the layer answers comes from them."""
+    weight, few = draws(64, 64), draws(6, 4, seed=50)
+    weight[:, 56:] = few[torch.randint(0, 6, (64, 2), generator=torch.Generator().manual_seed(1))].flatten(1)
+    moments = torch.ones(64).index_fill(0, torch.arange(56, 64), 1e4).diag()
+    assert error(weight, fit(weight, moments, iterations=0), moments) < 0.005
+
+
 @pytest.mark.parametrize("case", ["dead inputs", "no inputs", "zero rows", "one value", "tiny", "odd width"])
 def test_odd_weights_and_inputs_are_no_trap(case: str) -> None:
     weight, moments = layer()
@@ -246,7 +254,7 @@ def read_by_hand(folder: Path, name: str, layout: dict[str, Any], shape: tuple[i
 def test_the_file_says_what_the_model_computes_with(
     tiny: conformance.Subject, tmp_path: Path, parameters: dict[str, int]
 ) -> None:
-    compressor = QuantizeVector(**{**QUICK, **parameters})
+    compressor = QuantizeVector(**{**QUICK, "iterations": 0, **parameters})
     made = build([compressor], tiny.dense, tiny.context(compressor), tmp_path)
     model, dense = made.model(), tiny.dense.model()
     layers = made.recipe[-1]["structure"]["layers"]
