@@ -25,6 +25,7 @@ from compressors.quantization.vector import QuantizeVector
 from compressors.quantization.vector_weight import VectorWeight, decode, on_vectors
 
 QUICK = {"code_bits": 4, "iterations": 1}
+QUICKER = {"code_bits": 4, "iterations": 0}
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
@@ -254,7 +255,7 @@ def read_by_hand(folder: Path, name: str, layout: dict[str, Any], shape: tuple[i
 def test_the_file_says_what_the_model_computes_with(
     tiny: conformance.Subject, tmp_path: Path, parameters: dict[str, int]
 ) -> None:
-    compressor = QuantizeVector(**{**QUICK, "iterations": 0, **parameters})
+    compressor = QuantizeVector(**{**QUICKER, **parameters})
     made = build([compressor], tiny.dense, tiny.context(compressor), tmp_path)
     model, dense = made.model(), tiny.dense.model()
     layers = made.recipe[-1]["structure"]["layers"]
@@ -278,7 +279,7 @@ def test_bytes_claimed_are_bytes_on_disk(tiny: conformance.Subject, tmp_path: Pa
 
 
 def test_a_seed_gives_one_artifact(tiny_bert: conformance.Subject, tmp_path: Path) -> None:
-    compressor = QuantizeVector(**QUICK)
+    compressor = QuantizeVector(**QUICKER)
     one, same, other = (
         build([compressor], tiny_bert.dense, tiny_bert.context(compressor, seed=seed), tmp_path / name).digest
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
@@ -384,7 +385,7 @@ def test_no_calibration_data_is_one_line() -> None:
 
 
 def test_a_second_run_finds_nothing_to_do(tiny: conformance.Subject) -> None:
-    compressor = QuantizeVector(**QUICK)
+    compressor = QuantizeVector(**QUICKER)
     model = compressor.compress(tiny.dense.model(), tiny.context(compressor)).model
     again = tiny.dense.model()
     with torch.no_grad():
