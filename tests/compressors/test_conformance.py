@@ -75,6 +75,7 @@ NIGHTLY = [
     *checks(registry.build("quantize-awq", {"group_size": 16})),
     *checks(registry.build("gptq-aten")),
     *checks(registry.build("gptq-openvino")),
+    *(check for check in checks(registry.build("quantize-smooth")) if check.kind == "bert"),
 ]
 
 
