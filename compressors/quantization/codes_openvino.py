@@ -58,13 +58,13 @@ def with_codes(model: nn.Module, spec: ModelSpec) -> tuple[Any, dict[str, str]]:
             f"no kernel takes these codes ({'; '.join(sorted({left[name] for name in linear}))}): 4 or 8 bits with "
             "evenly spaced values fit"
         )
-    decoded = decode(model, left)
+    keys = {name: _key(values) for name, values in decode(model, left).items() if name not in left}
     used = _used(model, list(packed), spec)
     graph = to_openvino(model, spec)
-    wanted = {_key(decoded[name]): packed[name] for name in packed if name not in left}
+    wanted = {key: packed[name] for name, key in keys.items()}
     laid = {_lay(node, wanted) for node in graph.get_ops() if node.get_type_name() == "Constant"}
-    for name in packed:
-        if name in used and name not in left and _key(decoded[name]) not in laid:
+    for name, key in keys.items():
+        if name in used and key not in laid:
             raise PressbenchError(
                 f"{name}: the exported graph does not hold its decoded weight: its codes have no place"
             )
