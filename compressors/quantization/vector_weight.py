@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.quantization.packed import PackedLinear, PackedWeight, pack, storable, unpack
+from compressors.quantization.packed import Layout, PackedLinear, PackedWeight, pack, storable, unpack
 from compressors.runtimes.torch import LogicalWeight
 
 
@@ -66,6 +66,8 @@ class VectorWeight(PackedWeight):
     def __init__(self, vectors: VectorLayout, rows: int, columns: int) -> None:
         nn.Module.__init__(self)  # it has other buffers than a matrix of single codes
         self.vectors, self.rows, self.columns = vectors, rows, columns
+        # For kernels that compute with codes: these stand for values of a table, which they leave alone.
+        self.layout = Layout(vectors.code_bits, vectors.width, levels=True, scale_dtype=vectors.scale_dtype)
         self._held: tuple[Tensor, float] | None = (
             None  # while it is trained: its codes, and what scales have of entries
         )

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from compressors import conformance, registry, surgery
 from compressors.build import build
 from compressors.interface import Examples, PressbenchError, Unsupported
-from compressors.quantization import vector_fit
+from compressors.quantization import codes_openvino, kernels, vector_fit
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
+from compressors.quantization.packed import PackedLinear
 from compressors.quantization.vector import QuantizeVector
 from compressors.quantization.vector_weight import VectorWeight, decode, on_vectors
 
@@ -319,6 +320,12 @@ def test_learning_nothing_changes_nothing() -> None:
     assert stored.codebook.grad is not None and stored.scale.grad is not None
     stored.settle()
     assert torch.allclose(stored.dequantize(), before, rtol=1e-3, atol=1e-6)
+
+
+def test_kernels_of_single_codes_leave_it_alone() -> None:
+    stored = vector_fit.fit(*layer(), 4, 1, 4, 0, 0.01)
+    assert kernels.kernel_for(PackedLinear(stored, None)) == "codes of a table of values"
+    assert codes_openvino.misfit(stored) == "codes of a table of values"
 
 
 # -- what is refused --------------------------------------------------------------------------------
