@@ -64,7 +64,8 @@ def k_means(values: Tensor, weight: Tensor, count: int) -> Tensor:
     """The `count` points of each row, ascending, (rows, count) float64, for which the sum of weight · (value - nearest
     point)² is small: values, weight (rows, n) float32, no weight negative. A row of no more than `count` distinct
     values gets these. What is least among clusters with ends at a few places, by dynamic programming, then Lloyd's
-    turns: within 1 % of the exact least, where Lloyd's turns alone, from any beginning, were 3 to 13 % above it.
+    turns: within 1 % of the exact least on 90 rows of 192 and 576 values, where Lloyd's turns from points as dense as
+    the cube root of the weight ended 7 to 13 % above it on average.
     """
     values, order = values.double().sort(dim=1)
     weight = weight.double().gather(1, order)
