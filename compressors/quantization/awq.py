@@ -32,8 +32,7 @@ class QuantizeAwq(CalibratedRounding):
     by which the answers of the layers that are given the same change least on the calibration data.
 
     clip: narrow the range of each group to where what it adds to the answers changes least. feedback: round as
-    quantize-gptq does, not to nearest. damping: for that, of the Hessian's mean diagonal, added to the diagonal. The
-    others are those of every rounding. How large an input is, is the root of its mean square, where the paper takes
+    quantize-gptq does, not to nearest. The others are those of every calibrated rounding. How large an input is, is the root of its mean square, where the paper takes
     the mean of its size.
     """
 
@@ -46,14 +45,11 @@ class QuantizeAwq(CalibratedRounding):
     exponents: int = 20
     clip: bool = True
     feedback: bool = False
-    damping: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.exponents, bool) or not isinstance(self.exponents, int) or self.exponents < 1:
             raise ValueError(f"exponents = {self.exponents!r}: must be a whole number, at least 1")
-        if not self.damping > 0:
-            raise ValueError(f"damping = {self.damping!r}: must be above 0")
 
     def round(self, weights: Sequence[Tensor], moments: Tensor) -> list[PackedWeight]:
         stacked = torch.cat(list(weights))

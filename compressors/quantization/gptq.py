@@ -52,7 +52,7 @@ def feed_back(
     importance = moments.diagonal()
     laid = grid.lay(weight, importance)
     order = importance.argsort(descending=True, stable=True) if act_order else torch.arange(columns)
-    anew = not act_order and size < columns  # each group's grid once what came before has moved it
+    anew = not act_order and size < columns and grid.by_group  # each group's grid once what came before has moved it
     factor = inverse_factor(moments[order][:, order], damping).float()
     left = weight.T[order].contiguous()  # (columns, rows): a column is a row of memory
     codes = torch.empty(columns, len(weight), dtype=torch.uint8)

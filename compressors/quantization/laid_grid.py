@@ -6,6 +6,7 @@ import abc
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -98,6 +99,8 @@ class Grid(abc.ABC):
 
     bits: int
     group_size: int
+    by_group: ClassVar[bool] = True
+    """Whether a group's points depend on its own weights alone, so that they can be laid anew for one."""
 
     @abc.abstractmethod
     def lay(self, weight: Tensor, importance: Tensor | None = None) -> LaidGrid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class CodebookGrid(Grid):
     tables come from k-means of the scaled weights, each counted by its importance times its scale squared. Zero need
     be no point: weights that are zero do not stay so.
     """
+
+    by_group: ClassVar[bool] = False  # its table is that of a row, or of all
 
     bits: int
     group_size: int
