@@ -32,8 +32,8 @@ class QuantizeAwq(CalibratedRounding):
     by which the answers of the layers that are given the same change least on the calibration data.
 
     clip: narrow the range of each group to where what it adds to the answers changes least. feedback: round as
-    quantize-gptq does, not to nearest. The others are those of every calibrated rounding. How large an input is, is the root of its mean square, where the paper takes
-    the mean of its size.
+    quantize-gptq does, not to nearest. The others are those of every calibrated rounding. How large an input is, is the
+    root of its mean square, where the paper takes the mean of its size.
     """
 
     name: ClassVar[str] = "quantize-awq"

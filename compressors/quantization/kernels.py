@@ -79,15 +79,6 @@ class KernelLinear(nn.Module, abc.ABC):
     def quantize(self, weight: Tensor) -> None:
         """Take the values of `weight`, (out, in), rounded to what can be stored."""
 
-    def take(self, weight: PackedWeight) -> None:
-        """Take the codes of `weight`, (out, in), as they are; it must be one that `kernel_for` made this layer for."""
-        if self.column_scale is not None:
-            self.column_scale = weight.column_scale
-        self._take(weight)
-
-    @abc.abstractmethod
-    def _take(self, weight: PackedWeight) -> None: ...
-
     @abc.abstractmethod
     def dequantize(self) -> Tensor:
         """The weights that the kernel multiplies with, float32: (out, in)."""
@@ -117,7 +108,20 @@ class KernelLinear(nn.Module, abc.ABC):
         return found
 
 
-class Int8Linear(KernelLinear):
+class CodedLinear(KernelLinear):
+    """One that can also compute with codes that are there already."""
+
+    def take(self, weight: PackedWeight) -> None:
+        """Take the codes of `weight`, (out, in), as they are; it must be one that `kernel_for` made this layer for."""
+        if self.column_scale is not None:
+            self.column_scale = weight.column_scale
+        self._take(weight)
+
+    @abc.abstractmethod
+    def _take(self, weight: PackedWeight) -> None: ...
+
+
+class Int8Linear(CodedLinear):
     """weight: (out, in) int8; scale: (out,) bf16, value = weight * scale."""
 
     bits: ClassVar[int] = 8
@@ -151,7 +155,7 @@ class Int8Linear(KernelLinear):
         return torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
 
 
-class Int4Linear(KernelLinear):
+class Int4Linear(CodedLinear):
     """codes: (out, in / 2) uint8, two a byte, the first in the lower half; grid: (in / group, out, 2) bf16, step and
     offset; value = (code - 8) * step + offset."""
 
@@ -211,7 +215,7 @@ class Int4Linear(KernelLinear):
         return torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.laid_out, self.group_size, self.grid)
 
 
-def kernel_for(layer: PackedLinear) -> KernelLinear | str:
+def kernel_for(layer: PackedLinear) -> CodedLinear | str:
     """An empty layer whose kernel computes with the codes of `layer` as they are; why there is none, in a few words."""
     packed = layer.packed
     layout, shape = packed.layout, (layer.out_features, layer.in_features, layer.bias)
@@ -319,7 +323,7 @@ class WeightOnly(Compressor):
                 f"{self.name}: no kernel takes these codes ({'; '.join(sorted(set(left.values())))}): 4 bits in groups "
                 f"of a multiple of {GROUPS[0]} columns fit, and 8 bits with one scale a row and no zero points"
             )
-        made = {name: kernel for name, kernel in found.items() if isinstance(kernel, KernelLinear)}
+        made = {name: kernel for name, kernel in found.items() if isinstance(kernel, CodedLinear)}
         for name, kernel in made.items():
             kernel.take(packed[name].packed)
         return made, left
