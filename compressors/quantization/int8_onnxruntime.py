@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.quantization.saturation import saturates
 from compressors.runtimes.controls import OnnxRuntimeFp32
 from compressors.runtimes.program import quiet
 
 
 @dataclass(frozen=True)
 class Int8OnnxRuntime(Compressor):
-    """per_channel: one scale for each output channel, else one a tensor. reduce_range: 7-bit weights,
-    for CPUs without VNNI, whose int8 products would saturate."""
+    """per_channel: one scale for each output channel, else one a tensor. reduce_range: 7-bit weights; None for them
+    where the CPU has no VNNI, whose int8 products saturate with 8."""
 
     name: ClassVar[str] = "int8-onnxruntime"
     family: ClassVar[str] = "quantization"
@@ -35,7 +36,7 @@ class Int8OnnxRuntime(Compressor):
     makes: ClassVar[str] = "onnxruntime"
 
     per_channel: bool = True
-    reduce_range: bool = False
+    reduce_range: bool | None = None
 
     @property
     def steps(self) -> tuple[Compressor, ...]:
@@ -57,6 +58,6 @@ class Int8OnnxRuntime(Compressor):
                 target,
                 weight_type=QuantType.QInt8,
                 per_channel=self.per_channel,
-                reduce_range=self.reduce_range,
+                reduce_range=saturates(context.hardware) if self.reduce_range is None else self.reduce_range,
             )
             return Compressed(onnx.load(str(target)), runtime="onnxruntime")

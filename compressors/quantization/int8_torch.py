@@ -21,9 +21,7 @@ from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
 from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
-
-NO_SATURATION = {"vnni", "amx"}
-"""Features of a CPU whose products of 8 bits add up in 32."""
+from compressors.quantization.saturation import saturates
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class _Int8Torch(Compressor, abc.ABC):
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if hardware.device != "cpu":
             return f"its products run on the CPU, not on {hardware.device}"
-        if self.reduce_range is False and not hardware.features & NO_SATURATION:
+        if self.reduce_range is False and saturates(hardware):
             return "reduce_range = False: weights of 8 bits saturate in the products of a CPU without VNNI"
         return missing() or surgery.structure_reason(model, surgery.layer_list)
 
@@ -64,7 +62,7 @@ class _Int8Torch(Compressor, abc.ABC):
                 raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
         ranges = self.ranges(model, names, context)
         tables = self._tables(model)
-        narrow = not context.hardware.features & NO_SATURATION if self.reduce_range is None else self.reduce_range
+        narrow = saturates(context.hardware) if self.reduce_range is None else self.reduce_range
         for done, (name, layer) in enumerate(layers.items()):
             stored = self._empty(layer)
             stored.quantize(layer.weight.detach(), 63 if narrow else 127)

@@ -323,9 +323,11 @@ class WeightOnly(Compressor):
                 f"{self.name}: no kernel takes these codes ({'; '.join(sorted(set(left.values())))}): 4 bits in groups "
                 f"of a multiple of {GROUPS[0]} columns fit, and 8 bits with one scale a row and no zero points"
             )
-        made = {name: kernel for name, kernel in found.items() if isinstance(kernel, CodedLinear)}
-        for name, kernel in made.items():
-            kernel.take(packed[name].packed)
+        made: dict[str, KernelLinear] = {}
+        for name, kernel in found.items():
+            if isinstance(kernel, CodedLinear):
+                kernel.take(packed[name].packed)
+                made[name] = kernel
         return made, left
 
     def _rounded(self, model: nn.Module, context: Context) -> dict[str, KernelLinear]:
