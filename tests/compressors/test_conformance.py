@@ -40,9 +40,8 @@ def test_conformance(check: Check) -> None:
 
 def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting_of_it() -> None:
     names = {check.compressor.name for check in matrix()}
-    peers = {
-        name for name, cls in registry.compressor_classes().items() if issubclass(cls, Peer)
-    }  # see test_real_peers
+    # Peers: see test_real_peers.
+    peers = {name for name, cls in registry.compressor_classes().items() if issubclass(cls, Peer)}
     every = {c.name for c in registry.variants("full").values() if role(c) != "dense"} - peers
     nightly_only = every - {c.name for c in registry.variants("quick").values()}
     assert names == every - nightly_only
@@ -50,6 +49,7 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
 
 
 SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "regularized")
+GRIDS = ("log2", "nf4", "codebook", "hqq")
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
@@ -62,6 +62,9 @@ NIGHTLY = [
     *checks(registry.build("prune-vocabulary")),
     *checks(registry.build("prune-layers", {"removed": 0.5})),
     *checks(registry.build("prune-width", {"recovery_epochs": 0.25})),
+    # The grids share all but the grid.
+    *(c for grid in GRIDS for c in checks(registry.build(f"quantize-{grid}", {"group_size": 16})) if c.kind == "bert"),
+    *checks(registry.build("quantize-gptq", {"bits": 3, "group_size": 16, "tuning_epochs": 0.25})),
     *checks(registry.build("quantize-vector", {"recovery_epochs": 0.25})),
     *checks(registry.build("quantize-mixed", {"average_bits": 3.0, "group_size": 16})),
     *checks(registry.build("train-quantized", {"bits": 3, "epochs": 0.25})),
