@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ from compressors.quantization.rounded_weights import RoundedWeights
 @dataclass(frozen=True)
 class RoundedToNearest(RoundedWeights):
     """Rounds to the nearest point of a grid of its own: a class of its name says which, as `grid: ClassVar[str]`."""
+
+    @property
+    @abc.abstractmethod
+    def grid(self) -> str:  # type: ignore[misc, override]  # no parameter here
+        """Which of the grids it is."""
 
     def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
         found: dict[str, PackedWeight] = {}

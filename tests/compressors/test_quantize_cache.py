@@ -317,7 +317,7 @@ def test_fields_that_fit_nothing_are_refused() -> None:
 
 
 class _Nothing(QuantizeCache):
-    name: ClassVar[str] = "planted-cache"
+    name: ClassVar[str] = "as-it-was"
 
     def restructure(self, model: nn.Module, structure: Any) -> nn.Module:
         return model
