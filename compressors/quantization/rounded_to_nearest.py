@@ -19,9 +19,9 @@ from compressors.quantization.rounded_weights import RoundedWeights
 class RoundedToNearest(RoundedWeights):
     """Rounds to the nearest point of a grid of its own: a class of its name says which, as `grid: ClassVar[str]`."""
 
-    @property
+    @property  # type: ignore[misc]  # no parameter here
     @abc.abstractmethod
-    def grid(self) -> str:  # type: ignore[misc, override]  # no parameter here
+    def grid(self) -> str:  # type: ignore[override]
         """Which of the grids it is."""
 
     def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
