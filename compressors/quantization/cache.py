@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
-from compressors.quantization.packed import pack, unpack
+from compressors.quantization.bits import pack, unpack
 
 BITS = (2, 4, 8)
 SMALLEST_STEP = 2.0**-14

@@ -30,8 +30,9 @@ from compressors.interface import (
     PressbenchError,
     Unsupported,
 )
+from compressors.quantization.bits import pack, unpack
 from compressors.quantization.grid import lies_on_offset_grid
-from compressors.quantization.packed import PackedLinear, PackedWeight, pack, unpack
+from compressors.quantization.packed import PackedLinear, PackedWeight
 from compressors.runtimes.torch import LogicalWeight
 
 L = TypeVar("L", bound=nn.Module)

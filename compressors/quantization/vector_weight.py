@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.quantization.packed import Layout, PackedLinear, PackedWeight, pack, storable, unpack
+from compressors.quantization.bits import pack, unpack
+from compressors.quantization.packed import Layout, PackedLinear, PackedWeight, storable
 from compressors.runtimes.torch import LogicalWeight
 
 

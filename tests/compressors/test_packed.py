@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.quantization.bits import pack, unpack
 from compressors.quantization.packed import (
     PackedEmbedding,
     PackedLinear,
     PackedWeight,
-    pack,
     pack_layers,
     packable,
     storable,
-    unpack,
 )
 
 WIDTHS = [1, 3, 7, 8, 13, 64]

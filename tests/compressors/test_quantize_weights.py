@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from compressors import artifact, conformance
 from compressors.build import build
 from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.quantization.bits import unpack
 from compressors.quantization.grid import on_grid
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedLinear, PackedWeight, unpack
+from compressors.quantization.packed import PackedLinear, PackedWeight
 from compressors.quantization.weights import QuantizeWeights
 
 BITS = range(2, 9)

@@ -44,7 +44,9 @@ class Job:
         config = json.loads((self.folder / MODEL / "config.json").read_text(encoding="utf-8"))
         cls = getattr(transformers, config["architectures"][0])
         kind = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
-        return cls.from_pretrained(self.model, **{kind: torch.float32}, **more).eval()
+        # What the suite has just written there, as safetensors; nothing else is read, no code of a model's own run.
+        safely = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+        return cls.from_pretrained(self.model, **safely, **{kind: torch.float32}, **more).eval()
 
     def calibration(self) -> list[dict[str, Any]]:
         """The examples, one by one, without padding: name -> (1, positions) int64."""

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from compressors.quantization.bits import unpack
 from compressors.quantization.grids.half_quadratic import HalfQuadraticGrid
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import unpack
 
 
 def by_hand(weight: np.ndarray, scale: np.ndarray, low: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
