@@ -182,3 +182,26 @@ def test_what_fits_the_dense_answers_is_least_squares() -> None:
     assert np.abs(found.double().numpy() - solved)[:, keep].max() < 1e-4
     off = given @ found.T - dense @ weight.T
     assert float(off.square().sum()) < float((given @ weight.T - dense @ weight.T).square().sum())
+
+
+def test_a_block_is_rounded_by_what_the_rounded_one_before_it_answers(tiny_bert: conformance.Subject) -> None:
+    from compressors.calibration import all_at_once, second_moments
+
+    method = QuantizeGptq(bits=2, group_size=16)
+    context, dense = tiny_bert.context(method), tiny_bert.dense.model()
+    made = method.compress(tiny_bert.dense.model(), context).model
+    names = surgery.block_linears(dense)
+    first, later = (f"bert.encoder.layer.{number}." for number in (0, 1))
+    name = next(n for n in names if n.startswith(later))
+
+    def as_rounded_by(model: nn.Module) -> float:
+        moments = second_moments(all_at_once(model, context), [name])[name]
+        (packed,) = method.round([surgery.get(dense, name).weight.detach()], moments)
+        return float((packed.dequantize() == surgery.get(made, name).weight).float().mean())
+
+    before = as_rounded_by(dense)
+    with torch.no_grad():
+        for one in names:
+            if one.startswith(first):
+                surgery.get(dense, one).weight.copy_(surgery.get(made, one).weight)
+    assert as_rounded_by(dense) > 0.99 > before
