@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from compressors import conformance
+from compressors import conformance, registry
 
 sys.path.append(str(Path(__file__).parents[1]))  # tests/tiny_architectures.py
+
+
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    """What a test registers, or a conformance check of what it plants, stays known to no other test."""
+    classes = registry._compressors()[0]
+    before = dict(classes)
+    yield
+    classes.clear()
+    classes.update(before)
 
 
 @pytest.fixture(params=["bert", "vit"])
