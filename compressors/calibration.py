@@ -104,7 +104,9 @@ class _Call:
 
 
 @torch.no_grad()
-def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iterator[tuple[str, Look]]:
+def in_turn(
+    model: nn.Module, context: Context, *, batch_size: int = 16, once: bool = False
+) -> Iterator[tuple[str, Look]]:
     """Block after block of the model: its name, and what shows the inputs of its layers as the blocks before it now
     are. Change the block, then go on: the next is fed by the changed one.
 
@@ -112,33 +114,46 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
     the depth, and one to begin with, of which all but the first batch end at the first block where all blocks are given
     the same; what a block takes beside the hidden states (masks, positions, an encoder's answer) is then that of the
     dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
+
+    once: all data go through at once, and a block is changed while it is looked at, each layer before it answers: what
+    it answers then is what the next is fed, and no pass is needed for that. See `in_sequence`.
     """
-    batches = list(context.require_calibration().batches(batch_size))
+    calibration = context.require_calibration()
+    if once:
+        batch_size = len(calibration)
+    # The pass of the first batch goes to the end: where there is but one, an example goes ahead of it.
+    ahead = [calibration[:1]] if once else []
+    batches = [*ahead, *calibration.batches(batch_size)]
     stacks = [[f"{s}.{i}" for i in range(len(surgery.get(model, s)))] for s in surgery.layer_lists(model)]
     found = _chains(model, stacks, batches, context)
+    batches = batches[len(ahead) :]
     total = sum(map(len, stacks))
     for number, stack in enumerate(stacks):
         if found is None:
             for name in stack:
                 yield name, all_at_once(model, context, batch_size)
             continue
-        states, calls = found[number]
+        states, calls = found[number][0][len(ahead) :], found[number][1]
         for name in stack:
-            block, own = surgery.get(model, name), calls.pop(name)
+            block, own = surgery.get(model, name), calls.pop(name)[len(ahead) :]
+            answers: list[Any] = []
 
             def run(at: int, block: nn.Module = block, own: list[_Call] = own, states: list[Any] = states) -> Any:
                 with autocast(context.hardware):
                     return _first(block(states[at], *own[at].args, **own[at].more))
 
             @torch.no_grad()
-            def look(layers: Sequence[str], see: See, run: Any = run) -> None:
+            def look(layers: Sequence[str], see: See, run: Any = run, answers: list[Any] = answers) -> None:
+                answers.clear()
                 with _watched(model, layers, see) as now:
                     for at, batch in enumerate(batches):
                         now(batch)
-                        run(at)
+                        answer = run(at)
+                        if once:
+                            answers.append(answer)
 
             yield name, look
-            states = [run(at) for at in range(len(batches))]
+            states = answers or [run(at) for at in range(len(batches))]
             context.progress("blocks", total - sum(len(left) for _, left in found), total)
 
 
@@ -243,11 +258,30 @@ def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
     def add(name: str, rows: Tensor) -> None:
         nonlocal last
         if last is None or last[0] is not rows:
-            last = (rows, rows.T @ rows)
+            last = (rows, gram(rows))
         sums[name] = sums[name] + last[1] if name in sums else last[1]
 
     look(layers, add)
-    return _all_seen(sums, layers)
+    return {name: mirrored(values) for name, values in _all_seen(sums, layers).items()}
+
+
+STRIPES = 4
+
+
+def gram(rows: Tensor) -> Tensor:
+    """Σ x xᵀ over `rows`, (positions, width), on and above the diagonal; what is below it is not to be read. Ten
+    sixteenths of the work, as the matrix is symmetric."""
+    width = rows.shape[1]
+    found = rows.new_zeros(width, width)
+    step = max(64, -(-width // STRIPES))
+    for start in range(0, width, step):
+        torch.mm(rows[:, start : start + step].T, rows[:, start:], out=found[start : start + step, start:])
+    return found
+
+
+def mirrored(upper: Tensor) -> Tensor:
+    """The symmetric matrix with this upper triangle."""
+    return upper.triu() + upper.triu(1).T
 
 
 def cross_moments(look: Look, other: Look, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -263,7 +297,7 @@ def cross_moments(look: Look, other: Look, layers: Sequence[str]) -> tuple[dict[
         nonlocal last
         theirs = beside[name].pop(0)
         if last is None or last[0] is not rows:
-            last = (rows, rows.T @ rows, theirs.T @ rows)
+            last = (rows, mirrored(gram(rows)), theirs.T @ rows)
         for sums, found in ((own, last[1]), (crossed, last[2])):
             sums[name] = sums[name] + found if name in sums else found
 
@@ -296,7 +330,21 @@ def inverse_factor(moments: Tensor, damping: float) -> Tensor:
     diagonal[diagonal == 0] = 1.0
     diagonal += damping * diagonal.mean()
     try:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-        return torch.linalg.cholesky(inverse, upper=True)
+        # H = R Rᵀ, R upper triangular: the factor of H with rows and columns reversed, put back. U is R's inverse.
+        root = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)
     except torch.linalg.LinAlgError:
         raise PressbenchError(f"damping = {damping!r}: too little for what this layer is given; raise it") from None
+    return _inverse_of_upper(root)
+
+
+def _inverse_of_upper(matrix: Tensor, leaf: int = 128) -> Tensor:
+    """The inverse of an upper triangular (n, n) matrix, by halves: a sixth of the work of solving for all columns."""
+    size = len(matrix)
+    if size <= leaf:
+        return torch.linalg.solve_triangular(matrix, torch.eye(size, dtype=matrix.dtype), upper=True)
+    half = size // 2
+    first, last = _inverse_of_upper(matrix[:half, :half], leaf), _inverse_of_upper(matrix[half:, half:], leaf)
+    inverse = torch.zeros_like(matrix)
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[:half, half:] = -(first @ matrix[:half, half:] @ last)
+    return inverse

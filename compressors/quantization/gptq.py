@@ -60,15 +60,16 @@ def feed_back(
     for start in range(0, columns, span):
         stop = min(start + span, columns)
         own, triangle, places = left[start:stop], factor[start:stop, start:stop], order[start:stop]
-        errors = torch.empty_like(own)
-        for i in range(stop - start):
+        diagonal, errors = triangle.diagonal().tolist(), torch.empty_like(own)
+        rounded = laid.by_column(places)
+        for i, divisor in enumerate(diagonal):
             if anew and (start + i) % size == 0:
                 group = slice(start + i, min(start + i + size, columns))
                 laid.put((start + i) // size, grid.lay(left[group].T.contiguous(), importance[group]))
-            values, place = own[i][:, None], places[i : i + 1]
-            code = laid.nearest(values, place)
-            codes[start + i] = code[:, 0]
-            errors[i] = (values - laid.decode(code, place))[:, 0] / triangle[i, i]
+                rounded = laid.by_column(places)
+            code, value = rounded(own[i], i)
+            codes[start + i] = code
+            torch.sub(own[i], value, out=errors[i]).div_(divisor)
             own[i + 1 :].addr_(triangle[i, i + 1 :], errors[i], alpha=-1)
         left[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
     found = torch.empty_like(codes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,29 +36,51 @@ class LaidGrid:
 
     def nearest(self, values: Tensor, columns: Tensor) -> Tensor:
         """The codes of the points nearest to `values`, (rows, n), that stand in these `columns`, (n,) int64: uint8."""
-        scale, zero = self._of(columns)
-        scaled = values / scale
-        if self.levels is None:
-            part = zero % 1  # of what lies between two codes
-            return ((scaled + part).round() + (zero - part)).clamp(0, 2**self.bits - 1).to(torch.uint8)
-        levels = self.levels.float()
-        middles = (levels[..., 1:] + levels[..., :-1]) / 2
-        return torch.searchsorted(middles, scaled.contiguous()).to(torch.uint8)
+        return self._codes(values, *self._of(columns), self._middles()).to(torch.uint8)
 
     def decode(self, codes: Tensor, columns: Tensor) -> Tensor:
         """The values of `codes`, (rows, n), in these `columns`, (n,) int64: float32."""
-        scale, zero = self._of(columns)
-        if self.levels is None:
-            return (codes.float() - zero) * scale
-        levels = self.levels.float()
-        if levels.dim() == 1:
-            return levels[codes.int()] * scale
-        return levels.gather(1, codes.long()) * scale
+        return self._values(codes, *self._of(columns))
+
+    def by_column(self, columns: Tensor) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+        """For those who go through these `columns`, (n,) int64, one at a time: called with the values of a column,
+        (rows,), and its place among them, it tells the codes and the values of the nearest points, (rows,) each."""
+        scales, zeros = self._of(columns)
+        scales, middles = scales.T.contiguous()[:, :, None], self._middles()  # a column is a row of memory
+        if isinstance(zeros, Tensor):
+            zeros = zeros.T.contiguous()[:, :, None]
+
+        def rounded(values: Tensor, place: int) -> tuple[Tensor, Tensor]:
+            own = scales[place], zeros[place] if isinstance(zeros, Tensor) else zeros
+            codes = self._codes(values[:, None], *own, middles)
+            return codes[:, 0], self._values(codes, *own)[:, 0]
+
+        return rounded
 
     def _of(self, columns: Tensor) -> tuple[Tensor, Tensor | int]:
         groups = columns // self.group_size
         zero = 2 ** (self.bits - 1) if self.zero is None else self.zero[:, groups].float()
         return self.scale[:, groups].float(), zero
+
+    def _middles(self) -> Tensor | None:
+        """Between one level and the next."""
+        return None if self.levels is None else (self.levels.float()[..., 1:] + self.levels.float()[..., :-1]) / 2
+
+    def _codes(self, values: Tensor, scale: Tensor, zero: Tensor | int, middles: Tensor | None) -> Tensor:
+        """values: (rows, n). scale, zero: theirs, (rows or 1, n). Whole numbers, float32 or int64."""
+        scaled = values / scale
+        if middles is not None:
+            return torch.searchsorted(middles, scaled.contiguous())
+        if self.zero is not None and self.zero.is_floating_point():
+            part = zero % 1  # of what lies between two codes
+            return scaled.add_(part).round_().add_(zero - part).clamp_(0, 2**self.bits - 1)
+        return scaled.round_().add_(zero).clamp_(0, 2**self.bits - 1)
+
+    def _values(self, codes: Tensor, scale: Tensor, zero: Tensor | int) -> Tensor:
+        if self.levels is None:
+            return (codes - zero if codes.is_floating_point() else codes.float() - zero).mul_(scale)
+        levels = self.levels.float()
+        return (levels[codes.int()] if levels.dim() == 1 else levels.gather(1, codes.long())) * scale
 
     def put(self, group: int, other: LaidGrid) -> None:
         """Take scale and zero of one group from a grid that was laid over its columns alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.calibration import in_turn, second_moments
 from compressors.divergence import divergence, fisher_of_outputs
+from compressors.in_sequence import Given, in_sequence
 from compressors.interface import Compressed, Context, PressbenchError
 from compressors.quantization.gptq import feed_back
 from compressors.quantization.laid_grid import nearest
@@ -137,14 +138,17 @@ class QuantizeMixed(BlocksOnGrid):
                 weight = surgery.get(model, name).weight
                 found[name] = nearest(self.grid_for(weight, bits[name]), weight)
             return found
-        for block, look in in_turn(model, context):
-            for name, moments in second_moments(look, [n for n in bits if n.startswith(f"{block}.")]).items():
+
+        def change(names: Sequence[str], given: Given) -> None:
+            for name in names:
                 weight = surgery.get(model, name).weight
                 grid = self.grid_for(weight, bits[name])
-                laid, codes = feed_back(weight.float(), moments, grid, damping=DAMPING, act_order=True)
+                laid, codes = feed_back(weight.float(), given.moments, grid, damping=DAMPING, act_order=True)
                 found[name] = laid.packed(codes)
                 weight.copy_(found[name].dequantize())
-        return found
+
+        in_sequence(model, context, list(bits), change, self.name)
+        return {name: found[name] for name in bits}
 
 
 def stored_bytes(weight: PackedWeight) -> int:

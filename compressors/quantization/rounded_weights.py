@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import cross_moments, in_turn, refitted, second_moments
+from compressors.calibration import refitted
+from compressors.in_sequence import Given, in_sequence
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -164,8 +165,8 @@ class RoundedWeights(BlocksOnGrid):
 
 @dataclass(frozen=True)
 class CalibratedRounding(RoundedWeights):
-    """A rounding that looks at what a layer is given: write `round`, and a name. Block by block on the calibration
-    data, each fed by the rounded ones before it.
+    """A rounding that looks at what a layer is given: write `round`, and a name. Layer after layer on the calibration
+    data, each fed by the rounded ones before it (see `in_sequence`).
 
     damping: of the mean diagonal of the moments, added to it. dense_answers: round what fits the answers that a layer
     had in the dense model, given what it is given now that the layers before it are rounded, and not its own weights
@@ -203,35 +204,16 @@ class CalibratedRounding(RoundedWeights):
     @torch.no_grad()
     def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
         found: dict[str, PackedWeight] = {}
-        dense = in_turn(context.dense(), context) if self.dense_answers else None
-        for block, look in in_turn(model, context):
-            own = [name for name in layers if name.startswith(f"{block}.")]
-            if dense is None:
-                moments = second_moments(look, own)
-            else:
-                moments, crossed = cross_moments(look, next(dense)[1], own)
-                for name in own:
-                    weight = surgery.get(model, name).weight.detach()
-                    weight.copy_(refitted(weight, moments[name], crossed[name], self.damping))
-            for name, values in moments.items():
-                if not bool(values.isfinite().all()):
-                    raise PressbenchError(f"{self.name}: what {name} is given by the calibration data is not finite")
-            for group in _given_the_same(moments):
-                weights = [surgery.get(model, name).weight.detach() for name in group]
-                for name, weight, packed in zip(
-                    group, weights, self.round([w.float() for w in weights], moments[group[0]]), strict=True
-                ):
-                    found[name] = packed
-                    weight.copy_(packed.dequantize())
-        return found
 
+        def change(names: Sequence[str], given: Given) -> None:
+            weights = [surgery.get(model, name).weight.detach() for name in names]
+            if given.crossed is not None:
+                for weight in weights:
+                    weight.copy_(refitted(weight, given.moments, given.crossed, self.damping))
+            rounded = self.round([weight.float() for weight in weights], given.moments)
+            for name, weight, packed in zip(names, weights, rounded, strict=True):
+                found[name] = packed
+                weight.copy_(packed.dequantize())
 
-def _given_the_same(moments: Mapping[str, Tensor]) -> list[list[str]]:
-    """The layers, in order, those together that are given the same, such as query, key and value."""
-    groups: list[list[str]] = []
-    for name, values in moments.items():
-        if groups and torch.equal(moments[groups[-1][0]], values):
-            groups[-1].append(name)
-        else:
-            groups.append([name])
-    return groups
+        in_sequence(model, context, layers, change, self.name, context.dense() if self.dense_answers else None)
+        return {name: found[name] for name in layers}

@@ -7,7 +7,7 @@ how they are stored in `vector_weight.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import in_turn, second_moments
+from compressors.in_sequence import Given, in_sequence
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -39,8 +39,8 @@ from compressors.recovery import check_precise, check_recovery, recover
 
 @dataclass(frozen=True)
 class QuantizeVector(Compressor):
-    """Stores the linear layers of the Transformer blocks as vectors of codebooks, fitted block by block on the
-    calibration data, each block fed by the changed ones before it.
+    """Stores the linear layers of the Transformer blocks as vectors of codebooks, fitted layer by layer on the
+    calibration data, each fed by the changed ones before it.
 
     A weight takes codebooks * code_bits / width bits, beside a scale for each row and the codebooks of its layer: for
     MiniLM 2.12 with the 2 bits of the defaults. width: neighbouring weights of a row that are stored together, 2 to 16.
@@ -125,25 +125,21 @@ class QuantizeVector(Compressor):
         """The weights of `model` are changed by it to what they will be read as."""
         found: dict[str, VectorWeight] = {}
 
-        def store(name: str, moments: Tensor) -> None:
-            weight = weights[name]
-            if not bool(moments.isfinite().all()):
-                raise PressbenchError(f"{self.name}: what {name} is given by the calibration data is not finite")
-            found[name] = fit(
-                weight, moments, self.width, self.codebooks, self.code_bits, self.iterations, self.damping
-            )
-            weight.copy_(found[name].dequantize())
-            context.progress(f"{self.name}: layers", len(found), len(weights))
+        def change(names: Sequence[str], given: Given) -> None:
+            for name in names:
+                weight = weights[name]
+                found[name] = fit(
+                    weight, given.moments, self.width, self.codebooks, self.code_bits, self.iterations, self.damping
+                )
+                weight.copy_(found[name].dequantize())
+                context.progress(f"{self.name}: layers", len(found), len(weights))
 
-        if not self.calibrated:
+        if self.calibrated:
+            in_sequence(model, context, list(weights), change, self.name)
+        else:
             for name, weight in weights.items():
-                store(name, torch.eye(weight.shape[1]))
-            return found
-        for block, look in in_turn(model, context):
-            own = [name for name in weights if name.startswith(f"{block}.")]
-            for name, moments in second_moments(look, own).items():
-                store(name, moments)
-        return found
+                change([name], Given(torch.eye(weight.shape[1])))
+        return {name: found[name] for name in weights}
 
     def _recover(self, model: nn.Module, context: Context) -> None:
         if not self.recovery_epochs:

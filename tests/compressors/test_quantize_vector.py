@@ -306,7 +306,7 @@ def test_answers_are_nearer_by_calibration_and_by_recovery(tiny_bert: conformanc
         assert {m.codebook.dtype for m in packed} == {torch.float16}
         assert not any(isinstance(value, nn.Parameter) for m in packed for value in (m.codebook, m.scale))
     assert far["answers"] < 0.9 * far["weights"]
-    assert far["recovered"] < 0.7 * far["answers"]
+    assert far["recovered"] < 0.85 * far["answers"]
 
 
 def test_learning_nothing_changes_nothing() -> None:
