@@ -104,9 +104,7 @@ class _Call:
 
 
 @torch.no_grad()
-def in_turn(
-    model: nn.Module, context: Context, *, batch_size: int = 16, once: bool = False
-) -> Iterator[tuple[str, Look]]:
+def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iterator[tuple[str, Look]]:
     """Block after block of the model: its name, and what shows the inputs of its layers as the blocks before it now
     are. Change the block, then go on: the next is fed by the changed one.
 
@@ -114,46 +112,33 @@ def in_turn(
     the depth, and one to begin with, of which all but the first batch end at the first block where all blocks are given
     the same; what a block takes beside the hidden states (masks, positions, an encoder's answer) is then that of the
     dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
-
-    once: all data go through at once, and a block is changed while it is looked at, each layer before it answers: what
-    it answers then is what the next is fed, and no pass is needed for that. See `in_sequence`.
     """
-    calibration = context.require_calibration()
-    if once:
-        batch_size = len(calibration)
-    # The pass of the first batch goes to the end: where there is but one, an example goes ahead of it.
-    ahead = [calibration[:1]] if once else []
-    batches = [*ahead, *calibration.batches(batch_size)]
+    batches = list(context.require_calibration().batches(batch_size))
     stacks = [[f"{s}.{i}" for i in range(len(surgery.get(model, s)))] for s in surgery.layer_lists(model)]
     found = _chains(model, stacks, batches, context)
-    batches = batches[len(ahead) :]
     total = sum(map(len, stacks))
     for number, stack in enumerate(stacks):
         if found is None:
             for name in stack:
                 yield name, all_at_once(model, context, batch_size)
             continue
-        states, calls = found[number][0][len(ahead) :], found[number][1]
+        states, calls = found[number]
         for name in stack:
-            block, own = surgery.get(model, name), calls.pop(name)[len(ahead) :]
-            answers: list[Any] = []
+            block, own = surgery.get(model, name), calls.pop(name)
 
             def run(at: int, block: nn.Module = block, own: list[_Call] = own, states: list[Any] = states) -> Any:
                 with autocast(context.hardware):
                     return _first(block(states[at], *own[at].args, **own[at].more))
 
             @torch.no_grad()
-            def look(layers: Sequence[str], see: See, run: Any = run, answers: list[Any] = answers) -> None:
-                answers.clear()
+            def look(layers: Sequence[str], see: See, run: Any = run) -> None:
                 with _watched(model, layers, see) as now:
                     for at, batch in enumerate(batches):
                         now(batch)
-                        answer = run(at)
-                        if once:
-                            answers.append(answer)
+                        run(at)
 
             yield name, look
-            states = answers or [run(at) for at in range(len(batches))]
+            states = [run(at) for at in range(len(batches))]
             context.progress("blocks", total - sum(len(left) for _, left in found), total)
 
 

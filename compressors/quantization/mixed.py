@@ -14,9 +14,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
 from compressors import surgery
+from compressors.block_by_block import Given, block_by_block
 from compressors.calibration import in_turn, second_moments
 from compressors.divergence import divergence, fisher_of_outputs
-from compressors.in_sequence import Given, in_sequence
 from compressors.interface import Compressed, Context, PressbenchError
 from compressors.quantization.gptq import feed_back
 from compressors.quantization.laid_grid import nearest
@@ -147,7 +147,7 @@ class QuantizeMixed(BlocksOnGrid):
                 found[name] = laid.packed(codes)
                 weight.copy_(found[name].dequantize())
 
-        in_sequence(model, context, list(bits), change, self.name)
+        block_by_block(model, context, list(bits), change, self.name)
         return {name: found[name] for name in bits}
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
+from compressors.block_by_block import Given, block_by_block
 from compressors.calibration import refitted
-from compressors.in_sequence import Given, in_sequence
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -165,8 +165,8 @@ class RoundedWeights(BlocksOnGrid):
 
 @dataclass(frozen=True)
 class CalibratedRounding(RoundedWeights):
-    """A rounding that looks at what a layer is given: write `round`, and a name. Layer after layer on the calibration
-    data, each fed by the rounded ones before it (see `in_sequence`).
+    """A rounding that looks at what a layer is given: write `round`, and a name. Block by block on the calibration
+    data, each fed by the rounded ones before it.
 
     damping: of the mean diagonal of the moments, added to it. dense_answers: round what fits the answers that a layer
     had in the dense model, given what it is given now that the layers before it are rounded, and not its own weights
@@ -215,5 +215,5 @@ class CalibratedRounding(RoundedWeights):
                 found[name] = packed
                 weight.copy_(packed.dequantize())
 
-        in_sequence(model, context, layers, change, self.name, context.dense() if self.dense_answers else None)
+        block_by_block(model, context, layers, change, self.name, context.dense() if self.dense_answers else None)
         return {name: found[name] for name in layers}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.in_sequence import Given, in_sequence
+from compressors.block_by_block import Given, block_by_block
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -39,7 +39,7 @@ from compressors.recovery import check_precise, check_recovery, recover
 
 @dataclass(frozen=True)
 class QuantizeVector(Compressor):
-    """Stores the linear layers of the Transformer blocks as vectors of codebooks, fitted layer by layer on the
+    """Stores the linear layers of the Transformer blocks as vectors of codebooks, fitted block by block on the
     calibration data, each fed by the changed ones before it.
 
     A weight takes codebooks * code_bits / width bits, beside a scale for each row and the codebooks of its layer: for
@@ -135,7 +135,7 @@ class QuantizeVector(Compressor):
                 context.progress(f"{self.name}: layers", len(found), len(weights))
 
         if self.calibrated:
-            in_sequence(model, context, list(weights), change, self.name)
+            block_by_block(model, context, list(weights), change, self.name)
         else:
             for name, weight in weights.items():
                 change([name], Given(torch.eye(weight.shape[1])))

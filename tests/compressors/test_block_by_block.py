@@ -1,4 +1,4 @@
-"""Layers changed one after the other: each is given what the changed ones before it answer, within a block too."""
+"""Blocks changed one after the other: each is looked at fed by the changed ones before it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from tiny_architectures import make
 from torch import Tensor, nn
 
-from compressors import conformance, in_sequence, surgery
+from compressors import conformance, surgery, units
+from compressors.block_by_block import Given, block_by_block
 from compressors.calibration import all_at_once, gram, mirrored, second_moments
-from compressors.in_sequence import Given
 from compressors.interface import Context, Hardware, PressbenchError
 
 
@@ -36,90 +36,73 @@ def halved(model: nn.Module, names: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert-pairs", "llama", "modernbert", "gpt2", "gemma3", "vit"])
-def test_each_layer_is_given_what_the_changed_ones_before_it_answer(name: str, tmp_path: Path) -> None:
-    """Against whole passes through the model as it is then; and it ends as if the others had been changed so."""
+def test_each_block_is_changed_by_what_the_changed_ones_before_it_answer(name: str, tmp_path: Path) -> None:
+    """Against whole passes through the model as it was before a layer of the block was changed."""
     subject = make(name, tmp_path)
     model = surgery.as_linears(subject.dense.model())
     context, layers = about(subject), surgery.block_linears(model)
     met: list[str] = []
+    before: dict[str, nn.Module] = {"": as_it_is(subject, model)}
 
     def change(names: Sequence[str], given: Given) -> None:
-        now = second_moments(all_at_once(as_it_is(subject, model), context), names)
+        block = next(one.name for one in units.blocks(model) if names[0].startswith(f"{one.name}."))
+        if block not in before:
+            before.clear()
+            before[block] = as_it_is(subject, model)
+        now = second_moments(all_at_once(next(iter(before.values())), context), names)
         for one in names:
             torch.testing.assert_close(given.moments, now[one], rtol=1e-3, atol=1e-3)
         met.extend(names)
         halved(model, names)
 
-    in_sequence.in_sequence(model, context, layers, change, "a method")
+    block_by_block(model, context, layers, change, "a method")
     assert sorted(met) == sorted(layers)
-    hooks = [m for m in model.modules() if m._forward_pre_hooks or m._forward_hooks]
-    assert not hooks
 
 
-def test_those_that_are_given_one_tensor_come_together(tmp_path: Path) -> None:
+def test_those_that_are_given_the_same_come_together(tmp_path: Path) -> None:
     subject = make("llama", tmp_path)
     groups: list[list[str]] = []
     model = subject.dense.model()
-    in_sequence.in_sequence(
+    block_by_block(
         model, about(subject), surgery.block_linears(model), lambda names, given: groups.append(list(names)), "a method"
     )
     of_first = [[name.rpartition(".")[2] for name in group] for group in groups[:4]]
     assert of_first == [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
 
 
-@pytest.mark.parametrize("name", ["llama", "albert", "swin", "t5"])
-def test_where_not_layer_by_layer_then_block_by_block(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More data than is held at once; a block that is called again and again; stages."""
-    subject = make(name, tmp_path)
-    model = surgery.as_linears(subject.dense.model())
-    monkeypatch.setattr(in_sequence, "AT_ONCE", 20)
-    layers, met = surgery.block_linears(model), list[str]()
-
-    def change(names: Sequence[str], given: Given) -> None:
-        met.extend(names)
-        assert bool(given.moments.isfinite().all()) and float(given.moments.diagonal().sum()) > 0
-        halved(model, names)
-
-    in_sequence.in_sequence(model, about(subject), layers, change, "a method")
-    assert sorted(met) == sorted(layers)
-
-
-@pytest.mark.parametrize("at_once", [in_sequence.AT_ONCE, 0])
-def test_what_another_model_is_given_stands_beside_it(
-    tiny: conformance.Subject, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(in_sequence, "AT_ONCE", at_once)
+def test_what_another_model_is_given_stands_beside_it(tiny: conformance.Subject) -> None:
     model, other, context = tiny.dense.model(), tiny.dense.model(), about(tiny)
     layers = surgery.block_linears(model)
+    last = units.blocks(model)[-1].name
     theirs: dict[str, list[Tensor]] = {}
     all_at_once(other, context)(layers, lambda n, rows: theirs.setdefault(n, []).append(rows))
+    before: list[nn.Module] = []
     seen = 0
 
     def change(names: Sequence[str], given: Given) -> None:
         nonlocal seen
-        ours: list[Tensor] = []
-        all_at_once(as_it_is(tiny, model), context)(names[:1], lambda _, rows: ours.append(rows))
         assert given.crossed is not None
-        if at_once:
+        if names[0].startswith(f"{last}."):
+            before.append(before[0] if before else as_it_is(tiny, model))
+            ours: list[Tensor] = []
+            all_at_once(before[0], context)(names[:1], lambda _, rows: ours.append(rows))
             wanted = torch.cat(theirs[names[0]]).T @ torch.cat(ours)
             torch.testing.assert_close(given.crossed, wanted, rtol=1e-3, atol=1e-3)
         seen += len(names)
         halved(model, names)
 
-    in_sequence.in_sequence(model, context, layers, change, "a method", other)
-    assert seen == len(layers)
+    block_by_block(model, context, layers, change, "a method", other)
+    assert seen == len(layers) and before
 
 
 def test_what_is_not_finite_or_never_given_is_told(tiny_bert: conformance.Subject) -> None:
     model = tiny_bert.dense.model()
     layers = surgery.block_linears(model)
     with pytest.raises(PressbenchError, match=r"the calibration data never reaches .*query"):
-        in_sequence.in_sequence(model, about(tiny_bert, 0), layers, lambda *_: None, "a method")
+        block_by_block(model, about(tiny_bert, 0), layers, lambda *_: None, "a method")
     next(m for m in model.modules() if isinstance(m, nn.LayerNorm)).weight.data.fill_(float("inf"))
     with pytest.raises(PressbenchError, match=r"a method: what .*query is given by the calibration data is not finite"):
-        in_sequence.in_sequence(model, about(tiny_bert), layers, lambda *_: None, "a method")
+        block_by_block(model, about(tiny_bert), layers, lambda *_: None, "a method")
 
 
 @pytest.mark.parametrize("width", [1, 63, 64, 130, 300])
