@@ -31,6 +31,8 @@ class QuantizeGptq(CalibratedRounding):
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **RoundedWeights.nightly_variants,
         "4bit-g64-in-order": {"act_order": False},
+        "4bit-g64-fitted": {"grid": "fitted"},
+        "4bit-g64-codebook": {"grid": "codebook"},
         "4bit-g64-tuned": {"grid": "fitted", "tuning_epochs": 0.5},
     }
 

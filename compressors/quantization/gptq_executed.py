@@ -18,15 +18,15 @@ Chain = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 @dataclass(frozen=True)
 class GptqAten(Pipeline):
-    """Blocks rounded by GPTQ to 4 bits in groups of 64, the output layer to nearest in 8, both computed with by ATen's
-    CPU kernels in a bf16 model. For causal language models: decoding, which reads all weights for each token, is what
-    it speeds up."""
+    """Blocks rounded by GPTQ to 4 bits in groups of 64, their ranges fitted, the output layer to nearest in 8, both
+    computed with by ATen's CPU kernels in a bf16 model. For causal language models: decoding, which reads all weights
+    for each token, is what it speeds up."""
 
     name: ClassVar[str] = "gptq-aten"
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit": {}}
 
     chain: Chain = (
-        ("quantize-gptq", ()),
+        ("quantize-gptq", (("grid", "fitted"),)),
         ("weight-only", (("bits", None),)),
         ("weight-only", (("bits", 8),)),
     )
@@ -46,6 +46,6 @@ class GptqOpenvino(GptqAten):
     name: ClassVar[str] = "gptq-openvino"
 
     chain: Chain = (
-        ("quantize-gptq", (("embedding_bits", 8), ("head_bits", 8))),
+        ("quantize-gptq", (("grid", "fitted"), ("embedding_bits", 8), ("head_bits", 8))),
         ("weight-only-openvino", (("bits", None),)),
     )
