@@ -10,7 +10,6 @@ def quantize(job: Any) -> dict[str, Any]:
     """options: bits, group_size."""
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
-    from safetensors.torch import save_file
 
     model = job.dense()
     config = BaseQuantizeConfig(nbits=job.options["bits"], group_size=job.options["group_size"], axis=1)
@@ -19,7 +18,5 @@ def quantize(job: Any) -> dict[str, Any]:
         for name in job.layers:
             layer = model.get_submodule(name)
             layers[name] = HQQLinear(layer, config, compute_dtype=torch.float16, device="cpu")
-    job.saved.mkdir()
-    state = {f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in state.items()}, job.saved / "model.safetensors")
+    job.save({f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.state_dict().items()})
     return {name: layer.dequantize() for name, layer in layers.items()}

@@ -50,9 +50,7 @@ class Job:
 
     def calibration(self) -> list[dict[str, Any]]:
         """The examples, one by one, without padding: name -> (1, positions) int64."""
-        from safetensors.torch import load_file
-
-        data = load_file(self.folder / CALIBRATION)
+        data = self._handed_over()
         mask = data.get("attention_mask")
         lengths = [data["input_ids"].shape[1]] * len(data["input_ids"]) if mask is None else mask.sum(1).tolist()
         return [
@@ -60,12 +58,35 @@ class Job:
             for at, length in enumerate(lengths)
         ]
 
+    def padded(self, size: int) -> list[dict[str, Any]]:
+        """The examples `size` at a time, padded on the right as they were handed over: name -> (size, positions) int64,
+        an attention mask among them."""
+        import torch
+
+        data = self._handed_over()
+        data.setdefault("attention_mask", torch.ones_like(data["input_ids"]))
+        parts = {name: values.split(size) for name, values in data.items()}
+        return [dict(zip(parts, batch, strict=True)) for batch in zip(*parts.values(), strict=True)]
+
+    def _handed_over(self) -> dict[str, Any]:
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / CALIBRATION)
+
     def answer(self, model: Any) -> Any:
         """What the dense model answers to the first example: whoever reads another model from the folder shows it."""
         import torch
 
         with torch.inference_mode():
             return model(**self.calibration()[0]).logits.float().clone()
+
+    def save(self, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+        """Leave these as what the peer saved, where it has no saving of its own that writes safetensors."""
+        from safetensors.torch import save_file
+
+        self.saved.mkdir()
+        whole = {name: values.detach().contiguous() for name, values in tensors.items()}
+        save_file(whole, self.saved / "model.safetensors", metadata)
 
     @contextlib.contextmanager
     def clock(self) -> Iterator[None]:
