@@ -6,13 +6,14 @@ result against what the peer itself decodes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from compressors.interface import PressbenchError
 from compressors.peers.handover import Files
+from compressors.quantization.bits import unpack
 from compressors.quantization.packed import PackedWeight
 
 ROUNDING = 2**-10
@@ -65,10 +66,34 @@ def hqq(files: Files, layer: str, rows: int, columns: int) -> PackedWeight:
         raise PressbenchError(f"{layer}: is in groups of {size} that do not lie along its {columns} columns")
     words = files[f"{layer}.W_q"]
     count = 10 if bits == 3 else 8 // bits
-    parts = [(words >> (bits * (count - 1 - at))) & (2**bits - 1) for at in range(count)]
-    codes = torch.cat(parts)[: rows * columns // size].to(torch.uint8).reshape(rows, columns)
+    codes = _parts(words, bits, range(count - 1, -1, -1))[: rows * columns // size].reshape(rows, columns)
     scale, zero = (files[f"{layer}.{name}"].view(rows, -1) for name in ("scale", "zero"))
     return PackedWeight.from_codes(codes, scale, bits=bits, group_size=size, zero=zero)
+
+
+def quanto(files: Files, layer: str, rows: int, columns: int, *, bits: int) -> PackedWeight:
+    """optimum-quanto. 8 bits: signed codes, a scale for each row. Fewer: the weight as (groups of all rows, group
+    size); as many of these rows as there are codes in a byte, one from each equal part, the first in the low bits;
+    value = code * scale - shift."""
+    scale = files[f"{layer}.weight._scale"].view(rows, -1)
+    if bits == 8:
+        codes = _unsigned(files[f"{layer}.weight._data"], bits)
+        return PackedWeight.from_codes(codes, scale, bits=bits, group_size=columns)
+    codes = _parts(files[f"{layer}.weight._data._data"], bits, range(8 // bits))[: scale.numel()]
+    shift = files[f"{layer}.weight._shift"].view(rows, -1)
+    one = scale == 0  # all weights of the group are one value, and its codes are nothing
+    scale = scale.where(~one, torch.ones_like(scale))
+    codes = codes.where(~one.view(-1, 1), torch.zeros_like(codes)).view(rows, columns)
+    return PackedWeight.from_codes(codes, scale, bits=bits, group_size=columns // scale.shape[1], zero=shift / scale)
+
+
+def torchao(files: Files, layer: str, rows: int, columns: int, *, bits: int) -> PackedWeight:
+    """torchao, flattened for safetensors: (rows, columns) of signed codes, a byte each; (rows, groups) of scales and
+    of zero points, signed as well; all 0 where it is symmetric."""
+    codes, scale, zero = (files[f"{layer}._weight_{name}"] for name in ("qdata", "scale", "zero_point"))
+    size = columns // scale.shape[1]
+    unsigned = _unsigned(zero, bits) if zero.any() else None
+    return PackedWeight.from_codes(_unsigned(codes, bits), scale, bits=bits, group_size=size, zero=unsigned)
 
 
 def compressed_tensors(files: Files, layer: str, rows: int, columns: int, *, bits: int) -> PackedWeight:
@@ -88,7 +113,8 @@ def compressed_tensors(files: Files, layer: str, rows: int, columns: int, *, bit
 
 def gptq(files: Files, layer: str, rows: int, columns: int, *, bits: int, v1: bool) -> PackedWeight:
     """GPTQ: the transposed weight, codes along the columns (`qweight`) and zeros along the rows (`qzeros`) in int32,
-    the first in the low bits; the group of each column in `g_idx`. v1: zeros are stored less one."""
+    the first in the low bits; the group of each column in `g_idx`. v1: zeros are stored less one. Where all are in the
+    middle of the codes, none is kept."""
     scale = files[f"{layer}.scales"]  # (groups, rows)
     groups = scale.shape[0]
     size = -(-columns // groups)
@@ -100,14 +126,19 @@ def gptq(files: Files, layer: str, rows: int, columns: int, *, bits: int, v1: bo
     zero = _words(files[f"{layer}.qzeros"], bits, rows).T  # (rows, groups)
     if v1:
         zero = (zero.int() + 1).to(torch.uint8) & (2**bits - 1)
-    return PackedWeight.from_codes(codes, scale.T.contiguous(), bits=bits, group_size=size, zero=zero.contiguous())
+    kept = zero.contiguous() if (zero != 2 ** (bits - 1)).any() else None
+    return PackedWeight.from_codes(codes, scale.T.contiguous(), bits=bits, group_size=size, zero=kept)
 
 
 def _words(packed: Tensor, bits: int, count: int) -> Tensor:
-    """(n, words) int32 -> (n, count) codes, the first of a word in the low bits."""
-    parts = [(packed >> (bits * at)) & (2**bits - 1) for at in range(32 // bits)]
-    return torch.stack(parts, dim=-1).flatten(1)[:, :count].to(torch.uint8)
+    """(n, words) int32 -> (n, count) codes, the first in the low bits, one after the other also from word to word."""
+    return unpack(packed.contiguous().view(torch.uint8), bits, count)
 
 
-Reader = Callable[[Files, str, int, int], PackedWeight]
-"""Called with (the peer's files, a layer, its rows, its columns)."""
+def _parts(packed: Tensor, bits: int, places: Iterable[int]) -> Tensor:
+    """(n, width) words -> (codes in a word * n, width) codes, from one place in all words after the other."""
+    return torch.cat([(packed >> (bits * at)) & (2**bits - 1) for at in places]).to(torch.uint8)
+
+
+def _unsigned(signed: Tensor, bits: int) -> Tensor:
+    return (signed.int() + 2 ** (bits - 1)).to(torch.uint8)

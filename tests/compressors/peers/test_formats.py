@@ -33,12 +33,13 @@ def decoded(codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray | float) ->
 
 
 def words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """(rows, n) -> (rows, n * bits / 32) int32, the first code in the low bits."""
-    count = 32 // bits
-    out = np.zeros((codes.shape[0], codes.shape[1] // count), np.uint32)
-    for column in range(codes.shape[1]):
-        out[:, column // count] |= codes[:, column].astype(np.uint32) << np.uint32(bits * (column % count))
-    return out.view(np.int32)
+    """(rows, n) -> (rows, n * bits / 32) int32, the first code in the low bits, 32 of them as one long number."""
+    out = [
+        sum(int(code) << (bits * at) for at, code in enumerate(block)).to_bytes(4 * bits, "little")
+        for row in codes
+        for block in row.reshape(-1, 32)
+    ]
+    return np.frombuffer(b"".join(out), np.int32).reshape(len(codes), -1)
 
 
 def files(tmp_path: Path, **tensors: np.ndarray) -> Files:
@@ -65,11 +66,23 @@ def gptq_file(tmp_path: Path, bits: int, less: int, order: np.ndarray | None = N
     return made, wide
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("v1", [True, False])
 def test_gptq(tmp_path: Path, bits: int, v1: bool) -> None:
     made, expected = gptq_file(tmp_path, bits, less=int(v1))
     same(formats.gptq(made, "layer", ROWS, COLUMNS, bits=bits, v1=v1), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_a_symmetric_gptq_stores_no_zeros(tmp_path: Path, bits: int) -> None:
+    """Its scales may be below zero: AutoRound gives the larger end of a group the code that is one further out."""
+    codes, scales, _ = drawn(bits)
+    scales[::2] *= -1
+    middle = np.full((ROWS, GROUPS), 2 ** (bits - 1))
+    made = files(tmp_path, qweight=words(codes, bits).T, qzeros=words(middle.T - 1, bits), scales=scales.T)
+    found = formats.gptq(made, "layer", ROWS, COLUMNS, bits=bits, v1=True)
+    same(found, decoded(codes, scales, middle))
+    assert not found.layout.zero_points
 
 
 def test_gptq_in_groups_by_activation_is_refused(tmp_path: Path) -> None:
@@ -123,6 +136,49 @@ def test_hqq(tmp_path: Path, bits: int) -> None:
     stored = packed.view(np.int32) if bits == 3 else packed
     made = files(tmp_path, W_q=stored, scale=scales.reshape(-1, 1), zero=zeros.reshape(-1, 1), **number)
     same(formats.hqq(made, "layer", ROWS, COLUMNS), decoded(codes, scales, zeros))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_quanto(tmp_path: Path, bits: int) -> None:
+    codes, scales, _ = drawn(bits)
+    shifts = RNG.uniform(-2, 2, (ROWS, GROUPS)).astype(np.float32)
+    grouped, count = codes.reshape(-1, SIZE), 8 // bits
+    each = len(grouped) // count
+    packed = np.zeros((each, SIZE), np.uint8)
+    for part in range(count):
+        packed |= (grouped[part * each : (part + 1) * each] << (bits * part)).astype(np.uint8)
+    scales = scales.astype(np.float32)
+    scales[3, 1] = scales[7] = 0  # what quanto makes of a group whose weights are all the same
+    made = files(
+        tmp_path,
+        **{
+            "weight._data._data": packed,
+            "weight._scale": scales.reshape(-1, 1),
+            "weight._shift": shifts.reshape(-1, 1),
+        },
+    )
+    expected = codes * np.repeat(scales.astype(np.float64), SIZE, axis=1) - np.repeat(shifts, SIZE, axis=1)
+    same(formats.quanto(made, "layer", ROWS, COLUMNS, bits=bits), expected)
+
+
+def test_quanto_of_8_bits(tmp_path: Path) -> None:
+    codes = RNG.integers(-128, 128, (ROWS, COLUMNS)).astype(np.int8)
+    scales = RNG.uniform(0.01, 3.0, (ROWS, 1)).astype(np.float32)
+    made = files(tmp_path, **{"weight._data": codes, "weight._scale": scales})
+    same(formats.quanto(made, "layer", ROWS, COLUMNS, bits=8), codes.astype(np.float64) * scales)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_torchao(tmp_path: Path, bits: int, symmetric: bool) -> None:
+    half = 2 ** (bits - 1)
+    codes = RNG.integers(-half, half, (ROWS, COLUMNS)).astype(np.int8)
+    scales = RNG.uniform(0.01, 3.0, (ROWS, GROUPS)).astype(np.float32)
+    zeros = RNG.integers(-half, half, (ROWS, GROUPS)).astype(np.int8) * np.int8(not symmetric)
+    made = files(tmp_path, _weight_qdata=codes, _weight_scale=scales, _weight_zero_point=zeros)
+    found = formats.torchao(made, "layer", ROWS, COLUMNS, bits=bits)
+    same(found, decoded(codes.astype(np.float64), scales, zeros))
+    assert found.layout.zero_points is not symmetric
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -1,0 +1,26 @@
+"""AutoRound on the CPU, in float32: by default it would take bf16 where the processor has it, and compile. What it
+decodes to are the weights that the model holds when they have been rounded and before they are packed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def quantize(job: Any) -> dict[str, Any]:
+    """options: bits, group_size, symmetric, iterations."""
+    from auto_round import AutoRound
+
+    model = job.dense()
+    answer = job.answer(model)
+    examples = job.padded(8)  # its own size of a batch
+    count, length = sum(len(e["input_ids"]) for e in examples), examples[0]["input_ids"].shape[1]
+    rounding = AutoRound(
+        model, object(), bits=job.options["bits"], group_size=job.options["group_size"], sym=job.options["symmetric"],
+        iters=job.options["iterations"], dataset=examples, nsamples=count, seqlen=length, seed=job.seed,
+        device_map="cpu", amp=False, enable_torch_compile=False,
+    )  # fmt: skip
+    with job.clock():
+        rounding.quantize()
+    values = {name: model.get_submodule(name).weight.detach().clone() for name in job.layers}
+    rounding.save_quantized(str(job.saved), format="auto_round")
+    return {**values, "answer of the dense model": answer}
