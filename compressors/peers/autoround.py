@@ -34,6 +34,7 @@ class PeerAutoround(GroupedPeer):
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     pins: ClassVar[Mapping[str, str]] = {"auto-round": "0.16.1", "torch": "2.13.0", "transformers": "5.17.0"}
     script: ClassVar[ModuleType] = script
+    seconds: ClassVar[float] = 7200.0  # 200 steps on each block, forward and back
     widths: ClassVar[tuple[int, ...]] = (2, 3, 4, 8)
 
     symmetric: bool = True
