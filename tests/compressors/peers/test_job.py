@@ -1,0 +1,49 @@
+"""What a peer's script is given and leaves: the part of `run.py` that every script stands on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from compressors.peers.scripts.run import Job
+
+IDS = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0], [11, 12, 13, 0], [14, 15, 16, 17], [18, 0, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+
+
+def job(folder: Path, mask: bool = True) -> Job:
+    told = {"layers": ["a"], "others": [], "options": {}, "threads": 1, "seed": 0}
+    (folder / "job.json").write_text(json.dumps(told))
+    save_file({"input_ids": IDS, **({"attention_mask": MASK} if mask else {})}, folder / "calibration.safetensors")
+    return Job(folder)
+
+
+def test_examples_one_by_one_have_no_padding(tmp_path: Path) -> None:
+    found = job(tmp_path).calibration()
+    assert [one["input_ids"].tolist() for one in found] == [
+        [[5, 6, 7, 8]], [[9, 10]], [[11, 12, 13]], [[14, 15, 16, 17]], [[18]]
+    ]  # fmt: skip
+    assert all(bool(one["attention_mask"].all()) for one in found)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_examples_in_batches_are_all_there_with_a_mask(tmp_path: Path, mask: bool) -> None:
+    found = job(tmp_path, mask).padded(2)
+    assert [tuple(one["input_ids"].shape) for one in found] == [(2, 4), (2, 4), (1, 4)]
+    assert torch.equal(torch.cat([one["input_ids"] for one in found]), IDS)
+    expected = MASK if mask else torch.ones_like(IDS)
+    assert torch.equal(torch.cat([one["attention_mask"] for one in found]), expected)
+
+
+def test_what_is_saved_is_as_it_was(tmp_path: Path) -> None:
+    turned = torch.arange(6.0).view(2, 3).T
+    job(tmp_path).save({"a.scale": turned.requires_grad_(), "a.codes": turned[:, 0].int()}, {"a": "told"})
+    found = load_file(tmp_path / "saved/model.safetensors")
+    assert found["a.scale"].tolist() == [[0, 3], [1, 4], [2, 5]] and found["a.codes"].tolist() == [0, 1, 2]
+    with safe_open(tmp_path / "saved/model.safetensors", "pt") as file:
+        assert file.metadata()["a"] == "told"
