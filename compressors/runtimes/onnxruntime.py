@@ -21,10 +21,12 @@ GRAPH = "model.onnx"
 CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
 INTEGER = {
     "MatMulInteger": "int8", "QLinearMatMul": "int8", "QGemm": "int8", "ConvInteger": "int8", "QLinearConv": "int8",
-    "DynamicQuantizeMatMul": "int8", "MatMulIntegerToFloat": "int8", "MatMulNBits": "int4",
+    "DynamicQuantizeMatMul": "int8", "MatMulIntegerToFloat": "int8",
 }  # fmt: skip
 """Products on integers -> bits of what they multiply."""
-PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "Conv", *INTEGER)
+CODED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+"""Operators on codes of weights, which say of how many bits -> which of their inputs the codes are."""
+PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "Conv", "MatMulNBits", *INTEGER)
 _SEEN_THROUGH = ("DequantizeLinear", "Transpose")
 
 
@@ -115,6 +117,7 @@ class OnnxRuntime(Runtime):
         parameters = nonzero = 0
         dtypes: Counter[str] = Counter()
         sizes, weights, paths = [], [], _paths(graph)
+        coded = _coded(graph)
         for tensor in graph.initializer:
             sizes.append((paths[tensor.name], len(tensor.raw_data) or numpy_helper.to_array(tensor).nbytes))
             # Scalars, shapes and zero points are the graph's own constants, not weights.
@@ -123,12 +126,52 @@ class OnnxRuntime(Runtime):
             values = numpy_helper.to_array(tensor)
             if values.dtype in (np.int64, np.int32, np.bool_):  # positions and masks
                 continue
+            dtype = str(values.dtype)
+            if tensor.name in coded:
+                values, dtype = coded[tensor.name]
             parameters += values.size
             nonzero += int(np.count_nonzero(values))
-            dtypes[str(values.dtype)] += values.size
+            dtypes[dtype] += values.size
             weights.append((paths[tensor.name], values.size))
         operators = dict(Counter(n.op_type for n in graph.node))
         return Inventory(parameters, nonzero, dict(dtypes), operators, by_layer(sizes, weights))
+
+
+def _number(node: Any, name: str) -> int:
+    """An attribute of an operator."""
+    return int(next(attribute.i for attribute in node.attribute if attribute.name == name))
+
+
+def _coded(graph: Any) -> dict[str, tuple[np.ndarray, str]]:
+    """Initialiser of codes -> how many steps each weight is from zero, (rows, columns), and the type of a code."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    made = {name: node for node in graph.node for name in node.output}
+    found: dict[str, tuple[np.ndarray, str]] = {}
+    for node in graph.node:
+        if node.op_type not in CODED:
+            continue
+        name = node.input[CODED[node.op_type]]
+        name = made[name].input[0] if name in made else name  # a table is a view of them
+        bits, zero = _number(node, "bits"), (*node.input[3:4], "")[0]
+        if name in found or bits not in (4, 8):
+            continue
+        rows, blocks, _ = stored[name].dims
+        codes = _unpacked(numpy_helper.to_array(stored[name]), bits)
+        middle = np.full((rows, blocks), 2 ** (bits - 1), np.int16)
+        if zero:
+            middle = _unpacked(numpy_helper.to_array(stored[zero]), bits)[:, :blocks]
+        steps = (codes - middle[..., None]).reshape(rows, -1)
+        columns = _number(node, "K") if node.op_type == "MatMulNBits" else steps.shape[1]
+        found[name] = steps[:, :columns], f"uint{bits}"
+    return found
+
+
+def _unpacked(values: np.ndarray, bits: int) -> np.ndarray:
+    """Codes of 4 bits, two a byte, the first in the lower half, or of 8: (…, bytes) -> (…, codes) int16."""
+    halves = np.stack([values & 15, values >> 4], -1).reshape(*values.shape[:-1], -1) if bits == 4 else values
+    return halves.astype(np.int16)
 
 
 def _operands(node: Any) -> tuple[str, str]:
@@ -139,6 +182,8 @@ def _operands(node: Any) -> tuple[str, str]:
 
 
 def _operand_type(node: Any, made: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
+    if node.op_type == "MatMulNBits":
+        return f"int{_number(node, 'bits')}"
     if node.op_type in INTEGER:
         return INTEGER[node.op_type]
     sources = [made[name].op_type for name in _operands(node) if name in made]

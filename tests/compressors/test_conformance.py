@@ -71,6 +71,7 @@ NIGHTLY = [
     *checks(registry.build("weight-only", {"bits": 8}), "weight-only-8bit"),
     *checks(registry.build("weight-only", {"bits": 4, "group_size": 32}), "weight-only-4bit"),
     *checks(registry.build("weight-only-openvino", {"bits": 4}), "weight-only-openvino-4bit"),
+    *checks(registry.build("weight-only-onnxruntime", {"bits": 4}), "weight-only-onnxruntime-4bit"),
     # The texts here have 16 tokens, of which half are then old.
     *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
     *checks(registry.build("int8-dynamic-torch")),
@@ -78,6 +79,7 @@ NIGHTLY = [
     *checks(registry.build("quantize-awq", {"group_size": 16})),
     *checks(registry.build("gptq-aten")),
     *checks(registry.build("gptq-openvino")),
+    *checks(registry.build("gptq-onnxruntime")),
     *(check for check in checks(registry.build("quantize-smooth")) if check.kind == "bert"),
 ]
 
