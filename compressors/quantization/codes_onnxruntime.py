@@ -68,10 +68,13 @@ def why_not(layer: PackedLinear | PackedEmbedding) -> str | None:
 
 
 def block_size(weight: PackedWeight) -> int:
-    """The most columns of a block that each group is a multiple of; 0 where even the narrowest is too wide."""
-    one = weight.groups == 1  # no block can reach beyond it, whatever the columns
-    block = math.gcd(weight.columns if one else weight.layout.group_size, WIDEST)
-    return block if block >= NARROWEST else NARROWEST if one else 0
+    """The most columns of a block that every group is a multiple of, and the columns too unless only less than the
+    narrowest block divides them; 0 where groups are multiples of no block."""
+    group = weight.columns if weight.groups == 1 else weight.layout.group_size
+    for size in (math.gcd(group, weight.columns, WIDEST), math.gcd(group, WIDEST)):
+        if size >= NARROWEST:
+            return size
+    return NARROWEST if weight.groups == 1 else 0  # of one group the last block may be filled up
 
 
 def stored(weight: PackedWeight) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -374,7 +374,7 @@ def test_the_output_layer_may_be_rounded_after_the_codes_are_taken(llama: Subjec
     assert all(np.array_equal(values, stored(both)[name]) for name, values in stored(taken).items())
 
 
-@pytest.mark.parametrize("name", ["gptq-aten", "gptq-openvino"])
+@pytest.mark.parametrize("name", ["gptq-aten", "gptq-openvino", "gptq-onnxruntime"])
 def test_the_named_chains_are_for_language_models(name: str) -> None:
     chain, specs = registry.variants("nightly")[f"{name}-4bit"], conformance.TINY_SPECS
     assert registry.unsupported_reason(chain, specs["llama"], conformance.HARDWARE) is None
