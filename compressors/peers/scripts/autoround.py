@@ -22,5 +22,9 @@ def quantize(job: Any) -> dict[str, Any]:
     with job.clock():
         rounding.quantize()
     values = {name: model.get_submodule(name).weight.detach().clone() for name in job.layers}
-    rounding.save_quantized(str(job.saved), format="auto_round")
+    rounding.formats = rounding._resolve_format_string("auto_round")
+    if not job.options["symmetric"]:
+        # 4 bits it would pack as AWQ, and fails at it where rounding and saving are two calls: packed as 2 and 3 are.
+        rounding.formats[0].backend = None
+    rounding.save_quantized(str(job.saved))
     return {**values, "answer of the dense model": answer}
