@@ -122,7 +122,7 @@ def laid(form: str, weight: PackedWeight, *, level: int = 0, bias: np.ndarray | 
     table = form == "Gather"
     laying = Laying(model.graph, {matrix: "layer"}, level)
     found = laying.replace({} if table else {matrix: weight}, {matrix: weight} if table else {})
-    assert found == (({}, {matrix}) if table else ({matrix}, set())) or found[table] == {matrix}
+    assert found == ((set(), {matrix}) if table else ({matrix}, set()))
     return model
 
 
@@ -227,7 +227,7 @@ def test_a_model_of_its_own_rounding_answers_as_the_packed_one_with_one_copy_of_
     rounded, made = (conformance._made(steps[:count], "llama") for count in (1, 2))
     graph = proto(made).graph
     products, tables = coded(graph, "MatMulNBits"), coded(graph, "GatherBlockQuantized")
-    assert len(products) == conformance.TINY_SPECS["llama"].config["num_hidden_layers"] * 7 + 1
+    assert len(products) == 2 * 5 + 1  # two layers of seven have too few weights to round
     (table,) = tables
     head = products[-1]
     views = {node.output[0]: node.input[0] for node in coded(graph, "Reshape")}
