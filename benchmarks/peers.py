@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compressors import registry
+from compressors.peers.base import Peer
 from results.store.quality import of_task, qualities
 from results.store.record import CaseRecord, Measure
 from results.store.store import Run, read_run
@@ -88,11 +91,24 @@ def page(runs: Sequence[Run]) -> str:
         raise ResultsError("no record of a quantization in these runs: what there is to compare must be measured first")
     machines = sorted({str(run.header.machine.get("name") or run.header.machine.get("cpu")) for run in runs})
     dates = sorted({run.header.started[:10] for run in runs})
-    parts = [HEAD.format(runs=f"{_count(len(runs))} of {' and '.join(dates)} on {', '.join(machines)}")]
+    parts = [HEAD.format(runs=f"{_count(len(runs))} of {' and '.join(dates)} on {', '.join(machines)}"), _peers()]
     for model in sorted({model for model, _ in rows}):
         parts.append(f"\n## `{model}`\n")
         parts += _tables([row for (of, _), row in rows.items() if of == model])
     return "".join(parts) + _again(rows.values())
+
+
+def _peers() -> str:
+    """The table of those that there are, in the words of their own files."""
+    rows = ["\n| peer | package | what it is | fields |", "|---|---|---|---|"]
+    for name, cls in sorted(registry.compressor_classes().items()):
+        if not issubclass(cls, Peer):
+            continue
+        package, version = next(iter(cls.pins.items()))
+        what = str(inspect.getdoc(inspect.getmodule(cls))).partition("\n\n")[0]
+        cells = (f"`{name}`", f"{package} {version}", what, inspect.getdoc(cls) or "")
+        rows.append(f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def _count(runs: int) -> str:

@@ -59,6 +59,6 @@ class GptqOnnxRuntime(GptqAten):
     name: ClassVar[str] = "gptq-onnxruntime"
 
     chain: Chain = (
-        ("quantize-gptq", (("embedding_bits", 8), ("head_bits", 8))),
+        ("quantize-gptq", (("grid", "fitted"), ("embedding_bits", 8), ("head_bits", 8))),
         ("weight-only-onnxruntime", (("bits", None),)),
     )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import peers
+from compressors import registry
+from compressors.peers.base import Peer
 from results.store.record import CaseRecord, Measure, RunHeader
 from results.store.store import RunWriter
 
@@ -94,3 +96,13 @@ def test_without_a_record_of_a_quantization_nothing_is_written(
     assert code == 1 and not (tmp_path / "page.md").exists()
     assert capsys.readouterr().err.startswith("peers: no record of a quantization in these runs")
     assert written(tmp_path, monkeypatch, tmp_path / "none.jsonl")[0] == 1
+
+
+def test_every_peer_is_told_of_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, page = written(tmp_path, monkeypatch, run(tmp_path, *RECORDS))
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `peer-") and "bits" in line}
+    known = {name for name, cls in registry.compressor_classes().items() if issubclass(cls, Peer)}
+    assert known and known <= set(lines)
+    assert "torchao" in lines["peer-torchao"] and all(
+        line.count(" | ") == 3 for name, line in lines.items() if name in known
+    )
