@@ -11,7 +11,8 @@ from compressors.quantization.rounded_to_nearest import RoundedToNearest
 @dataclass(frozen=True)
 class QuantizeHqq(RoundedToNearest):
     """Rounds to the nearest of evenly spaced points whose offset is a real number for each group of columns, fitted to
-    the group's weights; no data is needed. It gives codes and offsets as the authors' library does."""
+    the group's weights; no data is needed. At 4 bits it gives codes and offsets as
+    the authors' library does."""
 
     name: ClassVar[str] = "quantize-hqq"
     grid: ClassVar[str] = "hqq"  # type: ignore[misc]  # no parameter here

@@ -15,8 +15,9 @@ from compressors.quantization.laid_grid import nearest
 
 def by_hand(weight: np.ndarray, scale: np.ndarray, low: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
     """Offsets of groups, (groups, size), in float64, and turns. scale: steps a unit of weight, as the authors have it:
-    minimise sum |e|^0.7 + beta / 2 |e - (w - dequantized)|² by turns over e and the offset."""
-    zero, beta, best, turns = -low * scale, 10.0, np.inf, 0
+    minimise sum |e|^0.7 + beta / 2 |e - (w - dequantized)|² by turns over e and the offset, from a whole number on (its
+    `round_zero`)."""
+    zero, beta, best, turns = np.round(-low * scale), 10.0, np.inf, 0
     for _ in range(20):
         turns += 1
         codes = np.clip(np.round(weight * scale + zero), 0, 2**bits - 1)
@@ -48,13 +49,25 @@ def test_offsets_and_codes_are_those_of_the_authors_steps(bits: int, size: float
     step = packed.scale.double().numpy().reshape(-1, 1)
     assert np.allclose(step, (high - low) / (2**bits - 1), rtol=2**-10)
     zero, turns = by_hand(groups, 1 / step, low, bits)
-    assert turns > 2
+    assert turns >= 2
     found = packed.zero.double().numpy().reshape(-1, 1)
     near = 0.01 + np.abs(zero) * 2**-11  # as stored; and one weight in a group may be rounded otherwise in float32
     assert (np.abs(found - zero) <= near).mean() > 0.97
     codes = np.clip(np.round(groups / step + zero), 0, 2**bits - 1)
     own = unpack(packed.codes, bits, 64).numpy().reshape(-1, 32)
     assert (codes == own).mean() > 0.985 and np.abs(codes - own.astype(float)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_weights_near_zero_lie_near_a_point(bits: int) -> None:
+    """The fault: offsets from where the ends of a range are points on, which moved all of the many small weights of a
+    group the same way, and cost a language model twice the perplexity."""
+    zeros = nearest(
+        HalfQuadraticGrid(bits, 64), torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    ).zeros()
+    assert zeros is not None
+    apart = (zeros - zeros.round()).abs()
+    assert float(apart.median()) < 0.15  # 0.25 where it is anything
 
 
 def test_outliers_are_told_from_errors_that_are_none() -> None:
@@ -90,7 +103,7 @@ def test_importance_moves_the_offset_to_where_it_counts() -> None:
         float(((nearest(HalfQuadraticGrid(2, 32), weight, given).dequantize() - weight).square() * cost).sum())
         for given in (cost, None)
     ]
-    assert lost[0] < 0.9 * lost[1]
+    assert lost[0] < 0.95 * lost[1]
 
 
 @pytest.mark.parametrize("bits,size,dtype", [(3, 1.0, "float16"), (4, 1.0, "float16"), (8, 1.0, "float32")])
