@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from compressors.peers import formats
 from compressors.peers.grouped import GroupedPeer
@@ -28,6 +28,10 @@ class PeerLlmcompressorGptq(GroupedPeer):
     pins: ClassVar[Mapping[str, str]] = {
         "llmcompressor": "0.14.0.1", "compressed-tensors": "0.19.0", "torch": "2.13.0", "transformers": "5.17.0",
     }  # fmt: skip
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **GroupedPeer.nightly_variants,
+        "4bit-g64-asymmetric": {"symmetric": False},
+    }
     script: ClassVar[ModuleType] = script
     widths: ClassVar[tuple[int, ...]] = (4, 8)
 

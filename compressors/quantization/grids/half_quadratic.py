@@ -23,13 +23,13 @@ class HalfQuadraticGrid(Grid):
     """2**bits points at one distance for each group of columns, from near its smallest to near its largest weight. What
     means 0 is a real number: zero is no point, and weights that are zero do not stay so.
 
-    The step is a part of the group's range and stays. The offset begins at a whole number, so that the many weights near
-    zero begin near a point, as in the authors' library at 4 bits, and here at any: on 32 documents, 4 bits of SmolLM2 in
-    groups of 64 cost 16 % of perplexity so and 33 % from where the ends of the range are points, 3 bits 268 and 1,075 %.
-    Then it is found in turns: round; take from what an error is the part that counts little in the sum of its powers 0.7,
-    which is that of an outlier; put the offset where the mean of the rest is zero. An error of a weight is an outlier
-    above 0.17 only, as the authors' library measures it: for weights of a usual size the offset is that of the least
-    squared error. It ends where the mean error grows.
+    The step is a part of the group's range and stays. The offset begins at a whole number, so that the many weights
+    near zero begin near a point, as in the authors' library at 4 bits, and here at any: on 32 documents, 4 bits of
+    SmolLM2 in groups of 64 cost 16 % of perplexity so and 33 % from where the ends of the range are points, 3 bits
+    268 and 1,075 %. Then it is found in turns: round; take from what an error is the part that counts little in the
+    sum of its powers 0.7, which is that of an outlier; put the offset where the mean of the rest is zero. An error of
+    a weight is an outlier above 0.17 only, as the authors' library measures it: for weights of a usual size the
+    offset is that of the least squared error. It ends where the mean error grows.
     """
 
     bits: int
