@@ -32,7 +32,7 @@ scored from the files that each saved. Written by `make peers` from the records 
   decodes, every weight, to the rounding of fp16, or the case is an `error`. A peer that calibrates must answer to an
   example as the dense model does here: another version of transformers may read another model from the same files.
 - All cover the linear layers of the blocks, neither embeddings nor the output layer, whatever a peer does by default:
-  equal bits then mean equal things. Where one of ours covers more by its parameters, its row says so.
+  equal bits then mean equal things. Where a row covers more by its parameters, or stores no zero points, it says so.
 - "made in" is all that a person waits for, from the start of the process to the saved artifact; "of it, quantizing"
   what the peer's own call took, without the start of its interpreter and imports. Weights run decoded, by one layer of
   ours for all: speed of inference says nothing about a peer's kernels, and is not shown.
@@ -138,9 +138,12 @@ def _tables(rows: Sequence[_Row]) -> list[str]:
 def _line(row: _Row, value: str, loss: str) -> str:
     record, told = row.first, row.told
     name = f"`{record.compressor}`" if record.role == "method" else record.compressor
-    more = any(record.parameters.get(key, 0) != 0 for key in ("embeddings", "embedding_bits", "head_bits"))
+    given = record.parameters
+    more = any(given.get(key, 0) != 0 for key in ("embeddings", "embedding_bits", "head_bits"))
+    even = given.get("symmetric") is True or given.get("grid") == "symmetric"
+    notes = [note for note, holds in (("embeddings or head too", more), ("no zero points", even)) if holds]
     cells = (
-        f"{name} (embeddings or head too)" if more else name,
+        f"{name} ({', '.join(notes)})" if notes else name,
         str(told.get("peer", "ours")) if record.role == "method" else "",
         number(value, row.measure("accuracy", value)),
         number(loss, row.measure("accuracy", loss)),

@@ -48,6 +48,7 @@ RECORDS = (
     record("all-of-it", 0.3, parameters={"compressor": "ours", "bits": 4, "embedding_bits": None}),
     record("blocks", 0.4, parameters={"compressor": "ours", "bits": 4, "embedding_bits": 0, "embeddings": False}),
     record("peer-c-4bit", None, verdict="unsupported", reason="peer-c: needs an environment of its own"),
+    record("even", 0.35, parameters={"compressor": "ours", "bits": 4, "symmetric": True}),
     record("pruned", 0.01, family="pruning"),
     record("bf16", 0.01, role="control", family="control"),
 )
@@ -67,7 +68,8 @@ def test_equal_bits_stand_together_by_what_they_lose(tmp_path: Path, monkeypatch
     ]
     assert names[0] == ["dense", "`ours-3bit`"]
     assert names[1] == [
-        "dense", "`ours-4bit`", "`peer-b-nf4`", "`peer-a-4bit`", "`all-of-it` (embeddings or head too)", "`blocks`"
+        "dense", "`ours-4bit`", "`peer-b-nf4`", "`peer-a-4bit`", "`all-of-it` (embeddings or head too)",
+        "`even` (no zero points)", "`blocks`"
     ]  # fmt: skip
     assert "pruned" not in page and "bf16" not in page
     assert "`peer-c-4bit`: unsupported: peer-c: needs an environment of its own" in page
