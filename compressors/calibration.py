@@ -319,17 +319,5 @@ def inverse_factor(moments: Tensor, damping: float) -> Tensor:
         root = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)
     except torch.linalg.LinAlgError:
         raise PressbenchError(f"damping = {damping!r}: too little for what this layer is given; raise it") from None
-    return _inverse_of_upper(root)
-
-
-def _inverse_of_upper(matrix: Tensor, leaf: int = 128) -> Tensor:
-    """The inverse of an upper triangular (n, n) matrix, by halves: a sixth of the work of solving for all columns."""
-    size = len(matrix)
-    if size <= leaf:
-        return torch.linalg.solve_triangular(matrix, torch.eye(size, dtype=matrix.dtype), upper=True)
-    half = size // 2
-    first, last = _inverse_of_upper(matrix[:half, :half], leaf), _inverse_of_upper(matrix[half:, half:], leaf)
-    inverse = torch.zeros_like(matrix)
-    inverse[:half, :half], inverse[half:, half:] = first, last
-    inverse[:half, half:] = -(first @ matrix[:half, half:] @ last)
-    return inverse
+    identity = torch.eye(len(root), dtype=root.dtype, device=root.device)
+    return torch.linalg.solve_triangular(root, identity, upper=True)
