@@ -77,7 +77,7 @@ def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None
                 found, wanted = found[-1:], wanted[-1:]
             real = real_positions(batch, decoder=field.startswith("decoder"))
             pairs = _of_one_width(found, wanted, basis)
-            errors += [_relative_error(f.float(), w.float(), real) for f, w in starmap(_alike, pairs)]
+            errors += [relative_error(f.float(), w.float(), real) for f, w in starmap(_alike, pairs)]
         loss = torch.stack(errors).mean() if errors else torch.zeros(())
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
@@ -103,7 +103,7 @@ def _alike(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return (found, wanted) if found.shape == wanted.shape else (found[:, :1], wanted[:, :1])
 
 
-def _relative_error(found: Tensor, wanted: Tensor, real: Tensor | None) -> Tensor:
+def relative_error(found: Tensor, wanted: Tensor, real: Tensor | None) -> Tensor:
     """found, wanted: (batch, positions, width). real: (batch, positions) bool."""
     if real is not None and real.shape == found.shape[:-1]:
         found, wanted = found[real], wanted[real]

@@ -8,7 +8,7 @@ import torch
 from compressors import conformance, recovery, surgery
 from compressors.pruning.magnitude import PruneMagnitude
 from compressors.pruning.tokens import PruneTokens
-from compressors.recovery import _relative_error, imitation, recover
+from compressors.recovery import relative_error, imitation, recover
 
 
 def test_padding_is_not_compared() -> None:
@@ -16,8 +16,8 @@ def test_padding_is_not_compared() -> None:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     found = wanted.clone()
     found[0, 3:] += 100
-    assert float(_relative_error(found, wanted, mask.bool())) == 0
-    assert float(_relative_error(found, wanted, None)) > 1
+    assert float(relative_error(found, wanted, mask.bool())) == 0
+    assert float(relative_error(found, wanted, None)) > 1
 
 
 def test_the_teacher_has_nothing_to_learn_from_itself(tiny: conformance.Subject) -> None:
