@@ -8,7 +8,7 @@ import torch
 from compressors import conformance, recovery, surgery
 from compressors.pruning.magnitude import PruneMagnitude
 from compressors.pruning.tokens import PruneTokens
-from compressors.recovery import relative_error, imitation, recover
+from compressors.recovery import imitation, recover, relative_error
 
 
 def test_padding_is_not_compared() -> None:

@@ -147,7 +147,7 @@ def test_each_signal_by_itself_brings_the_student_nearer_in_that_signal(
                     torch.cat([v.flatten(0, -2) for n, v in seen.items() if n.startswith(name)])
                     for seen in (found, wanted)
                 )
-                layer.weight.copy_(torch.linalg.lstsq(own, other).solution.T)
+                layer.get_parameter("weight").copy_(torch.linalg.lstsq(own, other).solution.T)
             return float(taught.loss(only(signal), found, wanted, through, few))
 
     assert apart(8.0) < 0.9 * apart(0.01)
