@@ -201,7 +201,9 @@ class Compressor(abc.ABC):
     """The parameter sets that the suite runs: id suffix -> parameters. The default is one variant,
     with the default parameters, whose id is the name."""
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """More of them, for the tiers nightly and full."""
+    """More of them, for the tiers nightly and full: what is worth watching every night."""
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """More of them still, for the tier full: what a comparison wants and a night has no time for."""
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """What `--sweep` runs instead: a parameter -> its values from weak to strong, each with the others as they are.
     Several parameters are changed together, their first values, their second ones, …"""

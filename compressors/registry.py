@@ -139,11 +139,12 @@ def build(name: str, parameters: dict[str, Any] | None = None) -> Compressor:
 
 
 def variants(tier: str = "quick") -> dict[str, Compressor]:
-    """The compressors that the suite runs, by id. Tiers above quick include `nightly_variants`."""
+    """The compressors that the suite runs, by id. The tier nightly has `nightly_variants` too, full all there are."""
     chosen: dict[str, Compressor] = {}
     for name, cls in compressor_classes().items():
         more = cls.nightly_variants if tier != "quick" else {}
-        for suffix, parameters in {**cls.variants, **more}.items():
+        all_else = cls.full_variants if tier == "full" else {}
+        for suffix, parameters in {**cls.variants, **more, **all_else}.items():
             chosen[f"{name}-{suffix}" if suffix else name] = build(name, dict(parameters))
     return chosen
 

@@ -62,7 +62,7 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
     from compressors import registry
 
     listing = []
-    quick = registry.variants()
+    quick, nightly = registry.variants(), registry.variants("nightly")
     for name, compressor in registry.variants(tier).items():
         on = [model.name for model in zoo.known_models().values() if name in model.also]
         unsupported = {
@@ -76,7 +76,7 @@ def _list_compressors(tier: str) -> list[dict[str, Any]]:
                 "id": name,
                 "method": compressor.name,
                 "role": role(compressor),
-                "tier": "quick" if name in quick else "nightly",
+                "tier": "quick" if name in quick else "nightly" if name in nightly else "full",
                 "also_quick_on": on,
                 "family": compressor.family,
                 "effect": compressor.effect,
@@ -157,7 +157,8 @@ def _compressors(rows: list[dict[str, Any]]) -> Iterator[Any]:
         cells.append((name, first["family"], first["effect"], _strengths(name, variants), _runs_on(variants)))
     by_role = sorted(cells, key=lambda cell: _ROLES.index(methods[cell[0]][0]["role"]))
     yield _table("compressors", ("id", "family", "effect", "strengths", "models"), by_role, ("strengths",))
-    yield Text("id-strength names one, * is in the quick tier, + there on some models; all are in nightly", style="dim")
+    marks = "* is in the quick tier, + there on some models, ^ in full alone, all others in nightly and full"
+    yield Text(f"id-strength names one; {marks}", style="dim")
     for name, variants in methods.items():
         whys: dict[str, set[str]] = {}
         for row in variants:
@@ -171,11 +172,12 @@ _ROLES = ("dense", "control", "method")
 
 
 def _strengths(name: str, variants: list[dict[str, Any]]) -> str:
-    """`50* 30 70`: what follows the method's name in the ids, a dash for the name alone."""
+    """`50* 30 70 90^`: what follows the method's name in the ids, a dash for the name alone."""
     found = []
     for row in variants:
         suffix = row["id"].removeprefix(name).lstrip("-") or "–"
-        found.append(suffix + ("*" if row["tier"] == "quick" else "+" if row["also_quick_on"] else ""))
+        mark = "*" if row["tier"] == "quick" else "+" if row["also_quick_on"] else "^" if row["tier"] == "full" else ""
+        found.append(suffix + mark)
     return " ".join(found)
 
 

@@ -113,7 +113,7 @@ def _check_free(name: str, root: Path, files: Iterable[str]) -> None:
     if name in classes or name in ids:
         found = classes.get(name) or type(ids[name])
         raise PressbenchError(f"the name {name!r} is taken by {found.__module__}; nothing was written")
-    suffixes = {**NewMethod.variants, **NewMethod.nightly_variants}
+    suffixes = {**NewMethod.variants, **NewMethod.nightly_variants, **NewMethod.full_variants}
     if clash := [f"{name}-{suffix}" for suffix in suffixes if f"{name}-{suffix}" in ids]:
         raise PressbenchError(f"{name!r} would make the id {clash[0]!r}, which is taken; nothing was written")
     for path in map(Path, files):

@@ -23,7 +23,7 @@ class PeerBitsandbytesNf4(Peer):
     does; here they are stored as what they decode to, so that the peer's own bytes are fewer than the artifact's."""
 
     name: ClassVar[str] = "peer-bitsandbytes-nf4"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
     pins: ClassVar[Mapping[str, str]] = {
         "bitsandbytes": "0.50.2", "torch": "2.13.0", "transformers": "5.14.1", "accelerate": "1.15.0",
     }  # fmt: skip

@@ -14,7 +14,7 @@ class GroupedPeer(Peer):
     """bits: of a code, one of the class's `widths`. group_size: columns that share a scale, a multiple of its
     `multiple`; None for what the peer takes where it is not told, if the class is `free`."""
 
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}}
     widths: ClassVar[tuple[int, ...]]
     multiple: ClassVar[int] = 1
     free: ClassVar[bool] = False

@@ -28,8 +28,8 @@ class PeerLlmcompressorGptq(GroupedPeer):
     pins: ClassVar[Mapping[str, str]] = {
         "llmcompressor": "0.14.0.1", "compressed-tensors": "0.19.0", "torch": "2.13.0", "transformers": "5.17.0",
     }  # fmt: skip
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **GroupedPeer.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **GroupedPeer.full_variants,
         "4bit-g64-asymmetric": {"symmetric": False},
     }
     script: ClassVar[ModuleType] = script

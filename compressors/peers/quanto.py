@@ -24,8 +24,8 @@ class PeerQuanto(GroupedPeer):
     it: the first of 128, 96, 64 and 32 that divides more than 128 columns, else all of a row. At 8 bits None alone."""
 
     name: ClassVar[str] = "peer-quanto"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **GroupedPeer.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **GroupedPeer.full_variants,
         "8bit": {"bits": 8, "group_size": None},
     }
     pins: ClassVar[Mapping[str, str]] = {"optimum-quanto": "0.2.7", "torch": "2.13.0", "transformers": "5.17.0"}

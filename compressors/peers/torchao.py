@@ -25,8 +25,8 @@ class PeerTorchao(GroupedPeer):
     without a zero point, which is all that there is at 8 bits."""
 
     name: ClassVar[str] = "peer-torchao"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **GroupedPeer.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **GroupedPeer.full_variants,
         "8bit": {"bits": 8, "group_size": None},
     }
     pins: ClassVar[Mapping[str, str]] = {"torchao": "0.18.0", "torch": "2.13.0", "transformers": "5.17.0"}

@@ -70,7 +70,7 @@ class SparseCsr(Compressor):
     effect: ClassVar[Effect] = "kernel"
     closes: ClassVar[bool] = True  # others would pass its layers by, or train values where it has none
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"90": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"90": {}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"sparsity": (0.9, 0.95, 0.98)}
 
     sparsity: float | None = LEAST

@@ -49,7 +49,7 @@ class PruneGroupLasso(ScoredUnits):
     name: ClassVar[str] = "prune-group-lasso"
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
 
     pull: float = 0.5
     penalty_epochs: float = 0.5

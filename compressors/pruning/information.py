@@ -86,7 +86,7 @@ class PruneInformation(ScoredUnits):
 
     name: ClassVar[str] = "prune-information"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
 
     @property
     def finds_by(self) -> Mapping[str, Any]:

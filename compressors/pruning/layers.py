@@ -70,7 +70,8 @@ class PruneLayers(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"20": {"removed": 0.2}, "50": {"removed": 0.5}}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {"removed": 0.5}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"20": {"removed": 0.2}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"removed": (0.2, 0.35, 0.5, 0.65)}
 
     removed: float = 0.2

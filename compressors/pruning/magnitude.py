@@ -23,6 +23,8 @@ class PruneMagnitude(ScoredWeights):
         "30": {"sparsity": 0.3},
         "70": {"sparsity": 0.7},
         "90": {"sparsity": 0.9},
+    }
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "blocks-only-50-alone": {"sparsity": 0.5, "embeddings": False, "recovery_epochs": 0.0},
     }
 

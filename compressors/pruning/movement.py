@@ -63,7 +63,7 @@ class PruneMovement(PruneWeights):
     """
 
     name: ClassVar[str] = "prune-movement"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "90": {"sparsity": 0.9},
     }
 

@@ -37,7 +37,7 @@ class PruneRegularized(ScoredWeights):
     """
 
     name: ClassVar[str] = "prune-regularized"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {"sparsity": 0.5}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {"sparsity": 0.5}}
 
     penalty: str = "l1"
     pull: float = 0.5

@@ -29,9 +29,9 @@ class PruneSparsegpt(PruneWeights):
 
     name: ClassVar[str] = "prune-sparsegpt"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **PruneWeights.nightly_variants,
-        "70": {"sparsity": 0.7, "recovery_epochs": 1.0},
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"70": {"sparsity": 0.7, "recovery_epochs": 1.0}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **PruneWeights.full_variants,
         "2-of-4-alone": {"pattern": "2:4", "recovery_epochs": 0.0},
     }
 

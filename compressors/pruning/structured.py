@@ -32,7 +32,7 @@ class PruneStructured(ScoredUnits):
     """
 
     name: ClassVar[str] = "prune-structured"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "heads": {"neurons_removed": 0.0},
         "neurons": {"heads_removed": 0.0},
         "75": {"heads_removed": 0.75, "neurons_removed": 0.75, "recovery_epochs": 3.0},

@@ -26,7 +26,7 @@ class PruneThreshold(MaskedWeights):
 
     name: ClassVar[str] = "prune-threshold"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "half-deviation": {"threshold": 0.5},
         "deviation": {"threshold": 1.0},
     }

@@ -269,7 +269,7 @@ class PruneTree(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"50": {}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"removed": (0.25, 0.5, 0.75)}
 
     removed: float = 0.5

@@ -21,8 +21,8 @@ class PruneWanda(PruneWeights):
 
     name: ClassVar[str] = "prune-wanda"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **PruneWeights.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **PruneWeights.full_variants,
         "2-of-4-alone": {"pattern": "2:4", "recovery_epochs": 0.0},
     }
 

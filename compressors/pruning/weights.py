@@ -139,7 +139,7 @@ class PruneWeights(MaskedWeights):
     """
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "50": {"sparsity": 0.5},
         "50-alone": {"sparsity": 0.5, "recovery_epochs": 0.0},
     }

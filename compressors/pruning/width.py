@@ -164,7 +164,7 @@ class PruneWidth(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"25": {}, "25-alone": {"recovery_epochs": 0.0}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"25": {}, "25-alone": {"recovery_epochs": 0.0}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"removed": (0.1, 0.2, 0.3, 0.4, 0.5)}
 
     removed: float = 0.25

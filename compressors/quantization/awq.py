@@ -37,8 +37,8 @@ class QuantizeAwq(CalibratedRounding):
     """
 
     name: ClassVar[str] = "quantize-awq"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **RoundedWeights.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **RoundedWeights.full_variants,
         "4bit-g64-feedback": {"feedback": True},
     }
 

@@ -191,7 +191,7 @@ class QuantizeCache(Compressor):
     effect: ClassVar[Effect] = "storage"
     closes: ClassVar[bool] = True  # a graph that is exported behind it would have a cache of its own
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # of use where tokens are decoded
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"8bit": {"bits": 8}, "4bit": {"bits": 4}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"8bit": {"bits": 8}, "4bit": {"bits": 4}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 4, 2)}
 
     bits: int = 4

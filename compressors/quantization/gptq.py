@@ -30,8 +30,11 @@ class QuantizeGptq(CalibratedRounding):
     name: ClassVar[str] = "quantize-gptq"
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **RoundedWeights.nightly_variants,
-        "4bit-g64-in-order": {"act_order": False},
         "4bit-g64-fitted": {"grid": "fitted"},
+    }
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **RoundedWeights.full_variants,
+        "4bit-g64-in-order": {"act_order": False},
         "4bit-g64-codebook": {"grid": "codebook"},
         "4bit-g64-tuned": {"grid": "fitted", "tuning_epochs": 0.5},
     }

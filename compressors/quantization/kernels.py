@@ -257,8 +257,8 @@ class WeightOnly(Compressor):
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "8bit": {"bits": 8},
         "4bit-g64": {"bits": 4},
-        "4bit-g32": {"bits": 4, "group_size": 32},
     }
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g32": {"bits": 4, "group_size": 32}}
 
     bits: int | None = 8
     group_size: int = 64

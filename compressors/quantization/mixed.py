@@ -49,7 +49,7 @@ class QuantizeMixed(BlocksOnGrid):
 
     name: ClassVar[str] = "quantize-mixed"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"average_bits": 3.0}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"average_bits": 3.0}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"average_bits": (6.0, 5.0, 4.0, 3.5, 3.0, 2.5)}
 
     average_bits: float = 4.0

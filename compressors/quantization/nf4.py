@@ -24,8 +24,8 @@ class QuantizeNf4(RoundedToNearest):
 
     name: ClassVar[str] = "quantize-nf4"
     grid: ClassVar[str] = "nf4"  # type: ignore[misc]  # no parameter here
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **RoundedWeights.nightly_variants,
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **RoundedWeights.full_variants,
         "4bit-g64-double": {"double_quantization": True},
     }
 

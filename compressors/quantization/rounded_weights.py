@@ -149,7 +149,8 @@ class RoundedWeights(BlocksOnGrid):
     bits: 2 to 8.
     """
 
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}, "3bit-g64": {"bits": 3}}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"3bit-g64": {"bits": 3}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"bits": (8, 6, 5, 4, 3, 2)}
 
     bits: int = 4

@@ -66,7 +66,8 @@ class QuantizeSmooth(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "openvino": {"executor": "openvino"}}
+    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"openvino": {"executor": "openvino"}}
 
     strength: float = 0.5
     executor: str = "onnxruntime"

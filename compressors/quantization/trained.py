@@ -107,7 +107,7 @@ class TrainQuantized(RoundedWeights):
 
     name: ClassVar[str] = "train-quantized"
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "4bit-g64": {},
         "3bit-g64": {"bits": 3},
         "2bit-g64": {"bits": 2},

@@ -57,7 +57,7 @@ class QuantizeVector(Compressor):
     effect: ClassVar[Effect] = "storage"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "3bit": {"codebooks": 2, "code_bits": 6},
         "2bit": {},
         "2bit-recovered": {"recovery_epochs": 0.5},

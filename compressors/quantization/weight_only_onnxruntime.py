@@ -47,8 +47,8 @@ class WeightOnlyOnnxRuntime(Compressor):
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "4bit-g64": {"bits": 4},
-        "4bit-g64-int8": {"bits": 4, "accuracy_level": 4},
     }
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"4bit-g64-int8": {"bits": 4, "accuracy_level": 4}}
 
     makes: ClassVar[str] = "onnxruntime"
 

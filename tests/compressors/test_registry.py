@@ -32,6 +32,7 @@ class _Planted(Compressor):
     effect: ClassVar[Effect] = "simulated"
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}, "10": {"strength": 10}}
     nightly_variants: ClassVar[dict[str, dict[str, Any]]] = {"99": {"strength": 99}}
+    full_variants: ClassVar[dict[str, dict[str, Any]]] = {"999": {"strength": 999}}
 
     strength: int = 1
     layers: tuple[int, ...] = ()
@@ -90,11 +91,12 @@ def test_lists_become_tuples_as_json_has_no_other(planted: type[_Planted]) -> No
     hash(built)  # the suite keeps compressors in dictionaries
 
 
-def test_variants_are_named_by_their_suffix_and_the_nightly_ones_are_more(planted: type[_Planted]) -> None:
+def test_variants_are_named_by_their_suffix_and_each_tier_has_more(planted: type[_Planted]) -> None:
     quick = {n: c for n, c in registry.variants("quick").items() if c.name == "planted"}
     assert quick == {"planted": planted(), "planted-10": planted(strength=10)}
-    for tier in ("nightly", "full"):
-        assert {n for n, c in registry.variants(tier).items() if c.name == "planted"} == {*quick, "planted-99"}
+    more = {"nightly": {"planted-99"}, "full": {"planted-99", "planted-999"}}
+    for tier, ids in more.items():
+        assert {n for n, c in registry.variants(tier).items() if c.name == "planted"} == {*quick, *ids}
 
 
 # -- support ---------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_an_unknown_score_is_one_line() -> None:
 
 def test_the_score_is_the_last_field_and_taylor_unless_said() -> None:
     assert list(PruneStructured().parameters.items())[-1] == ("score", "taylor")
-    assert registry.variants("nightly")["prune-structured-random"] == PruneStructured(score="random")
+    assert registry.variants("full")["prune-structured-random"] == PruneStructured(score="random")
 
 
 def test_a_method_that_is_a_score_has_no_other() -> None:
