@@ -56,13 +56,13 @@ def plot(
             for row in section.rows:
                 if row.measured and (not model or row.first.model in model):
                     groups.setdefault(row.group, []).append(row)
-    found = [one for one in curves.plots(list(groups.values())) if one.across.name == across]
+    found = [one for one in curves.plots(list(groups.values()), curves.ASKED) if one.across.name == across]
     if not found:
         raise ResultsError(
-            f"no curve over {across} in {'this run' if len(wanted) == 1 else 'these runs'}: it takes {curves.FEWEST} "
+            f"no curve over {across} in {'this run' if len(wanted) == 1 else 'these runs'}: it takes {curves.ASKED} "
             "strengths of a method, as pytest benchmarks --sweep measures them"
         )
-    specs = curves.specs(list(groups.values()))
+    specs = curves.specs(list(groups.values()), curves.ASKED)
     for number, one in enumerate(found):
         path = output if len(found) == 1 else output.with_stem(f"{output.stem}-{number + 1}")
         _write(curves.standalone(one, specs[one.chart.spec], width=width), path)

@@ -20,7 +20,9 @@ from results.table.cells import cells, title
 from results.table.rows import Row, judged
 
 FEWEST = 3
-"""Points that make a curve."""
+"""Points that make a curve where nobody asked for one."""
+ASKED = 2
+"""The same where runs were named to be drawn: a line between two strengths is what two strengths show."""
 DENSE = "dense"
 CLASS = "compressor"
 """The parameter under which a record has its method's class, where it has one."""
@@ -61,8 +63,9 @@ class Plot:
     chart: Chart
 
 
-def curves(rows: Sequence[Row]) -> list[Curve]:
-    """The curves among rows of one model, device and workload, in the order of their first rows."""
+def curves(rows: Sequence[Row], fewest: int = FEWEST) -> list[Curve]:
+    """The curves among rows of one model, device and workload, of `fewest` points at least, in the order of their first
+    rows."""
     found: list[Curve] = []
     methods: dict[str, list[Row]] = {}
     for row in rows:
@@ -71,7 +74,7 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
     for name, own in methods.items():
         taken: set[int] = set()
         of_class: list[tuple[dict[str, Any], str, list[Row]]] = []
-        for strength in _changing(own):
+        for strength in _changing(own, fewest):
             alike: dict[str, list[Row]] = {}
             values_of = [(row.first.parameters, row.first.parameters.get(strength)) for row in own]
             # What always has the same value changes along with it, as a share of heads and one of neurons.
@@ -81,7 +84,7 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
                     alike.setdefault(json.dumps(_others(row, along), sort_keys=True), []).append(row)
             for told, members in alike.items():
                 values = {finite(row.first.parameters[strength]) for row in members}
-                if len(values) >= FEWEST:
+                if len(values) >= fewest:
                     taken |= {id(row) for row in members}
                     members.sort(key=lambda row: finite(row.first.parameters[strength]) or 0)
                     of_class.append((json.loads(told), strength, members))
@@ -104,38 +107,38 @@ def _others(row: Row, along: Sequence[str]) -> dict[str, Any]:
     return {k: v for k, v in row.first.parameters.items() if k not in (*along, CLASS)}
 
 
-def _changing(rows: Sequence[Row]) -> list[str]:
+def _changing(rows: Sequence[Row], fewest: int) -> list[str]:
     """Numbers among the parameters that differ between rows, those with most values first."""
     values: dict[str, set[float]] = {}
     for row in rows:
         for name, value in row.first.parameters.items():
             if not isinstance(value, bool) and (found := finite(value)) is not None:
                 values.setdefault(name, set()).add(found)
-    return sorted((n for n, v in values.items() if len(v) >= FEWEST), key=lambda name: -len(values[name]))
+    return sorted((n for n, v in values.items() if len(v) >= fewest), key=lambda name: -len(values[name]))
 
 
-def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
+def plots(groups: Sequence[Sequence[Row]], fewest: int = FEWEST) -> list[Plot]:
     """A plot for each group of rows and workload that has a curve, over size and over speed."""
     found = []
     for group in groups:
         for workload in dict.fromkeys(row.workload for row in group):
             rows = [row for row in group if row.workload == workload]
-            lines = curves(rows)
+            lines = curves(rows, fewest)
             name = title(group) + (f", {workload}" if workload else "")
             for across in ACROSS:
-                columns = _columns(lines, rows, across)
+                columns = _columns(lines, rows, across, fewest)
                 if columns is not None:
                     label = f"Lines of {len(lines)} methods on {name}; the table above has the numbers."
                     found.append(Plot(name, across, Chart(f"curve:{across.name}", label, {"points": columns})))
     return found
 
 
-def _columns(lines: Sequence[Curve], rows: Sequence[Row], across: Across) -> Columns | None:
+def _columns(lines: Sequence[Curve], rows: Sequence[Row], across: Across, fewest: int) -> Columns | None:
     """The points of the lines, and the dense model's; None where no line has enough points on this axis."""
     points: list[dict[str, Any]] = []
     for line in lines:
         own = [p for row in line.rows if (p := _point(row, across, line.name, line.strength)) is not None]
-        points += own if len(own) >= FEWEST else []
+        points += own if len(own) >= fewest else []
     if not points:
         return None
     dense = {"method": DENSE, "said": "dense", "x": 1.0, "x_low": 1.0, "x_high": 1.0, "drop": 0.0, "low": 0.0,
@@ -169,11 +172,11 @@ def _point(row: Row, across: Across, method: str, strength: str) -> dict[str, An
     }
 
 
-def specs(groups: Sequence[Sequence[Row]]) -> dict[str, Spec]:
+def specs(groups: Sequence[Sequence[Row]], fewest: int = FEWEST) -> dict[str, Spec]:
     """Name -> specification, `curve:size` and `curve:speed`."""
     words = words_of(record for group in groups for record in judged(group, "accuracy"))
     lines = [line for group in groups for at in dict.fromkeys(row.workload for row in group)
-             for line in curves([row for row in group if row.workload == at])]  # fmt: skip
+             for line in curves([row for row in group if row.workload == at], fewest)]  # fmt: skip
     names = list(dict.fromkeys(line.name for line in lines))
     lost = f"{words.loss} against dense, {words.unit} (less is up)"
     return {f"curve:{across.name}": _spec(across, lost, names) for across in ACROSS}

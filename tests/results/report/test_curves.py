@@ -60,7 +60,8 @@ def groups_of(run: Run) -> list[list[Row]]:
 
 
 def test_what_changes_alone_is_the_strength(run: Run) -> None:
-    """With 0.5 in another parameter too; what goes along with it is no parameter of its own; two points are no line."""
+    """With 0.5 in another parameter too; what goes along with it is no parameter of its own; two points are no line
+    unless they are asked for."""
     (rows,) = groups_of(run)
     found = curves.curves(rows)
     assert [(c.name, c.strength, [r.first.parameters[c.strength] for r in c.rows]) for c in found] == [
@@ -69,6 +70,9 @@ def test_what_changes_alone_is_the_strength(run: Run) -> None:
         ("wanda, epochs = 2.0", "sparsity", [0.3, 0.5, 0.7, 0.9]),
         ("cut", "heads", [0.25, 0.5, 0.75]),
     ]
+    asked = curves.curves(rows, curves.ASKED)
+    assert [c for c in asked if c.name != "few"] == found
+    assert [c.strength for c in asked if c.name == "few"] == ["bits"]
 
 
 def test_the_points_are_the_records_with_their_intervals_and_the_dense_model(run: Run) -> None:
@@ -97,7 +101,7 @@ def test_the_report_has_them_where_there_are_any(run: Run, tmp_path: Path) -> No
 def test_a_file_for_a_paper(run: Run, tmp_path: Path, call: Callable[..., tuple[int, str, str]], suffix: str) -> None:
     target = tmp_path / f"curve{suffix}"
     code, out, err = call("plot", str(run.path), "-o", str(target))
-    assert (code, err) == (0, "") and out.startswith(f"{target}: ") and "lines of 4 methods" in out
+    assert (code, err) == (0, "") and out.startswith(f"{target}: ") and "lines of 5 methods" in out
     content = target.read_bytes()
     assert content[:4] == {".svg": b"<svg", ".pdf": b"%PDF", ".png": b"\x89PNG", ".json": b'{\n "'}[suffix]
     if suffix == ".svg":
@@ -112,7 +116,7 @@ def test_a_file_for_a_paper(run: Run, tmp_path: Path, call: Callable[..., tuple[
     [
         (("-o", "curve.gif"), "pressbench: --output curve.gif: must end in .svg, .pdf, .png or .json\n"),
         (("--across", "bits"), "pressbench: --across bits: must be size or speed\n"),
-        (("--model", "nobody"), "pressbench: no curve over size in this run: it takes 3 strengths of a method"),
+        (("--model", "nobody"), "pressbench: no curve over size in this run: it takes 2 strengths of a method"),
     ],
 )
 def test_a_mistake_is_one_line(
