@@ -70,10 +70,11 @@ def save_step(
 
 
 def code_of(step: Compressor) -> list[str]:
-    """The files whose code decides what `build_step` makes of `step`: the method's own, and what saves
-    the artifact. They go into cache keys."""
+    """The files whose code decides what `build_step` makes of `step`: the method's own, that of what it runs within,
+    and what saves the artifact. They go into cache keys."""
     writers: list[Any] = [build_step, *runtime_classes().values()]
-    return sorted({file for maker in (type(step), *writers) for file in source_closure(maker)})
+    within = {file for part in step.parts for inner in part.steps for file in code_of(inner)}
+    return sorted(within | {file for maker in (type(step), *writers) for file in source_closure(maker)})
 
 
 def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:

@@ -256,6 +256,11 @@ class Compressor(abc.ABC):
         is made of. Two recipes with the same beginning share it in the cache."""
         return (self,)
 
+    @property
+    def parts(self) -> tuple[Compressor, ...]:
+        """The compressors that it runs within `compress`: their code decides what it makes as much as its own."""
+        return ()
+
 
 def skeleton(config: Mapping[str, Any], *, device: str = "cpu", empty: bool = False) -> nn.Module:
     """The transformers model that `config` describes, in eval mode: with random weights to train from, or `empty`,

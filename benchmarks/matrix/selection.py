@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-from compressors import registry
+from compressors import recipe, registry
 from compressors.interface import Compressor, PressbenchError
 
 
@@ -20,7 +19,7 @@ def parse_compressors(wanted: list[str] | None, tier: str, sweep: bool = False) 
         return registry.variants(tier)
     chosen: dict[str, Compressor] = {}
     for text in wanted:
-        links = [_named(part, tier) for part in text.split("+")]
+        links = [_named(part, tier) for part in recipe.split(text, r"\+")]
         if len(links) == 1:
             chosen |= links[0]
         else:
@@ -43,7 +42,7 @@ def _swept(wanted: list[str], tier: str) -> dict[str, Compressor]:
     """Each over its strengths; what has none, such as a control, as it is."""
     chosen: dict[str, Compressor] = {}
     for text in wanted:
-        if "+" in text:
+        if len(recipe.split(text, r"\+")) > 1:
             raise PressbenchError(f"--sweep: {text}: a chain has no strength of its own; sweep one method")
         name, colon, _ = text.partition(":")
         cls = registry.compressor_classes().get(name)
@@ -87,17 +86,7 @@ def _named(text: str, tier: str) -> dict[str, Compressor]:
 
 
 def _parameters(text: str) -> dict[str, Any]:
-    """Those of `name:key=value,…`, in the order in which they are said."""
-    # At a comma that a key follows: a value may be a list with commas of its own.
-    parts = re.split(r",(?=\s*\w+=)", text.partition(":")[2])
-    return dict(_parameter(text, part) for part in parts)
-
-
-def _parameter(text: str, part: str) -> tuple[str, Any]:
-    key, equals, value = part.partition("=")
-    if not equals or not key.strip():
-        raise PressbenchError(f"--compressor {text}: {part!r} is not key=value")
     try:
-        return key.strip(), json.loads(value)
-    except ValueError:  # a bare word is a string
-        return key.strip(), value
+        return recipe.parameters(text)
+    except PressbenchError as error:
+        raise PressbenchError(f"--compressor {error}") from None

@@ -50,6 +50,7 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
 
 SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "regularized")
 GRIDS = ("log2", "nf4", "codebook", "hqq")
+ENSEMBLE = {"members": ["prune-structured:recovery_epochs=0", "low-rank-svd:recovery_epochs=0"], "epochs": 0.25}
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
@@ -82,6 +83,9 @@ NIGHTLY = [
     *checks(registry.build("gptq-openvino")),
     *checks(registry.build("gptq-onnxruntime")),
     *(check for check in checks(registry.build("quantize-smooth")) if check.kind == "bert"),
+    *checks(registry.build("share-layers", {"recovery_epochs": 0.25})),
+    *checks(registry.build("fuse-soup", {"members": ["prune-structured:recovery_epochs=0.25"] * 2})),
+    *(c for c in checks(registry.build("fuse-ensemble", ENSEMBLE)) if c.kind != "vit"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Fusion: several compressed models become one."""

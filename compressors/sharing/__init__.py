@@ -1,0 +1,1 @@
+"""Sharing: one set of weights in several places."""
