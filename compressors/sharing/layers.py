@@ -107,11 +107,10 @@ class ShareLayers(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         check_precise(model, self.name)
-        stored = {
-            type(m).__name__ for layers in self._groups(model) for one in layers for m in one.modules() if _own(m)
-        }
-        if stored:
-            raise Unsupported(f"{self.name}: its weights are stored as {stored.pop()}: share layers before that")
+        for module in model.modules():
+            if hasattr(module, "logical_weights"):
+                told = f"its weights are stored as {type(module).__name__}: share layers before that"
+                raise Unsupported(f"{self.name}: {told}")
         before, groups_of = _weights(model), self._groups(model)
         loss = _loss(model, context) if self.start == "best" else None
         for done, layers in enumerate(groups_of):
@@ -137,10 +136,6 @@ def _loss(model: nn.Module, context: Context) -> Callable[[], float]:
 
 def _weights(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
-
-
-def _own(module: nn.Module) -> bool:
-    return hasattr(module, "logical_weights")
 
 
 def _nothing(model: nn.Module) -> str:
