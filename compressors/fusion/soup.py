@@ -67,7 +67,7 @@ class FuseSoup(Fusion):
         states, soup = [one.model.state_dict() for one in made], copy.deepcopy(made[0].model)
         chosen = self._greedy(soup, states, tasted, context) if self.greedy else list(range(len(made)))
         found = mean([states[i] for i in chosen])
-        self._check_zeros([states[i] for i in chosen], found)
+        self._check_mean(chosen, states, found)
         soup.load_state_dict(found)
         return Compressed(soup, made[0].structure, options=made[0].options, told={"averaged": chosen})
 
@@ -103,9 +103,23 @@ class FuseSoup(Fusion):
             told = f"{self.members[0]} and {self.members[len(made) - 1]}"
             raise Unsupported(f"{self.name}: {told} did not cut the same, so their weights have no mean")
 
-    def _check_zeros(self, states: Sequence[Mapping[str, Tensor]], found: Mapping[str, Tensor]) -> None:
+    def _check_mean(
+        self, chosen: list[int], states: Sequence[Mapping[str, Tensor]], found: Mapping[str, Tensor]
+    ) -> None:
+        """Raises Unsupported where the shapes are the same and the mean is of no use: other units were kept, or the
+        zeros lie elsewhere."""
+        first = states[chosen[0]]
+        for number in chosen[1:]:
+            pairs = [(first[n], v) for n, v in states[number].items() if v.is_floating_point()]
+            moved = [(one, other) for one, other in pairs if not torch.equal(one, other)]
+            apart, size = (
+                sum(float(v.square().sum()) for v in of) for of in ([a - b for a, b in moved], [a for a, _ in moved])
+            )
+            if apart > size:
+                told = f"{self.members[number]} is farther from {self.members[chosen[0]]} than its weights are large"
+                raise Unsupported(f"{self.name}: {told}: they did not cut the same, or learned too fast")
         for name, values in found.items():
-            fewest = min(int((state[name] == 0).sum()) for state in states)
+            fewest = min(int((states[i][name] == 0).sum()) for i in chosen)
             if fewest > 0.1 * values.numel() and int((values == 0).sum()) < fewest:
                 raise Unsupported(
                     f"{self.name}: the zeros of {name} lie elsewhere in each member: their mean has fewer"

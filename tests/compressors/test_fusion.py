@@ -19,8 +19,9 @@ from compressors.fusion.soup import FuseSoup
 from compressors.interface import PressbenchError, Unsupported
 from compressors.recovery import imitation
 
-CUT = "prune-structured:recovery_epochs=0.1"
-FASTER = "prune-structured:recovery_epochs=0.1,learning_rate=1e-3"
+CUT = "distil-layers:layers=1,epochs=0.7"
+FASTER = "distil-layers:layers=1,epochs=0.7,learning_rate=1e-3"
+UNITS = "prune-structured:recovery_epochs=0"
 
 
 def states(subject: conformance.Subject, soup: FuseSoup, training: Any = None) -> list[dict[str, np.ndarray]]:
@@ -69,7 +70,7 @@ def test_a_greedy_soup_is_no_worse_than_its_best_member_where_it_was_tasted(
 ) -> None:
     """One member learns so fast that it is spoilt: it stays out, wherever it stands."""
     members = [CUT, CUT]
-    members.insert(bad, "prune-structured:recovery_epochs=1,learning_rate=0.3")
+    members.insert(bad, "distil-layers:layers=1,epochs=2,learning_rate=0.3")
     soup = FuseSoup(members=tuple(members))
     context = tiny_bert.context(soup)
     result = soup.compress(tiny_bert.dense.model(), context)
@@ -97,9 +98,9 @@ def test_tied_weights_stay_tied_in_a_soup(tiny_bert: conformance.Subject, tmp_pa
 
 def test_members_that_lie_elsewhere_have_no_mean(tiny_bert: conformance.Subject) -> None:
     for members, told in {
-        (CUT, "prune-structured:recovery_epochs=0,score=random"): "did not cut the same",
-        (CUT, "prune-structured:recovery_epochs=0,neurons_removed=0.25"): "did not cut the same",
-        (CUT, "low-rank-svd:recovery_epochs=0"): "did not cut the same",
+        (UNITS, "prune-structured:recovery_epochs=0,score=random"): "did not cut the same",
+        (UNITS, "prune-structured:recovery_epochs=0,neurons_removed=0.25"): "did not cut the same",
+        (UNITS, "low-rank-svd:recovery_epochs=0"): "did not cut the same",
         ("quantize-weights:bits=4",) * 2: "stores weights as codes, which have no mean",
         ("prune-random:recovery_epochs=0",) * 2: "lie elsewhere in each member: their mean has fewer",
     }.items():
