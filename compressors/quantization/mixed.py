@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
 from compressors import surgery
@@ -18,6 +17,7 @@ from compressors.block_by_block import Given, block_by_block
 from compressors.calibration import in_turn, second_moments
 from compressors.divergence import divergence, fisher_of_outputs
 from compressors.interface import Compressed, Context, PressbenchError
+from compressors.knapsack import cheapest
 from compressors.quantization.gptq import feed_back
 from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import PackedWeight
@@ -154,20 +154,3 @@ class QuantizeMixed(BlocksOnGrid):
 def stored_bytes(weight: PackedWeight) -> int:
     """What a packed weight takes on disk: codes, scales, zero points."""
     return sum(values.numel() * values.element_size() for values in weight.buffers())
-
-
-def cheapest(costs: np.ndarray, sizes: np.ndarray, budget: float) -> list[int]:
-    """One choice for each row so that the sum of `costs` is least and that of `sizes` at most `budget`: a knapsack of
-    many choices, as an integer program. costs, sizes: (rows, choices). There must be one that fits."""
-    rows, choices = costs.shape
-    one_each = np.kron(np.eye(rows), np.ones(choices))
-    absolute = np.abs(costs)
-    scale = max(float(absolute.min(1).sum()), 1e-12 * float(absolute.max()), 1e-300)
-    found = milp(
-        (costs / scale).ravel(),
-        integrality=np.ones(costs.size),
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(sizes.ravel()[None], ub=budget)],
-        options={"mip_rel_gap": 0.0},
-    )
-    return [int(row) for row in found.x.reshape(rows, choices).argmax(1)]
