@@ -129,14 +129,15 @@ def read_bytes(model: nn.Module) -> int:
     """Bytes of the parameters and buffers that a pass reads as a whole, shared ones once: not an embedding, unless an
     output layer shares its weights."""
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
     sizes: dict[int, int] = {}
 
-    def add(module: nn.Module) -> None:
-        if module is not table and not isinstance(module, nn.Embedding):
+    def add(module: nn.Module, whole: bool) -> None:
+        if whole or (module is not table and not isinstance(module, nn.Embedding)):
             for values in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 sizes[values.data_ptr()] = values.nbytes
             for child in module.children():
-                add(child)
+                add(child, whole or module is head)
 
-    add(model)
+    add(model, False)
     return sum(sizes.values())

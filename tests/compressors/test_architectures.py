@@ -24,6 +24,9 @@ METHODS = (
     "distil-layers",
     "distil-student-half",
     "low-rank-svd",
+    "low-rank-embedding-alone",
+    "low-rank-fisher-alone",
+    "low-rank-whitened-alone",
     "prune-layers-50",
     "prune-gradient-50-alone",
     "prune-magnitude-50",
@@ -44,7 +47,7 @@ METHODS = (
 """One for each way through the code. Exports take half a minute each: a few of them are tried below."""
 
 PREDICTS = {"prune-vocabulary": "also predicts tokens"}
-IMAGES = {"prune-vocabulary": "no vocabulary"}
+IMAGES = dict.fromkeys(("prune-vocabulary", "low-rank-embedding-alone"), "no vocabulary")
 UNITS = ("prune-structured", "prune-tree-50", "prune-group-lasso-50")
 STAGES = {
     **IMAGES,
@@ -70,7 +73,9 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
     "gemma3": {"prune-vocabulary": "Gemma3TextScaledWordEmbedding"},
     "neox": PREDICTS,
     "bart-classifier": {"prune-vocabulary": "BartScaledWordEmbedding"},
-    "mpnet-embedder": {"prune-gradient-50-alone": "its answers are hidden states"},
+    "mpnet-embedder": dict.fromkeys(
+        ("prune-gradient-50-alone", "low-rank-fisher-alone"), "its answers are hidden states"
+    ),
     "t5": PREDICTS,
     "marian": PREDICTS,
 }

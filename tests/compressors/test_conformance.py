@@ -64,6 +64,9 @@ NIGHTLY = [
     *checks(registry.build("prune-layers", {"removed": 0.5})),
     *checks(registry.build("prune-width", {"recovery_epochs": 0.25})),
     *checks(registry.build("distil-student", {"epochs": 0.5})),
+    *(check for check in checks(registry.build("low-rank-fisher")) if check.kind == "bert"),
+    *checks(registry.build("low-rank-whitened", {"recovery_epochs": 0.25})),
+    *checks(registry.build("low-rank-embedding", {"recovery_epochs": 0.25})),
     # The grids share all but the grid.
     *(c for grid in GRIDS for c in checks(registry.build(f"quantize-{grid}", {"group_size": 16})) if c.kind == "bert"),
     *checks(registry.build("quantize-gptq", {"bits": 3, "group_size": 16, "tuning_epochs": 0.25})),

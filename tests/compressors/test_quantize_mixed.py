@@ -20,10 +20,11 @@ from compressors.artifact import Artifact
 from compressors.build import build
 from compressors.divergence import divergence, fisher_of_outputs
 from compressors.interface import Unsupported
+from compressors.knapsack import cheapest
 from compressors.quantization import mixed as mixed_bits
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.mixed import QuantizeMixed, cheapest
+from compressors.quantization.mixed import QuantizeMixed
 from compressors.quantization.packed import PackedWeight
 
 SMALL = {"group_size": 16}
