@@ -144,10 +144,12 @@ def _scale(table: nn.Embedding) -> float:
     kind = type(table)
     if table.max_norm is not None:
         raise surgery.UnknownStructure(f"its embedding, a {kind.__name__}, shortens its rows where they are looked up")
+    if kind is nn.Embedding:
+        return 1.0
     scale = getattr(table, "scalar_embed_scale", getattr(table, "embed_scale", None))
-    if kind is not nn.Embedding and not isinstance(scale, int | float):
+    if not isinstance(scale, int | float):
         raise surgery.UnknownStructure(f"its embedding is a {kind.__name__}, more than a table of rows")
-    return 1.0 if kind is nn.Embedding else float(scale)
+    return float(scale)
 
 
 def _place(model: nn.Module, rank: int, embeddings: Mapping[str, float], heads: list[str]) -> ThinEmbedding:

@@ -74,7 +74,7 @@ def test_padding_is_not_counted_and_a_decoder_reads_too(tmp_path: Path) -> None:
 
 def test_a_tied_model_is_stored_once_and_reloads_tied(tmp_path: Path) -> None:
     subject = conformance.subject("llama")
-    method = LowRankEmbedding(rank_ratio=0.25, recovery_epochs=0.25)
+    method = LowRankEmbedding(rank_ratio=0.25, recovery_epochs=0.1)
     made = build([method], subject.dense, subject.context(method), tmp_path)
     with safe_open(made.directory / "model.safetensors", "np") as file:
         stored = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
@@ -132,7 +132,7 @@ def test_it_answers_as_the_dense_model_with_the_product_for_its_table(
 
 
 def test_padding_keeps_its_row(tiny_bert: conformance.Subject) -> None:
-    method = LowRankEmbedding(rank_ratio=0.25, recovery_epochs=0.5)
+    method = LowRankEmbedding(rank_ratio=0.25, recovery_epochs=0.1)
     dense = tiny_bert.dense.model()
     with torch.no_grad():
         dense.get_input_embeddings().weight[0] = 0

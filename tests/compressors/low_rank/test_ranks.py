@@ -39,7 +39,7 @@ def uniform_ranks(shapes: Shapes, ratio: float) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("ratio", [0.15, 0.3, 0.45])
+@pytest.mark.parametrize("ratio", [0.15, 0.3, 0.45, 0.6])
 def test_no_choice_of_ranks_is_better(seed: int, ratio: float) -> None:
     coin = np.random.default_rng(seed)
     shapes = {"a": (40, 40), "b": (64, 48), "c": (32, 96)}
