@@ -79,7 +79,8 @@ class LowRankLayers(LowRank):
     def covered(self, model: nn.Module) -> list[str]:
         """The layers that may get a rank: those that shrink, or by a budget all. Raises PressbenchError where a weight
         is not finite."""
-        names = list(self.uniform(model)) if self.allocation == "uniform" else surgery.block_linears(model)
+        shrink = self.uniform(model)
+        names = list(shrink) if self.allocation == "uniform" else surgery.block_linears(model)
         self.check_finite("the weight", {name: surgery.get(model, name).weight for name in names})
         return names
 

@@ -48,8 +48,12 @@ class LowRankSvd(LowRankLayers):
         if self.activation_aware:
             moments = second_moments(all_at_once(model, context), covered)
             self.check_finite("what the calibration data gives the inputs", moments)
+
+        def moment(name: str) -> Tensor | None:
+            return moments[name] if self.activation_aware else None
+
         ranks = self.ranks(
-            model, lambda name: spectrum(on_inputs(surgery.get(model, name).weight.detach(), moments.get(name)))
+            model, lambda name: spectrum(on_inputs(surgery.get(model, name).weight.detach(), moment(name)))
         )
-        replace_all(model, ranks, lambda name, weight, rank: factorise(weight, rank, moments.get(name)), context)
+        replace_all(model, ranks, lambda name, weight, rank: factorise(weight, rank, moment(name)), context)
         return self.recovered(model, ranks, context)

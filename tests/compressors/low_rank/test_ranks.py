@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_architectures import make
 
-from compressors import conformance, surgery
-from compressors.interface import PressbenchError
+from compressors import conformance, registry, surgery
+from compressors.build import build
+from compressors.conformance import HARDWARE
+from compressors.interface import Context, PressbenchError
 from compressors.low_rank.ranks import by_budget, rank_for
 from compressors.low_rank.svd import LowRankSvd
 
@@ -103,6 +107,18 @@ def test_the_model_has_no_more_weights_and_its_layers_lose_less(tiny: conformanc
         )
     assert sizes["budget"] <= sizes["uniform"]
     assert losses["budget"] < 0.999 * losses["uniform"]
+
+
+@pytest.mark.parametrize("name", ["svd", "whitened", "fisher"])
+def test_layers_that_hold_their_weight_transposed_share_the_budget(name: str, tmp_path: Path) -> None:
+    subject = make("gpt2", tmp_path)
+    fields = {"rank_ratio": 0.3, "recovery_epochs": 0, "allocation": "budget"}
+    method, examples = registry.build(f"low-rank-{name}", fields), subject.examples
+    context = Context(subject.spec, HARDWARE, subject.dense.model, calibration=examples[:16], training=examples)
+    made = build([method], subject.dense, context, tmp_path / "made")
+    with torch.no_grad():
+        assert bool(made.model()(**examples.inputs).logits.isfinite().all())
+    assert len(made.recipe[0]["structure"]["ranks"]) > 6  # of 12
 
 
 def test_a_broken_weight_and_a_wrong_word_are_told(tiny_bert: conformance.Subject) -> None:

@@ -54,13 +54,17 @@ def test_no_weight_of_that_rank_answers_nearer(rank: int) -> None:
 
 
 def test_the_second_factor_is_least_squares() -> None:
-    """Against numpy's solver on the data, from a factor that nothing was fitted to."""
+    """Against numpy's solver on the data, beside a factor that nothing was fitted to, and one that damping has moved."""
     weight, dense, given = data()
     first = torch.randn(5, 14, generator=torch.Generator().manual_seed(2))
     found = updated(torch.zeros(10, 5), first, weight, sums(dense, given))
     seen = given.double().numpy() @ first.double().numpy().T
     wanted = np.linalg.lstsq(seen, dense.double().numpy() @ weight.double().numpy().T, rcond=None)[0].T
     assert np.abs(found.numpy() - wanted).max() < 1e-3 * np.abs(wanted).max()
+    second, first = fitted(weight, 5, sums(dense, given), 0.3)
+    seen = given.double().numpy() @ first.double().numpy().T
+    wanted = np.linalg.lstsq(seen, dense.double().numpy() @ weight.double().numpy().T, rcond=None)[0].T
+    assert np.abs(second.numpy() - wanted).max() < 1e-3 * np.abs(wanted).max()
 
 
 def test_damping_costs_little_as_the_update_makes_up_for_it() -> None:
