@@ -45,7 +45,7 @@ def _link(text: str) -> Compressor:
     name, colon, _ = text.partition(":")
     if not colon:
         for cls in registry.compressor_classes().values():
-            for suffix, given in {**cls.variants, **cls.nightly_variants}.items():
+            for suffix, given in {**cls.variants, **cls.nightly_variants, **cls.full_variants}.items():
                 if suffix and name == f"{cls.name}-{suffix}":
                     return registry.build(cls.name, dict(given))
     return registry.build(name, parameters(text) if colon else None)

@@ -51,8 +51,8 @@ class DistilStudent(Compressor):
     effect: ClassVar[Effect] = "kernel"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"half": {}}
     full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "half": {},
         "half-no-answers": {"answers": 0.0},
         "half-no-labels": {"alpha": 1.0},
         "half-no-hidden": {"hidden": 0.0},

@@ -86,7 +86,7 @@ class FuseEnsemble(Fusion):
     """
 
     name: ClassVar[str] = "fuse-ensemble"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
 
     members: tuple[str, ...] = ("prune-structured", "low-rank-svd")
     student: str = "prune-layers:removed=0.5,recovery_epochs=0"

@@ -46,7 +46,7 @@ class FuseSoup(Fusion):
     """
 
     name: ClassVar[str] = "fuse-soup"
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "uniform": {"greedy": False}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "uniform": {"greedy": False}}
 
     members: tuple[str, ...] = ("prune-structured", "prune-structured", "prune-structured:learning_rate=2e-4")
     greedy: bool = True

@@ -77,7 +77,7 @@ class LowRankEmbedding(LowRank):
     effect: ClassVar[Effect] = "storage"
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "alone": {"recovery_epochs": 0.0}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "alone": {"recovery_epochs": 0.0}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rank_ratio": (0.75, 0.5, 0.33, 0.25, 0.125)}
 
     rank_ratio: float = 0.5

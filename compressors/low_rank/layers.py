@@ -52,7 +52,7 @@ class LowRankLayers(LowRank):
 
     effect: ClassVar[Effect] = "kernel"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "alone": {"recovery_epochs": 0.0}}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "alone": {"recovery_epochs": 0.0}}
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rank_ratio": (0.42, 0.33, 0.25, 0.15)}
 
     allocation: Literal["uniform", "budget"] = "budget"

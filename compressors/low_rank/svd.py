@@ -36,6 +36,9 @@ class LowRankSvd(LowRankLayers):
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "plain": {"activation_aware": False},
         "quarter": {"rank_ratio": 0.25},
+    }
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "alone": {"recovery_epochs": 0.0},
         "budget": {"allocation": "budget"},
     }
 

@@ -75,7 +75,7 @@ class ShareLayers(Compressor):
     effect: ClassVar[Effect] = "storage"
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "": {}, "cycle": {"pattern": "cycle"}, "3": {"uses": 3},
     }  # fmt: skip
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"uses": (2, 3, 6)}
