@@ -141,4 +141,4 @@ def _weights(model: nn.Module) -> int:
 def _nothing(model: nn.Module) -> str:
     depths = [len(surgery.get(model, name)) for name in surgery.layer_lists(model)]
     have = " and ".join(f"{depth} layer{'s' * (depth > 1)}" for depth in depths)
-    return f"{type(model).__name__} has {have} of weights, none alike in shape: nothing would be shared"
+    return f"{type(model).__name__} has {have} of weights, no two apart and alike in shape: nothing would be shared"

@@ -64,12 +64,12 @@ def test_the_mean_of_one_model_is_that_model(tiny_bert: conformance.Subject) -> 
             assert np.array_equal(values.numpy(), alone[name].astype(values.numpy().dtype)), name
 
 
-@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize("bad", [0, 1])
 def test_a_greedy_soup_is_no_worse_than_its_best_member_where_it_was_tasted(
     tiny_bert: conformance.Subject, bad: int
 ) -> None:
     """One member learns so fast that it is spoilt: it stays out, wherever it stands."""
-    members = [CUT, CUT]
+    members = [CUT]
     members.insert(bad, "distil-layers:layers=1,epochs=2,learning_rate=0.3")
     soup = FuseSoup(members=tuple(members))
     context = tiny_bert.context(soup)
