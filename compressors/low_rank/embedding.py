@@ -14,54 +14,24 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.interface import Compressed, Context, Effect, Examples, Hardware, ModelSpec, Unsupported
+from compressors.interface import (
+    Compressed,
+    Context,
+    Effect,
+    Examples,
+    Hardware,
+    ModelSpec,
+    PressbenchError,
+    Unsupported,
+)
 from compressors.low_rank.factors import factorise_by_rows
 from compressors.low_rank.layers import LowRank
 from compressors.low_rank.ranks import rank_for
+from compressors.low_rank.thin_embedding import place
 from compressors.recovery import recover
 from compressors.training import real_positions
-
-
-class ThinEmbedding(nn.Module):
-    """In the place of an nn.Embedding: (…) int64 -> (…, width). first: tokens -> rank. second: rank -> width. Both may
-    be shared with others. scale: what the answer is multiplied by."""
-
-    def __init__(self, first: nn.Embedding, second: nn.Linear, scale: float) -> None:
-        super().__init__()
-        self.first, self.second, self.scale = first, second, scale
-        self.num_embeddings, self.embedding_dim = first.num_embeddings, second.out_features
-        self.padding_idx = first.padding_idx
-
-    @property
-    def weight(self) -> Tensor:
-        """The whole table, (tokens, width), for models that look past their layers; a product, made anew each time."""
-        return self.first.weight @ self.second.weight.T
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids: any shape, int64, below num_embeddings."""
-        rows = self.second(self.first(ids))
-        return rows if self.scale == 1 else rows * self.scale
-
-
-class ThinHead(nn.Module):
-    """In the place of an output layer that shares the embedding's weight: (…, width) -> (…, tokens)."""
-
-    def __init__(self, table: ThinEmbedding, bias: nn.Parameter | None) -> None:
-        super().__init__()
-        self.table, self.bias = table, bias
-        self.in_features, self.out_features = table.embedding_dim, table.num_embeddings
-
-    @property
-    def weight(self) -> Tensor:
-        """As the embedding's."""
-        return self.table.weight
-
-    def forward(self, states: Tensor) -> Tensor:
-        """states: (…, width)."""
-        return F.linear(F.linear(states, self.table.second.weight.T), self.table.first.weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -119,15 +89,16 @@ class LowRankEmbedding(LowRank):
     @torch.no_grad()
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         rank, embeddings, heads = self._places(model)
+        weight = surgery.get(model, next(iter(embeddings))).weight.detach()
+        if not bool(weight.isfinite().all()):
+            raise PressbenchError(f"{self.name}: a weight of the token embedding is not finite")
+        few = torch.arange(min(8, len(weight)))
         for name, scale in embeddings.items():
-            table = surgery.get(model, name)
-            few = torch.arange(min(8, len(table.weight)))
-            if not torch.allclose(table(few), table.weight[few] * scale, rtol=1e-2):
+            if not torch.allclose(surgery.get(model, name)(few), weight[few] * scale, rtol=1e-2):
                 raise Unsupported(f"{self.name}: {name} answers with more than the rows of its table")
-        weight = table.weight.detach()
         counts = occurrences(context.require_training(), len(weight)) + self.smoothing
         wide, narrow = factorise_by_rows(weight, rank, counts)
-        thin = _place(model, rank, embeddings, heads)
+        thin = place(model, rank, embeddings, heads)
         thin.first.weight.copy_(wide)
         thin.second.weight.copy_(narrow.T)
         with torch.enable_grad():
@@ -135,7 +106,7 @@ class LowRankEmbedding(LowRank):
         return Compressed(model, {"rank": rank, "embeddings": embeddings, "heads": heads})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
-        _place(model, structure["rank"], structure["embeddings"], structure["heads"])
+        place(model, structure["rank"], structure["embeddings"], structure["heads"])
         return model
 
 
@@ -150,21 +121,6 @@ def _scale(table: nn.Embedding) -> float:
     if not isinstance(scale, int | float):
         raise surgery.UnknownStructure(f"its embedding is a {kind.__name__}, more than a table of rows")
     return float(scale)
-
-
-def _place(model: nn.Module, rank: int, embeddings: Mapping[str, float], heads: list[str]) -> ThinEmbedding:
-    """Put thin layers, which share their factors, in these places; one of them, with values that mean nothing yet."""
-    old = surgery.get(model, next(iter(embeddings)))
-    tokens, width = old.weight.shape
-    where: dict[str, Any] = {"device": old.weight.device, "dtype": old.weight.dtype}
-    first = nn.Embedding(tokens, rank, padding_idx=old.padding_idx, **where)
-    second = nn.Linear(rank, width, bias=False, **where)
-    for name, scale in embeddings.items():
-        surgery.replace(model, name, ThinEmbedding(first, second, scale))
-    thin: ThinEmbedding = surgery.get(model, next(iter(embeddings)))
-    for name in heads:
-        surgery.replace(model, name, ThinHead(thin, surgery.get(model, name).bias))
-    return thin
 
 
 def occurrences(examples: Examples, tokens: int) -> Tensor:

@@ -14,8 +14,9 @@ from torch import nn
 
 from compressors import conformance, surgery
 from compressors.build import build
-from compressors.interface import Context, ModelSpec, Unsupported
-from compressors.low_rank.embedding import LowRankEmbedding, ThinEmbedding, ThinHead, occurrences
+from compressors.interface import Context, ModelSpec, PressbenchError, Unsupported
+from compressors.low_rank.embedding import LowRankEmbedding, occurrences
+from compressors.low_rank.thin_embedding import ThinEmbedding, ThinHead
 from compressors.quantization.weights import QuantizeWeights
 from compressors.runtimes.generation import read_bytes
 
@@ -131,6 +132,16 @@ def test_it_answers_as_the_dense_model_with_the_product_for_its_table(
     assert not others
 
 
+def test_a_tied_output_layer_keeps_its_bias() -> None:
+    subject = conformance.subject("llama")
+    model = subject.dense.model()
+    bias = torch.randn(600, generator=torch.Generator().manual_seed(0))
+    model.lm_head.bias = nn.Parameter(bias.clone())
+    made = ALONE.compress(model, subject.context(ALONE)).model
+    states = torch.zeros(2, 64)
+    assert torch.equal(made.lm_head(states), bias.expand(2, -1))
+
+
 def test_padding_keeps_its_row(tiny_bert: conformance.Subject) -> None:
     method = LowRankEmbedding(rank_ratio=0.25, recovery_epochs=0.1)
     dense = tiny_bert.dense.model()
@@ -168,6 +179,11 @@ def test_what_does_not_fit_is_told_in_one_line(tiny_bert: conformance.Subject) -
         model.set_input_embeddings(other)
         with pytest.raises((surgery.UnknownStructure, Unsupported), match=told):
             ALONE.compress(model, tiny_bert.context(ALONE))
+    model = tiny_bert.dense.model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[3] = float("nan")
+    with pytest.raises(PressbenchError, match=r"low-rank-embedding: a weight of the token embedding is not finite"):
+        ALONE.compress(model, tiny_bert.context(ALONE))
     llama = conformance.subject("llama").dense.model()
     llama.also = nn.Bilinear(2, 2, 2)
     llama.also.weight = llama.get_input_embeddings().weight

@@ -54,7 +54,7 @@ def test_no_weight_of_that_rank_answers_nearer(rank: int) -> None:
 
 
 def test_the_second_factor_is_least_squares() -> None:
-    """Against numpy on the data, beside a factor that nothing was fitted to, and one that damping has moved."""
+    """Against numpy's solver on the data, beside a factor that nothing was fitted to and one that damping moved."""
     weight, dense, given = data()
     first = torch.randn(5, 14, generator=torch.Generator().manual_seed(2))
     found = updated(torch.zeros(10, 5), first, weight, sums(dense, given))
