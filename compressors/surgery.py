@@ -29,8 +29,8 @@ def get(model: nn.Module, name: str) -> Any:
     return reduce(lambda at, part: getattr(at, "_modules", {}).get(part) or getattr(at, part), name.split("."), model)
 
 
-def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` in the place called `name`."""
+def replace(model: nn.Module, name: str, module: nn.Module | nn.Parameter) -> None:
+    """Put a module, or a parameter, in the place called `name`."""
     parent, _, child = name.rpartition(".")
     setattr(get(model, parent) if parent else model, child, module)
 
