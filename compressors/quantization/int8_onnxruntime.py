@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.quantization.saturation import saturates
 from compressors.runtimes.controls import OnnxRuntimeFp32
+from compressors.runtimes.export import ONNX
 from compressors.runtimes.program import quiet
 
 
@@ -26,11 +27,7 @@ class Int8OnnxRuntime(Compressor):
     name: ClassVar[str] = "int8-onnxruntime"
     family: ClassVar[str] = "quantization"
     effect: ClassVar[Effect] = "kernel"
-    requires: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "onnxruntime",
-        "onnx": "onnx",
-        "onnxscript": "onnxscript",
-    }
+    requires: ClassVar[Mapping[str, str]] = ONNX
 
     takes: ClassVar[str] = "onnxruntime"
     makes: ClassVar[str] = "onnxruntime"

@@ -16,6 +16,7 @@ from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.quantization.codes_onnxruntime import with_codes
 from compressors.quantization.weights import QuantizeWeights
+from compressors.runtimes.export import ONNX
 
 GROUPS = (16, 32, 64, 128, 256)
 LEVELS = (0, 4)
@@ -39,11 +40,7 @@ class WeightOnlyOnnxRuntime(Compressor):
     name: ClassVar[str] = "weight-only-onnxruntime"
     family: ClassVar[str] = "quantization"
     effect: ClassVar[Effect] = "kernel"
-    requires: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "onnxruntime",
-        "onnx": "onnx",
-        "onnxscript": "onnxscript",
-    }
+    requires: ClassVar[Mapping[str, str]] = ONNX
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "4bit-g64": {"bits": 4},

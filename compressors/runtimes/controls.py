@@ -12,7 +12,7 @@ from torch import nn
 
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.runtimes.export import to_onnx, to_openvino
+from compressors.runtimes.export import ONNX, to_onnx, to_openvino
 
 FAMILY = "control"
 
@@ -70,11 +70,7 @@ class OnnxRuntimeFp32(Compressor):
     name: ClassVar[str] = "onnxruntime-fp32"
     family: ClassVar[str] = FAMILY
     effect: ClassVar[Effect] = "kernel"
-    requires: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "onnxruntime",
-        "onnx": "onnx",
-        "onnxscript": "onnxscript",
-    }
+    requires: ClassVar[Mapping[str, str]] = ONNX
     makes: ClassVar[str] = "onnxruntime"
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:

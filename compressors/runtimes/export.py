@@ -12,6 +12,9 @@ from compressors.runtimes import cached_graph
 from compressors.runtimes.openvino_names import named
 from compressors.runtimes.program import attention_as, exported_program, exporter, quiet
 
+ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx", "onnxscript": "onnxscript"}
+"""What `to_onnx` and running its graph take: import name -> what to install."""
+
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
