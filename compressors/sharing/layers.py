@@ -49,7 +49,7 @@ def share(layers: Sequence[nn.Module], mean: bool = False) -> None:
 
 def best_first(layers: Sequence[nn.Module], loss: Callable[[], float]) -> list[nn.Module]:
     """The same with that one first whose weights in all places leave the least loss."""
-    before = [dict(layer.named_parameters(remove_duplicate=False)) for layer in layers]
+    before: list[dict[str, Any]] = [dict(layer.named_parameters(remove_duplicate=False)) for layer in layers]
     orders = [[layer, *(other for other in layers if other is not layer)] for layer in layers]
     losses = []
     for order in orders:
