@@ -16,10 +16,11 @@ from compressors.calibration import all_at_once, squares
 from compressors.distillation.shape import Shape
 from compressors.interface import Context
 from compressors.pruning.importance import Importance
-from compressors.pruning.scored_units import best, chosen_heads
+from compressors.pruning.scored_units import best, chosen, chosen_heads
 from compressors.pruning.smaller_blocks import Kept, cut_all
 from compressors.pruning.unit_scores import activation
 from compressors.surgery import UnknownStructure
+from compressors.units import Attention
 
 
 @torch.no_grad()
@@ -66,19 +67,11 @@ def copy(student: nn.Module, teacher: nn.Module, shape: Shape, worth: list[Impor
 
 
 def _kept(model: nn.Module, shape: Shape, worth: list[Importance]) -> Iterator[Kept]:
-    """Blocks that share a table of biases keep the same heads of their first attention."""
-    blocks = units.blocks(model)
-    tables = [units.shared_bias(model, block) for block in blocks]
-    for block, table, own in zip(blocks, tables, worth, strict=True):
-        heads = list(own.heads)
-        if table is not None:
-            heads[0] = torch.stack([w.heads[0] for w, t in zip(worth, tables, strict=True) if t == table]).sum(0)
-        kept = []
-        for of, one in zip(heads, block.attentions, strict=True):
-            groups = min(shape.groups, one.groups)
-            of_group = 1 - shape.heads // groups / one.per_group
-            kept.append(chosen_heads(of, one, of_group, 1 - groups / one.groups))
-        yield block, kept, best(own.neurons, 1 - shape.neurons / len(own.neurons))
+    def heads(of: Tensor, one: Attention) -> list[int]:
+        groups = min(shape.groups, one.groups)
+        return chosen_heads(of, one, 1 - shape.heads // groups / one.per_group, 1 - groups / one.groups)
+
+    return chosen(model, worth, heads, lambda of: best(of, 1 - shape.neurons / len(of)))
 
 
 def _stream(model: nn.Module, context: Context) -> Tensor:

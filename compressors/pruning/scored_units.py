@@ -6,7 +6,7 @@ A method is a score: how much is each unit worth. What goes of every layer and r
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +34,24 @@ def chosen_heads(scores: Tensor, attention: Attention, heads_removed: float, gro
         return [int(h) for h in best(scores, heads_removed or groups_removed)]
     groups = best(by_group.sum(1), groups_removed)
     return [int(g) * attention.per_group + int(h) for g in groups for h in best(by_group[g], heads_removed)]
+
+
+def chosen(
+    model: nn.Module,
+    scores: Sequence[Importance],
+    heads: Callable[[Tensor, Attention], list[int]],
+    neurons: Callable[[Tensor], Tensor],
+) -> Iterator[Kept]:
+    """Each block with what stays of it, by what `heads` and `neurons` say of the scores of a part. Blocks that share a
+    table of biases keep the same heads of their first attention, those of the largest sums."""
+    blocks = units.blocks(model)
+    tables = [units.shared_bias(model, block) for block in blocks]
+    for block, table, own in zip(blocks, tables, scores, strict=True):
+        of_heads = list(own.heads)
+        if table is not None:
+            of_heads[0] = torch.stack([s.heads[0] for s, t in zip(scores, tables, strict=True) if t == table]).sum(0)
+        kept = [heads(of, one) for of, one in zip(of_heads, block.attentions, strict=True)]
+        yield block, kept, neurons(own.neurons)
 
 
 @dataclass(frozen=True)
@@ -104,16 +122,9 @@ class ScoredUnits(Compressor):
         return rebuild(surgery.as_linears(model), structure)
 
     def _chosen(self, model: nn.Module, scores: Sequence[Importance]) -> Iterator[Kept]:
-        """Each block with what stays of it. Blocks that share a table of biases keep the same heads of their first
-        attention, those of the largest sums."""
-        blocks = units.blocks(model)
-        tables = [units.shared_bias(model, block) for block in blocks]
-        for block, table, own in zip(blocks, tables, scores, strict=True):
-            heads = list(own.heads)
-            if table is not None:
-                heads[0] = torch.stack([s.heads[0] for s, t in zip(scores, tables, strict=True) if t == table]).sum(0)
-            kept = [
-                chosen_heads(of, one, self.heads_removed, self.groups_removed)
-                for of, one in zip(heads, block.attentions, strict=True)
-            ]
-            yield block, kept, best(own.neurons, self.neurons_removed)
+        return chosen(
+            model,
+            scores,
+            lambda of, one: chosen_heads(of, one, self.heads_removed, self.groups_removed),
+            lambda of: best(of, self.neurons_removed),
+        )
