@@ -23,6 +23,8 @@ FEWEST = 3
 """Points that make a curve where nobody asked for one."""
 ASKED = 2
 """The same where runs were named to be drawn: a line between two strengths is what two strengths show."""
+TICKS = [0, -0.5, 0.5, *(sign * step * 10**power for sign in (-1, 1) for step in (1, 2, 5) for power in range(10))]
+"""Where what is lost may have a line, percent or points; those out of sight are left out, and labels that overlap."""
 DENSE = "dense"
 CLASS = "compressor"
 """The parameter under which a record has its method's class, where it has one."""
@@ -196,7 +198,8 @@ def _spec(across: Across, lost: str, names: Sequence[str]) -> Spec:
     def upwards(field: str) -> Spec:
         # Nearly linear around nothing lost, and the worst still in sight: a perplexity may rise a hundredfold.
         scale = {"type": "symlog", "constant": 5, "reverse": True, "nice": True}
-        axis = {"labelExpr": "datum.value ? format(datum.value, '+~s') : '0'", "tickCount": 7, "labelOverlap": True}
+        # Of this scale ticks by themselves lie evenly in number, all at the far end.
+        axis = {"labelExpr": "datum.value ? format(datum.value, '+~s') : '0'", "values": TICKS, "labelOverlap": True}
         return number(field, lost, scale=scale, axis=axis)
 
     by_name = word("method", scale={"domain": domain, "range": colours})
