@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from compressors.fusion.members import Fusion, make, restructure, torch_method
 from compressors.interface import Compressed, Compressor, Context, Examples, PressbenchError
-from compressors.recovery import check_precise, passes
+from compressors.recovery import check_precise, passes, relative_error
 from compressors.training import Loss, cross_entropy, real_positions, scored_positions, train
 
 
@@ -62,17 +62,10 @@ def fusion(members: Sequence[nn.Module], temperature: float, alpha: float, hidde
                 raise PressbenchError(f"fuse-ensemble: the student's answers are {wide}: it cannot learn from them")
             if alike:
                 real = real_positions(batch, decoder=field.startswith("decoder"))
-                value = value + hidden * _distance(found.float(), torch.stack(alike).mean(0), real)
+                value = value + hidden * relative_error(found.float(), torch.stack(alike).mean(0), real)
         return value
 
     return loss
-
-
-def _distance(found: Tensor, wanted: Tensor, real: Tensor | None) -> Tensor:
-    """found, wanted: (batch, positions, width). real: (batch, positions) bool."""
-    if real is not None and real.shape == found.shape[:-1]:
-        found, wanted = found[real], wanted[real]
-    return (found - wanted).square().mean() / wanted.var()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from compressors.build import build_step, code_of
 from compressors.fusion.ensemble import FuseEnsemble, fusion, mean_answer
 from compressors.fusion.members import make
 from compressors.fusion.soup import FuseSoup
-from compressors.interface import PressbenchError, Unsupported
+from compressors.interface import Compressed, PressbenchError, Unsupported
 from compressors.recovery import imitation
 
 CUT = "distil-layers:layers=1,epochs=0.7"
@@ -107,6 +107,13 @@ def test_members_that_lie_elsewhere_have_no_mean(tiny_bert: conformance.Subject)
         with pytest.raises(Unsupported, match=told) as error:
             soup_of(tiny_bert, FuseSoup(members=members, greedy=False))
         assert "\n" not in str(error.value)
+
+
+def test_members_of_one_shape_that_kept_other_layers_have_no_mean(tiny_bert: conformance.Subject) -> None:
+    soup, model = FuseSoup(members=(CUT, CUT)), tiny_bert.dense.model()
+    soup._check([Compressed(model, {"layers": [0]}), Compressed(model, {"layers": [0]})])
+    with pytest.raises(Unsupported, match="did not cut the same"):
+        soup._check([Compressed(model, {"layers": [0]}), Compressed(model, {"layers": [1]})])
 
 
 # -- ensembles -------------------------------------------------------------------------------------
