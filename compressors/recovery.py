@@ -8,14 +8,18 @@ epoch after low-rank-svd (rank 128, MiniLM, dense 96.8 %) gave 95.8 %, with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import starmap
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Context, Examples, Unsupported
+from compressors.adapters.lora import adapted
+from compressors.interface import Compressor, Context, Examples, Unsupported
 from compressors.training import Loss, real_positions, scored_positions, soft_targets, train
 
 
@@ -25,6 +29,36 @@ def check_recovery(epochs: float, learning_rate: float) -> None:
         raise ValueError(f"recovery_epochs = {epochs!r}: must be 0 (none) or more")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate = {learning_rate!r}: must be above 0")
+
+
+@dataclass(frozen=True)
+class Recovering(Compressor):
+    """A method that recovers after its cut: the fields by which, and `recover`.
+
+    recovery_epochs: passes over the training data, more of them where it is small; 0 for none. learning_rate: its peak.
+    adapter_rank: train adapters of this rank beside the linear layers of the blocks, which become part of them, and
+    nothing else (LoRA); 0 trains all weights. Adapters take a higher rate, such as 1e-3.
+    """
+
+    recovery_epochs: float = 1.0
+    learning_rate: float = 3e-4
+    adapter_rank: int = 0
+
+    def __post_init__(self) -> None:
+        check_recovery(self.recovery_epochs, self.learning_rate)
+        if type(self.adapter_rank) is not int or self.adapter_rank < 0:
+            raise ValueError(f"adapter_rank = {self.adapter_rank!r}: must be a whole number, 0 for no adapters")
+        if self.adapter_rank and not self.recovery_epochs:
+            raise ValueError(f"adapter_rank = {self.adapter_rank}: nothing trains adapters with recovery_epochs = 0")
+        if self.adapter_rank:
+            object.__setattr__(self, "requires", {**self.requires, "peft": "peft"})
+
+    def recover(self, model: nn.Module, context: Context, **more: Any) -> None:
+        """Recover as the fields say. more: what else the function `recover` takes."""
+        recover(
+            model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name,
+            adapter_rank=self.adapter_rank, **more,
+        )  # fmt: skip
 
 
 def check_precise(model: nn.Module, what: str) -> None:
@@ -119,12 +153,17 @@ def recover(
     what: str,
     before_step: Callable[[int, int], None] | None = None,
     basis: Tensor | None = None,
+    adapter_rank: int = 0,
+    keep_zeros: bool = False,
+    parameters: Iterable[nn.Parameter] | None = None,
 ) -> None:
     """Train `model` in place to answer as the dense model does.
 
     epochs: passes over the training data, more of them where it is small (see `passes`), fractions allowed; 0 leaves
     the model alone. what: names the method where progress is shown. before_step: as `train` takes it.
-    basis: as `imitation` takes it.
+    basis: as `imitation` takes it. adapter_rank: of the adapters that are trained in the place of the weights and
+    become part of them, which leave zeros as they are where `keep_zeros`; 0 trains the weights. parameters: the only
+    ones to train, in their place.
 
     The token embedding is held: half of a small encoder, its gradient and optimizer state cost a good part
     of a step, and so short a training touches few of its rows."""
@@ -136,18 +175,23 @@ def recover(
         table.requires_grad_(False)
     try:
         examples = context.require_training()
-        train(
-            model,
-            examples,
-            imitation(context.dense().eval(), basis=basis),
-            context.hardware,
-            epochs=passes(epochs, model, examples),
-            learning_rate=learning_rate,
-            seed=context.seed,
-            progress=context.progress,
-            what=f"{what}: recovery",
-            before_step=before_step,
-        )
+        count = passes(epochs, model, examples)
+        with contextlib.ExitStack() as stack:
+            if adapter_rank:
+                parameters = stack.enter_context(adapted(model, adapter_rank, keep_zeros=keep_zeros))
+            train(
+                model,
+                examples,
+                imitation(context.dense().eval(), basis=basis),
+                context.hardware,
+                epochs=count,
+                learning_rate=learning_rate,
+                parameters=parameters,
+                seed=context.seed,
+                progress=context.progress,
+                what=f"{what}: recovery",
+                before_step=before_step,
+            )
     finally:
         if table is not None:
             table.requires_grad_(True)

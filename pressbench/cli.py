@@ -24,6 +24,7 @@ from pressbench.plot import plot
 from pressbench.qualify import qualify
 from pressbench.regressions import regressions
 from pressbench.report import report
+from pressbench.search import search
 from pressbench.table import table
 from results.store.strict_json import ResultsError
 
@@ -56,7 +57,7 @@ def _root(
 
 
 app.command("list", cls=Command)(list_)
-for command in (new, peers, table, latest, report, plot, qualify, accept, compare, history, card, regressions):
+for command in (new, peers, search, table, latest, report, plot, qualify, accept, compare, history, card, regressions):
     app.command(cls=Command)(command)  # as in --help
 app.command("import", cls=Command)(import_)
 app.command(cls=Command)(export)

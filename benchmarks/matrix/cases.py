@@ -68,16 +68,16 @@ def expand(
     hardware: Sequence[Hardware],
     targets: Targets,
     tier: str,
-    also: Mapping[str, Compressor] | None = None,
+    also: Mapping[str, Mapping[str, Compressor]] | None = None,
     within: Mapping[str, float] | None = None,
 ) -> list[Case]:
-    """Every case of one measure: by model, dense first, then controls, then methods. also: where a model's own
-    additions are taken from. within: model -> what any method may lose there, see `benchmarks.matrix.within`. Rejects
+    """Every case of one measure: by model, dense first, then controls, then methods. also: model -> what is
+    added on it. within: model -> what any method may lose there, see `benchmarks.matrix.within`. Rejects
     an id that occurs twice."""
 
     def ordered(model: Model) -> list[tuple[str, Compressor]]:
-        own = {name: also[name] for name in model.also} if also else {}
-        return sorted((own | dict(compressors)).items(), key=lambda item: ROLES.index(role(item[1])))
+        own = (also or {}).get(model.name, {})
+        return sorted((dict(own) | dict(compressors)).items(), key=lambda item: ROLES.index(role(item[1])))
 
     def target(model: Model, name: str, compressor: Compressor) -> Target:
         stated = targets.get(model.name, {}).get(name, Target())

@@ -11,7 +11,7 @@ from benchmarks import zoo
 from benchmarks.hardware import select
 from benchmarks.matrix.cases import MEASURES, Case, expand
 from benchmarks.matrix.expectations import load_expectations
-from benchmarks.matrix.selection import parse_compressors
+from benchmarks.matrix.selection import additions, parse_compressors
 from benchmarks.matrix.targets import Stated, Targets, load_targets, parse_targets
 from benchmarks.matrix.tiers import check_tier
 from benchmarks.matrix.within import bounds_of_run
@@ -34,12 +34,14 @@ class Matrix:
         every = registry.variants("full")
         chosen = select_models(option, Path.cwd())
         self.models = list(chosen.models)
-        self.targets = self._targets(Path(option("--targets")), chosen, every)
+        added = {model.name: additions(model) for model in self.models}
+        known = {**every, **{name: one for own in added.values() for name, one in own.items()}}
+        self.targets = self._targets(Path(option("--targets")), chosen, known)
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier, bool(option("--sweep")))
-        also = None if option("--compressor") else every
+        also = None if option("--compressor") else added
         within = bounds_of_run(option("--within") or [], self.models)
         self.cases = {
             measure: expand(

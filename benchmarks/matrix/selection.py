@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from benchmarks.zoo.model import Model
 from compressors import recipe, registry
 from compressors.interface import Compressor, PressbenchError
 
@@ -28,6 +29,18 @@ def parse_compressors(wanted: list[str] | None, tier: str, sweep: bool = False) 
     for compressor in chosen.values():
         _ = compressor.steps  # those of a chain are made here: a mistake in one is told now
     return chosen
+
+
+def additions(model: Model) -> dict[str, Compressor]:
+    """What runs on this model beside the tier's methods, by id: ids and recipes that it names itself. One line, with
+    the model, for one that is unknown."""
+    found: dict[str, Compressor] = {}
+    for text in model.also:
+        try:
+            found |= parse_compressors([text], "full")
+        except PressbenchError as error:
+            raise PressbenchError(f"{model.name}: compressors: {error}") from None
+    return found
 
 
 def as_option(compressor: Compressor) -> str:

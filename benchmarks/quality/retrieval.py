@@ -35,6 +35,7 @@ class Retrieval(Quality):
 
     bound: ClassVar[str] = "accuracy_drop"
     output: ClassVar[str] = "last_hidden_state"
+    one_by_one: ClassVar[bool] = False  # a query is held against every document
     more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
 
     def keep(self, outputs: np.ndarray, batch: Examples) -> dict[str, np.ndarray]:

@@ -46,6 +46,9 @@ class Quality(abc.ABC):
     output: ClassVar[str] = "logits"
     """What of a model's answer is scored, as in ModelSpec."""
 
+    one_by_one: ClassVar[bool] = True
+    """Whether an example is scored by the answers to it alone, so that a part of the examples can be judged."""
+
     @property
     def requires(self) -> Mapping[str, str]:
         """What must be importable for it beside the suite's own: module -> what pip calls it."""

@@ -30,7 +30,6 @@ from compressors.low_rank.factors import factorise_by_rows
 from compressors.low_rank.layers import LowRank
 from compressors.low_rank.ranks import rank_for
 from compressors.low_rank.thin_embedding import place
-from compressors.recovery import recover
 from compressors.training import real_positions
 
 
@@ -102,7 +101,7 @@ class LowRankEmbedding(LowRank):
         thin.first.weight.copy_(wide)
         thin.second.weight.copy_(narrow.T)
         with torch.enable_grad():
-            recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+            self.recover(model, context)
         return Compressed(model, {"rank": rank, "embeddings": embeddings, "heads": heads})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec, PressbenchError
 from compressors.low_rank.factors import LowRankLinear
 from compressors.low_rank.ranks import by_budget, rank_for
-from compressors.recovery import check_recovery, recover
+from compressors.recovery import Recovering
 
 ALLOCATIONS = ("uniform", "budget")
 
 
 @dataclass(frozen=True)
-class LowRank(Compressor):
+class LowRank(Recovering):
     """A matrix becomes a product of two thin ones, and the model recovers by distillation.
 
     rank_ratio: rank as a share of the narrower side, 0 to 1. recovery_epochs, learning_rate: of the distillation; 0
@@ -30,12 +30,11 @@ class LowRank(Compressor):
 
     rank_ratio: float = 0.42
     recovery_epochs: float = 0.5
-    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if not 0 < self.rank_ratio < 1:
             raise ValueError(f"rank_ratio = {self.rank_ratio!r}: must lie between 0 and 1, both excluded")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class LowRankLayers(LowRank):
 
     def recovered(self, model: nn.Module, ranks: Mapping[str, int], context: Context) -> Compressed:
         """The result, after recovery, of a model whose layers have these ranks."""
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model, {"ranks": dict(ranks)})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

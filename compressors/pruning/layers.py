@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.recovery import check_recovery, recover
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec
+from compressors.recovery import Recovering
 from compressors.training import autocast, real_positions
 
 
@@ -58,7 +58,7 @@ def block_influence(model: nn.Module, context: Context, batch_size: int = 16, st
 
 
 @dataclass(frozen=True)
-class PruneLayers(Compressor):
+class PruneLayers(Recovering):
     """Removes the layers of least influence, then recovers by distillation.
 
     removed: share of the layers that go; one always stays. recovery_epochs: passes over the training data.
@@ -81,7 +81,7 @@ class PruneLayers(Compressor):
     def __post_init__(self) -> None:
         if not 0 < self.removed < 1:
             raise ValueError(f"removed = {self.removed!r}: must lie between 0 and 1, both excluded")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
@@ -107,7 +107,7 @@ class PruneLayers(Compressor):
         influence = [block_influence(model, context, stack=stack) for stack in stacks]
         chosen = [self._choose(model, stack, found) for stack, found in zip(stacks, influence, strict=True)]
         surgery.keep_layers(model, *chosen)
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model, dict(zip(("layers", "decoder_layers"), chosen, strict=False)))
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

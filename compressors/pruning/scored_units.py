@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery, units
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec
 from compressors.pruning.importance import Importance, by_layer, of_blocks
 from compressors.pruning.smaller_blocks import Kept, cut_all, rebuild
-from compressors.recovery import check_recovery, recover
+from compressors.recovery import Recovering
 from compressors.units import Attention
 
 
@@ -55,7 +55,7 @@ def chosen(
 
 
 @dataclass(frozen=True)
-class ScoredUnits(Compressor):
+class ScoredUnits(Recovering):
     """Removes the attention heads and feed-forward neurons of every layer that are worth least, then recovers by
     distillation: write `importance`, and a name.
 
@@ -75,8 +75,6 @@ class ScoredUnits(Compressor):
 
     heads_removed: float = 0.5
     neurons_removed: float = 0.5
-    recovery_epochs: float = 1.0
-    learning_rate: float = 3e-4
     groups_removed: float = 0.0
 
     def __post_init__(self) -> None:
@@ -86,7 +84,7 @@ class ScoredUnits(Compressor):
                 raise ValueError(f"{field} = {share!r}: must be a share from 0 to below 1 (0.5 removes half)")
         if not self.heads_removed and not self.neurons_removed and not self.groups_removed:
             raise ValueError("heads_removed and neurons_removed are both 0: nothing would be pruned")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     @abc.abstractmethod
     def importance(self, model: nn.Module, context: Context) -> list[Importance]:
@@ -115,7 +113,7 @@ class ScoredUnits(Compressor):
         kept = self.finds_by is not None
         worth = of_blocks(model, self.findings(model, context)) if kept else self.importance(model, context)
         structure = cut_all(model, self._chosen(model, worth))
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model, structure)
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

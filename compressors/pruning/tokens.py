@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
-from compressors.recovery import check_recovery, recover
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec, Unsupported
+from compressors.recovery import Recovering
 from compressors.training import autocast
 
 TOLD_POSITIONS = ("rotary", "relative", "rel_embeddings", "alibi")
@@ -83,7 +83,7 @@ def _merge_mask_before(layer: nn.Module, times: int) -> None:
 
 
 @dataclass(frozen=True)
-class PruneTokens(Compressor):
+class PruneTokens(Recovering):
     """Merges neighbouring tokens in pairs on their way up, then recovers by distillation: the layers behind have half
     as many.
 
@@ -99,13 +99,11 @@ class PruneTokens(Compressor):
     nightly_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"after-1": {"after": (1,)}}
 
     after: tuple[int, ...] = (1,)
-    recovery_epochs: float = 1.0
-    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if not self.after or list(self.after) != sorted(set(self.after)) or self.after[0] < 1:
             raise ValueError(f"after = {list(self.after)!r}: must be layers in ascending order, counted from 1")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if model.output != "logits":
@@ -133,7 +131,7 @@ class PruneTokens(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         _check_first_token_is_read(model, context)
         self._merge(model)
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model)
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from compressors import surgery, units
 from compressors.interface import (
     Compressed,
-    Compressor,
     Context,
     Effect,
     Examples,
@@ -35,7 +34,7 @@ from compressors.interface import (
 from compressors.pruning.importance import Importance
 from compressors.pruning.smaller_blocks import Kept, cut_all, rebuild
 from compressors.pruning.unit_scores import activation
-from compressors.recovery import check_recovery, recover
+from compressors.recovery import Recovering
 from compressors.training import real_positions, supervised
 from compressors.units import Attention, FeedForward
 
@@ -250,7 +249,7 @@ def kept(model: nn.Module, gone: Sequence[Branch]) -> Iterator[Kept]:
 
 
 @dataclass(frozen=True)
-class PruneTree(Compressor):
+class PruneTree(Recovering):
     """Removes the branches of heads and neurons, wherever in the model, that cost least for each parameter, then
     recovers by distillation. Layers end up with different numbers of both.
 
@@ -275,8 +274,6 @@ class PruneTree(Compressor):
     removed: float = 0.5
     depth: int = 3
     examples: int = 64
-    recovery_epochs: float = 1.0
-    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if not 0 < self.removed < 1:
@@ -285,7 +282,7 @@ class PruneTree(Compressor):
             raise ValueError(f"depth = {self.depth!r}: must be 1 (halves) to 8")
         if self.examples < 1:
             raise ValueError(f"examples = {self.examples!r}: must be at least 1")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
@@ -325,7 +322,7 @@ class PruneTree(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)
         structure = cut_all(model, kept(model, self.chosen(model, context)))
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model, structure)
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec
 from compressors.pruning import patterns
-from compressors.recovery import check_recovery, recover
+from compressors.recovery import Recovering
 
 SCHEDULES = ("at-once", "gradual")
 UPDATES = 16
@@ -48,7 +48,7 @@ def turned(layer: nn.Module, values: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MaskedWeights(Compressor):
+class MaskedWeights(Recovering):
     """Sets weights to zero, then trains the others for a moment.
 
     embeddings: cover the token embedding too. recovery_epochs, learning_rate: distillation from the dense model on the
@@ -62,9 +62,6 @@ class MaskedWeights(Compressor):
     embeddings: bool = False
     recovery_epochs: float = 0.25
     learning_rate: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_recovery(self.recovery_epochs, self.learning_rate)
 
     @abc.abstractmethod
     def masks(self, model: nn.Module, weights: Weights, context: Context, done: float = 1.0) -> dict[str, Tensor]:
@@ -117,10 +114,7 @@ class MaskedWeights(Compressor):
         # A zero with no gradient stays an exact zero under AdamW: its moments are zero and decay scales it.
         hooks = [surgery.get(model, name).weight.register_hook(only_held(name)) for name in weights]
         try:
-            recover(
-                model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name,
-                before_step=before_step if self.gradual else None,
-            )  # fmt: skip
+            self.recover(model, context, before_step=before_step if self.gradual else None, keep_zeros=True)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -161,6 +155,8 @@ class PruneWeights(MaskedWeights):
             raise ValueError(f"schedule = 'gradual': {self.pattern} is all or nothing, use 'at-once'")
         if self.gradual and not self.recovery_epochs:
             raise ValueError("schedule = 'gradual': prunes while it recovers, recovery_epochs must be above 0")
+        if self.gradual and self.adapter_rank:
+            raise ValueError("schedule = 'gradual': its scores would not see adapters, adapter_rank must be 0")
 
     @property
     def gradual(self) -> bool:

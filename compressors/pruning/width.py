@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.calibration import watch_inputs
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
-from compressors.recovery import check_recovery, recover
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec, Unsupported
+from compressors.recovery import Recovering
 from compressors.runtimes.program import example_inputs
 from compressors.stream import EPSILON, Norm, Stream, find
 
@@ -152,7 +152,7 @@ def _turn(parameter: nn.Parameter, axis: int, basis: Tensor, done: set[int]) -> 
 
 
 @dataclass(frozen=True)
-class PruneWidth(Compressor):
+class PruneWidth(Recovering):
     """Removes the least principal components of the residual stream, then recovers by distillation.
 
     removed: share of the stream's width that goes; what stays is a multiple of 8. For pre-norm models.
@@ -168,13 +168,11 @@ class PruneWidth(Compressor):
     strengths: ClassVar[Mapping[str, tuple[Any, ...]]] = {"removed": (0.1, 0.2, 0.3, 0.4, 0.5)}
 
     removed: float = 0.25
-    recovery_epochs: float = 1.0
-    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if not 0 < self.removed < 1:
             raise ValueError(f"removed = {self.removed!r}: must lie between 0 and 1, both excluded")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
@@ -199,8 +197,7 @@ class PruneWidth(Compressor):
         check_turned(model, stream, found, few, context.model.output)
         basis = components(found, self.kept(stream.width), stream.centred)
         narrow(model, stream, basis)
-        epochs, rate = self.recovery_epochs, self.learning_rate
-        recover(model, context, epochs=epochs, learning_rate=rate, what=self.name, basis=basis)
+        self.recover(model, context, basis=basis)
         return Compressed(model, {"width": basis.shape[1], "stream": stream.to_json()})
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:

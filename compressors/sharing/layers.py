@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, Unsupported
-from compressors.recovery import check_precise, check_recovery, imitation, recover
+from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec, Unsupported
+from compressors.recovery import Recovering, check_precise, imitation
 from compressors.training import autocast
 
 
@@ -62,7 +62,7 @@ def best_first(layers: Sequence[nn.Module], loss: Callable[[], float]) -> list[n
 
 
 @dataclass(frozen=True)
-class ShareLayers(Compressor):
+class ShareLayers(Recovering):
     """Lets groups of layers share one set of weights, which is stored once, then recovers by distillation.
 
     uses: in how many places each set of weights is used; 2 halves the bytes of the layers, as many as there are layers
@@ -85,13 +85,11 @@ class ShareLayers(Compressor):
     uses: int = 2
     pattern: Literal["blocks", "cycle"] = "blocks"
     start: Literal["first", "mean", "best"] = "best"
-    recovery_epochs: float = 1.0
-    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if self.uses < 2:
             raise ValueError(f"uses = {self.uses!r}: must be 2 (pairs of layers share) or more")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
@@ -120,7 +118,7 @@ class ShareLayers(Compressor):
             context.progress("sharing", done + 1, len(groups_of))
         if _weights(model) == before:
             raise Unsupported(_nothing(model))
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model)  # what is shared, the file itself says
 
 

@@ -74,6 +74,8 @@ class Declaration(pydantic.BaseModel):
     workloads: tuple[Text, ...] = ()
     """What is timed, by name: `8x128`, `prefill-1x512`, `decode-1x128-16`; the first is the usual one."""
     nightly_workloads: tuple[Text, ...] = ()
+    compressors: tuple[Text, ...] = ()
+    """Recipes that run on this model beside the methods of the tier, as `--compressor` takes them."""
     allow_pickle: bool = False
     """Read weights that are there as pickle only, by torch's unpickler of weights."""
     published: tuple[Published, ...] = ()

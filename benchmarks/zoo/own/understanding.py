@@ -39,7 +39,7 @@ from compressors.registry import source_closure
 UNDERSTOOD = "understood.json"
 FEWEST = 20
 """Rows from which a data set can be split at all."""
-NOT_IN_KEY = {"model", "data", "test_data", "workloads", "nightly_workloads", "published"}
+NOT_IN_KEY = {"model", "data", "test_data", "workloads", "nightly_workloads", "published", "compressors"}
 
 
 def understand(declared: Declared, cache: Cache) -> OwnModel:
@@ -290,7 +290,7 @@ def _model_of(declared: Declared, kind: Kind, model: Checkpoint, weights: Asset,
         memory_workload=kind.memory_workload(settings),
         evaluation_batch=kind.evaluation_batch,
         flip_examples=kind.flip_examples,
-        also=kind.also,
+        also=(*kind.also, *said.compressors),
         said=said.model,
         configuration=model.config,
         weights=weights,

@@ -1,0 +1,1 @@
+"""Low-rank adapters (LoRA): what trains in the place of a weight."""

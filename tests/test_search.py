@@ -1,0 +1,163 @@
+"""`pressbench search` as a person runs it on a model of their own: it chooses, confirms, draws a page, survives a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+import tiny_models
+from matrix_run import ROOT
+
+from results.store.store import list_runs, read_run
+
+SPACE = "quantize-weights:bits=2|4|8,group_size=32"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    tiny_models.trained_classifier(folder / "model")
+    with (folder / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows((text, ("negative", "positive")[label]) for text, label in tiny_models.reviews(600, seed=5))
+    return folder
+
+
+def command(*more: str) -> list[str]:
+    given = ("--model", "model", "--data", "reviews.csv", "--cache", "cache", "--no-qualify", "--name", "one")
+    return [sys.executable, "-m", "pressbench.cli", "search", *more, *given]
+
+
+def run(at: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "PRESSBENCH_STATE": str(at / "state")}
+    return subprocess.run(command(*more), cwd=at, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def killed(own: Path) -> list[str]:
+    """A search that was killed after its first trial: the recipes that it had measured."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    process = subprocess.Popen(
+        command(SPACE, "--goal", "size", "--within", "5pt", "--sampler", "grid"), cwd=own, env=environment,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr
+    seen: list[str] = []
+    started = time.monotonic()
+    for line in process.stderr:
+        seen.append(line)
+        if "trial 0: " in line or time.monotonic() - started > 240:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert any("trial 0: " in line for line in seen), seen
+    (path,) = list_runs(own / "results" / "searches" / "one")
+    return [record.case for record in read_run(path).cases]
+
+
+@pytest.fixture(scope="module")
+def done(own: Path, killed: list[str]) -> subprocess.CompletedProcess[str]:
+    """The same command again."""
+    return run(own, SPACE, "--goal", "size", "--within", "5pt", "--sampler", "grid")
+
+
+def test_it_goes_on_after_a_kill(killed: list[str], done: subprocess.CompletedProcess[str], own: Path) -> None:
+    assert done.returncode == 0, done.stderr
+    assert "1 trials are there" in done.stderr and "trial 0: " not in done.stderr
+    assert "3 of 3" in done.stderr or "3 of 20" in done.stderr
+    *_, last = list_runs(own / "results" / "searches" / "one")
+    stored = read_run(last)
+    assert stored.end is not None
+    keys = [(record.measure, record.case) for record in stored.cases]
+    assert len(keys) == len(set(keys)) and {"accuracy", "footprint"} == {measure for measure, _ in keys}
+    assert set(killed) <= {case for _, case in keys} and len({case for _, case in keys}) == 4  # dense and three
+
+
+def test_what_it_chooses_is_the_smallest_that_keeps_the_bound(
+    done: subprocess.CompletedProcess[str], own: Path
+) -> None:
+    *_, last = list_runs(own / "results" / "searches" / "one")
+    records = {(r.measure, r.parameters.get("bits")): r for r in read_run(last).cases}
+    sizes = {bits: records["footprint", bits].measures["size_ratio"].value for bits in (2, 4, 8)}
+    chosen = next(line for line in done.stdout.splitlines() if line.startswith("chosen: "))
+    bits = int(chosen.partition("bits=")[2].partition(",")[0])
+    assert sizes[2] < sizes[4] < sizes[8]  # type: ignore[operator]
+    drop = records["accuracy", bits].measures["accuracy_drop"]
+    assert drop.value is not None and drop.value < 0.05
+    assert f"--compressor quantize-weights:bits={bits},group_size=32" in done.stdout
+    assert "pytest benchmarks --model model --data reviews.csv" in done.stdout
+    assert f'compressors = ["quantize-weights:bits={bits},group_size=32"]' in done.stdout
+    assert "✓" in done.stdout and "the other half" in done.stdout
+
+
+def test_its_page_shows_every_trial(done: subprocess.CompletedProcess[str], own: Path) -> None:
+    page = (own / "results" / "searches" / "one" / "search.html").read_text(encoding="utf-8")
+    for bits in (2, 4, 8):
+        assert f"quantize-weights-bits={bits}" in page
+
+
+def test_asked_again_nothing_is_measured(done: subprocess.CompletedProcess[str], own: Path) -> None:
+    again = run(own, SPACE, "--goal", "size", "--within", "5pt", "--sampler", "grid")
+    assert again.returncode == 0 and "trial" in again.stderr and "of 20: trial" not in again.stderr
+
+    def chosen(out: str) -> list[str]:
+        return [line for line in out.splitlines() if not line.startswith("page")]
+
+    assert chosen(again.stdout) == chosen(done.stdout)
+
+
+def test_the_line_for_a_zoo_file_is_taken_there(done: subprocess.CompletedProcess[str], own: Path) -> None:
+    line = next(part.partition("zoo.toml: ")[2] for part in done.stdout.splitlines() if part.startswith("zoo.toml: "))
+    (own / "zoo.toml").write_text(f'[mine]\nmodel = "model"\ndata = "reviews.csv"\n{line}\n', encoding="utf-8")
+    arguments = [
+        "-m",
+        "pytest",
+        str(ROOT / "benchmarks"),
+        "--zoo",
+        "zoo.toml",
+        "--cache",
+        "cache",
+        "--collect-only",
+        "-q",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    listed = subprocess.run([sys.executable, *arguments], cwd=own, capture_output=True, text=True, env=environment)
+    recipe = json.loads(line.partition(" = ")[2])[0].replace(":", "-").replace(",", "-")
+    assert f"[{recipe}-mine-cpu]" in listed.stdout, listed.stdout + listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ((SPACE,), "--within: without a bound"),
+        ((SPACE, "--within", "5pt", "--goal", "beauty"), "--goal beauty: must be speed, size, loss"),
+        ((SPACE, "--within", "5pt", "--sampler", "luck"), "--sampler luck: must be"),
+        ((SPACE, "--within", "5pt", "--goal", "size"), "--goal"),
+        (("quantize-weights:bit=2|4", "--within", "5pt"), "bit"),
+        ((SPACE, "--within", "0.01pt", "--goal", "size"), "half of the test examples"),
+        ((SPACE, "--within", "5pt", "--size", "-1"), "--size -1: must be above 0"),
+        (
+            (SPACE, "--within", "5pt", "--goal", "size", "--size", "0.01"),
+            "no trial keeps at most 5 points lost, size ≤",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(more: tuple[str, ...], told: str, done: object, own: Path) -> None:
+    if more[-2:] == ("--goal", "size") and "0.01pt" not in more:
+        more, told = (*more, "--seed", "1"), "holds another search: its seed is 0, here it is 1"
+    if "--size" in more and "0.01" in more:
+        more = (*more, "--name", "none")
+    failed = run(own, *more)
+    assert failed.returncode == 4, failed.stderr
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith("pressbench: ") and told in last and "Traceback" not in failed.stderr
