@@ -1,4 +1,4 @@
-"""`pressbench search` as a person runs it on a model of their own: it chooses, confirms, draws a page, survives a kill."""
+"""`pressbench search` as a person runs it, on their own model: it chooses, confirms, draws a page, survives a kill."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Lanes:
         """Make the artifacts that the lanes of this workload need, so that nobody waits for it with the
         machine locked."""
         if _key(case) not in self._controls:
-            for control in registry.variants().values():
+            for control in registry.variants(self._prepared.settings.tier).values():
                 if role(control) == "control" and not no_generator(control, case):
                     with contextlib.suppress(PressbenchError, WorkerError):
                         self._prepared.artifact(control, case.model, case.hardware)
@@ -56,7 +56,7 @@ class Lanes:
         key = _key(case)
         if key not in self._controls:
             lanes = []
-            for name, control in registry.variants().items():
+            for name, control in registry.variants(self._prepared.settings.tier).items():
                 if role(control) == "control" and not no_generator(control, case):
                     with contextlib.suppress(PressbenchError, WorkerError):  # its own case tells why
                         artifact = self._prepared.artifact(control, case.model, case.hardware)

@@ -53,6 +53,8 @@ class Model(abc.ABC):
     """Compressors of the nightly tier that this model has in the quick one too, by id."""
     evaluation_batch: ClassVar[int] = 16
     """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
+    asked_alone: ClassVar[bool] = False
+    """Whether it runs only where it is named: what is about one question would lengthen every run."""
     flip_examples: ClassVar[int] = 256
     """On how many the dense model is compared with itself at another batch size."""
 

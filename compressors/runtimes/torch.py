@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import PressbenchError, skeleton
+from compressors.interface import PressbenchError, Unsupported, skeleton
 from compressors.runtimes import sparse
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
@@ -119,6 +119,8 @@ class TorchRuntime(Runtime):
         return self.attach(_released(rebuild(directory, manifest)), options, device=device, threads=threads)
 
     def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
+        if manifest["options"].get("compile"):
+            raise Unsupported("it would be compiled anew as its key-value cache grows: no prefill and no decode")
         return TorchGenerator(_placed(_released(rebuild(directory, manifest)), device, threads), device)
 
     def attach(self, model: nn.Module, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
@@ -126,6 +128,8 @@ class TorchRuntime(Runtime):
         floats = {p.dtype for p in model.parameters() if p.is_floating_point()}
         dtype = floats.pop() if len(floats) == 1 else torch.float32
         own: Any = getattr(model, "own_cache", None)
+        if options.get("compile"):
+            model = _compiled(model)
 
         def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
             with torch.inference_mode():
@@ -143,7 +147,8 @@ class TorchRuntime(Runtime):
         self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
     ) -> Executed | None:
         model = _released(rebuild(directory, manifest))
-        options = {**manifest["options"], "output": manifest.get("output", "logits")}
+        # As it was before it was compiled: what is counted is operators of torch.
+        options = {**manifest["options"], "output": manifest.get("output", "logits"), "compile": False}
         forward = self.attach(model, options, device="cpu", threads=torch.get_num_threads())
         return of_torch(model, lambda: forward(inputs))
 
@@ -159,6 +164,15 @@ class TorchRuntime(Runtime):
         operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
         layers = by_layer(stored_bytes(directory / WEIGHTS), [(name, weight.count) for name, weight in weights])
         return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    """The model with kernels of its own, made at the first call of a shape, in this process and no pool of others,
+    whose work would be another's time."""
+    import torch._inductor.config as inductor
+
+    inductor.compile_threads = 1
+    return torch.compile(model)  # type: ignore[return-value]
 
 
 def _placed(model: nn.Module, device: str, threads: int) -> nn.Module:

@@ -31,6 +31,7 @@ class MiniLmBbc(Model):
     not depend on its neighbours in the batch."""
 
     name: ClassVar[str] = "minilm-bbc"
+    tokens: ClassVar[int] = TOKENS
     task: ClassVar[Task] = TASK
     inputs: ClassVar[Mapping[str, InputSpec]] = {
         "input_ids": InputSpec("int64", ("batch", "sequence")),
@@ -62,13 +63,13 @@ class MiniLmBbc(Model):
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
         encoded = tokenizer(
-            data["text"][:], truncation=True, max_length=TOKENS, padding="max_length", return_tensors="pt"
+            data["text"][:], truncation=True, max_length=self.tokens, padding="max_length", return_tensors="pt"
         )
         return Examples({name: encoded[name] for name in self.inputs}, torch.tensor(data["label"][:]))
 
     def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
         tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.ASSET.folder(cache), local_files_only=True)
-        cut = {"truncation": True, "max_length": TOKENS}
+        cut = {"truncation": True, "max_length": self.tokens}
         return by_pipeline("text-classification", rows["text"], dense(), "logits", tokenizer=tokenizer, prepare=cut)
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:

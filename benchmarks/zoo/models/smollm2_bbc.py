@@ -29,6 +29,7 @@ class Smollm2Bbc(Model):
     model is the published one, its 4-bit weights as fp32."""
 
     name: ClassVar[str] = "smollm2-bbc"
+    context: ClassVar[int] = CONTEXT
     task: ClassVar[Task] = TASK
     inputs: ClassVar[Mapping[str, InputSpec]] = {
         "input_ids": InputSpec("int64", ("batch", "sequence")),
@@ -76,7 +77,7 @@ class Smollm2Bbc(Model):
 
     def encode(self, data: datasets.Dataset, cache: Cache) -> Examples:
         encoded = smollm2.tokenizer(cache)(
-            data["text"][:], truncation=True, max_length=CONTEXT, padding="max_length", padding_side="right",
+            data["text"][:], truncation=True, max_length=self.context, padding="max_length", padding_side="right",
             return_tensors="pt",
         )  # fmt: skip
         return Examples({name: encoded[name] for name in self.inputs}, next_tokens(**encoded))
@@ -84,7 +85,11 @@ class Smollm2Bbc(Model):
     def owners_run(self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache) -> OwnersRun:
         # Its weights as published are read from GGUF, which takes longer than all else here: `train` copied them.
         tokenizer = smollm2.tokenizer(cache)
-        return by_calls(dense(), map(tokens_of(tokenizer, tuple(self.inputs), CONTEXT), rows["text"][:4]), "logits")
+        return by_calls(
+            dense(),
+            map(tokens_of(tokenizer, tuple(self.inputs), self.context), rows["text"][: self.evaluation_batch]),
+            "logits",
+        )
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         progress("reading the weights", 0, 1)

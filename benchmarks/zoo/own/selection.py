@@ -62,10 +62,14 @@ def select_models(option: Callable[[str], Any], start: Path) -> Selected:
     declared |= shipped().declared
     chosen = tuple(
         _usable(declared[name], cache, pickle) if name in declared else _built_in(name, declared, start)
-        for name in names or (file.declared if file else zoo.known_models())
+        for name in names or (file.declared if file else _by_default())
     )
     picked = {model.name for model in chosen}
     return Selected(chosen, {name: found for name, found in targets.items() if name in picked}, path or "")
+
+
+def _by_default() -> list[str]:
+    return [name for name, model in zoo.known_models().items() if not model.asked_alone]
 
 
 def _usable(declared: Declared, cache: Cache, allow_pickle: bool) -> Model:

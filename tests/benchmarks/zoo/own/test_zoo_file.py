@@ -84,7 +84,10 @@ def test_another_file_by_its_path_and_a_model_by_its_name(place: Path, tmp_path:
 
 
 def test_without_a_file_the_built_in_models_run(place: Path) -> None:
-    assert [model.name for model in select(place).models] == list(zoo.known_models())
+    chosen = [model.name for model in select(place).models]
+    assert chosen == [name for name, model in zoo.known_models().items() if not model.asked_alone]
+    assert "minilm-bbc" in chosen and "minilm-bbc-512" not in chosen
+    assert [model.name for model in select(place, model=["minilm-bbc-512"]).models] == ["minilm-bbc-512"]
 
 
 def test_targets_of_the_file_are_those_of_its_cases(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
