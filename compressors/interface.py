@@ -240,6 +240,11 @@ class Compressor(abc.ABC):
         """Why this compressor cannot be used on that model or hardware, in one line; None if it can."""
         return None
 
+    def suited(self, model: ModelSpec, hardware: Hardware) -> Compressor:
+        """The compressor that a case of that model on that hardware is made with: this one, unless it leaves it to them
+        what it is, as a recipe does that is another one on each class of hardware. The id of the case stays."""
+        return self
+
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         """Repeat on a fresh skeleton what `compress` did to the module's structure, so that the
         saved weights fit. Values do not matter here, shapes and module types do."""

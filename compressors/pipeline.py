@@ -15,6 +15,9 @@ from torch import nn
 
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
 
+Chain = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+"""(compressor, ((parameter, value), …)) pairs."""
+
 
 @dataclass(frozen=True)
 class Pipeline(Compressor):
@@ -29,7 +32,7 @@ class Pipeline(Compressor):
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "training"})
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # a bare pipeline has nothing to run
 
-    chain: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    chain: Chain = ()
 
     def __post_init__(self) -> None:
         # JSON has no tuples: a recipe read back from disk holds lists.
@@ -65,19 +68,3 @@ class Pipeline(Compressor):
         for step, part in zip(self.steps, structure["steps"], strict=True):
             model = step.restructure(model, part)
         return model
-
-
-@dataclass(frozen=True)
-class SmallAndFast(Pipeline):
-    """The headline recipe: cut the encoder to two layers and distil, drop the vocabulary that the
-    training data does not use, then 8-bit weights and activations on OpenVINO. The distilled student
-    is the one that `distil-layers` makes, so a run that has both makes it once."""
-
-    name: ClassVar[str] = "small-and-fast"
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
-
-    chain: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (
-        ("distil-layers", ()),
-        ("prune-vocabulary", ()),
-        ("int8-openvino", ()),
-    )

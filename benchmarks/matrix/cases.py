@@ -86,10 +86,11 @@ def expand(
         return stated.tightened(model.task.quality.bound, (within or {})[model.name])
 
     cases = [
-        Case(measure, name, compressor, model, device, workload, target(model, name, compressor))
+        Case(measure, name, suited, model, device, workload, target(model, name, suited))
         for model in models
         for device in hardware
         for name, compressor in ordered(model)
+        for suited in (compressor.suited(model.spec(), device),)
         for workload in (model.workloads_of(tier) if measure == "speed" else (None,))
     ]
     seen: set[str] = set()

@@ -152,7 +152,8 @@ class Bench:
     def _case(self, measure: str, recipe: str) -> Case:
         name, compressor = compressor_of(recipe)
         workload = self.model.workloads[0] if measure == "speed" else None
-        return Case(measure, name, compressor, self.model, self.hardware, workload, Target())
+        suited = compressor.suited(self.model.spec(), self.hardware)
+        return Case(measure, name, suited, self.model, self.hardware, workload, Target())
 
     def _record(self, case: Case) -> CaseRecord:
         session = self.run.session

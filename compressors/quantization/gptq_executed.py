@@ -10,10 +10,8 @@ from torch import nn
 
 from compressors import surgery
 from compressors.interface import Hardware, ModelSpec
-from compressors.pipeline import Pipeline
+from compressors.pipeline import Chain, Pipeline
 from compressors.runtimes.cached_graph import is_causal
-
-Chain = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 
 @dataclass(frozen=True)

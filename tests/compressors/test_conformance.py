@@ -51,6 +51,8 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
 SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "regularized")
 GRIDS = ("log2", "nf4", "codebook", "hqq")
 ENSEMBLE = {"members": ["prune-structured:recovery_epochs=0", "low-rank-svd:recovery_epochs=0"], "epochs": 0.25}
+COMPILED, RELOADS = ("torch-compile-fp32", "torch-compile-bf16"), "reload_gives_the_same_outputs"
+"""Kernels are compiled for seconds at every load; all else of them is the dense model's."""
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
@@ -73,6 +75,8 @@ NIGHTLY = [
     *checks(registry.build("quantize-vector", {"recovery_epochs": 0.25})),
     *checks(registry.build("quantize-mixed", {"average_bits": 3.0, "group_size": 16})),
     *checks(registry.build("train-quantized", {"bits": 3, "epochs": 0.25})),
+    *checks(registry.build("adapters-beside", {"rank": 4, "recovery_epochs": 0.25})),
+    *(c for name in COMPILED for c in checks(registry.build(name)) if c.kind == "bert" and c.check.__name__ == RELOADS),
     *checks(registry.build("weight-only", {"bits": 8}), "weight-only-8bit"),
     *checks(registry.build("weight-only", {"bits": 4, "group_size": 32}), "weight-only-4bit"),
     *checks(registry.build("weight-only-openvino", {"bits": 4}), "weight-only-openvino-4bit"),

@@ -1,0 +1,63 @@
+"""The headline: what this suite knows to make small and fast, for each kind of model on each class of hardware.
+
+A recipe is one of methods that are there by themselves; this is the one place that says which go together. They were
+found by `pressbench search`, see docs/methods.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from compressors.interface import Compressor, Hardware, ModelSpec
+from compressors.pipeline import Chain, Pipeline
+
+STUDENT: Chain = (("distil-layers", ()), ("prune-vocabulary", ()))
+"""Two layers that answer as six, which know the words of the training texts alone. The student is the one that
+`distil-layers` makes, so that a run that has both makes it once."""
+
+RECIPES: Mapping[str, Mapping[str, Chain]] = {
+    "reads words": {
+        "": (*STUDENT, ("int8-openvino", ())),
+        # Where there are no instructions for sums of 8-bit products OpenVINO's int8 is no faster than its fp32.
+        "cpu-avx2": (*STUDENT, ("int8-onnxruntime", ())),
+    },
+    "writes words": {
+        # Each token reads every weight once: the fewer bits, the sooner, and a layer less is a layer not read.
+        "": (("gptq-openvino", ()),),
+    },
+    "sees images": {
+        "": (("prune-structured", ()), ("int8-openvino", ())),
+        "cpu-avx2": (("prune-structured", ()), ("int8-onnxruntime", ())),
+    },
+}
+"""Kind of model -> class of hardware, "" for all that have none of their own -> the chain."""
+
+
+def kind_of(model: ModelSpec) -> str:
+    """The kind of a model, by its inputs and its class."""
+    if "pixel_values" in model.inputs:
+        return "sees images"
+    return (
+        "writes words" if str((model.config.get("architectures") or [""])[0]).endswith("ForCausalLM") else "reads words"
+    )
+
+
+@dataclass(frozen=True)
+class SmallAndFast(Pipeline):
+    """The smallest and fastest that several methods together make of a model: of an encoder of texts a student with
+    fewer layers and words, of a language model 4-bit weights, of a vision model half of its heads and neurons; each on
+    the kernels that are fast on the hardware. `RECIPES` says which."""
+
+    name: ClassVar[str] = "small-and-fast"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+
+    chain: Chain = RECIPES["reads words"][""]
+
+    def suited(self, model: ModelSpec, hardware: Hardware) -> Compressor:
+        if self.chain != SmallAndFast.chain:  # somebody said what it is to be
+            return self
+        known = RECIPES[kind_of(model)]
+        return dataclasses.replace(self, chain=known.get(hardware.hardware_class, known[""]))
