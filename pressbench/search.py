@@ -120,6 +120,7 @@ def search(
     kept = Search(folder / "trials.db", space, goals, sampler, seed, identity)
     before = kept.run
     run = Run(option, selected, (), pressbench=__version__)
+    run.stages.outlook = None  # how many cases there will be depends on what they give
     try:
         bench = Bench(run, one, device, wanted)
         if before:

@@ -80,7 +80,7 @@ class Search:
         """What was under way when the process ended is proposed again."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(trial.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(trial.params)
+            self.study.enqueue_trial(trial.system_attrs.get("fixed_params") or trial.params)
 
     def trials(self) -> list[tuple[int, Trial]]:
         """Number and outcome of each that has one, in order."""

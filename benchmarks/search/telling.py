@@ -27,7 +27,7 @@ def line(number: int, found: Trial, unit: str) -> str:
     if found.lost is not None and found.lost_high is not None:
         told.append(f"lost {100 * found.lost:+.1f} {unit}, at most {100 * found.lost_high:+.1f}")
     if found.speed is not None and found.speed_low is not None:
-        told.append(f"{found.speed:.2f}×, at least {found.speed_low:.2f}×")
+        told.append(f"{found.speed:.2f}×, at least {found.speed_low:.2f}×{' (unqualified)' * found.unqualified}")
     told += [f"too {word}" for name, word in TOO.items() if name in found.beyond]
     return f"trial {number}: {found.recipe}: {'; '.join(told)}"
 
@@ -56,7 +56,7 @@ def front_table(front: Sequence[Trial], confirmed: Mapping[str, Scored], unit: s
             f"{one.size:.3f}",
             "" if one.lost is None else f"{100 * one.lost:+.1f}",
             "" if one.lost_high is None else f"{100 * one.lost_high:+.1f}",
-            "" if one.speed is None else f"{one.speed:.2f}×",
+            "" if one.speed is None else f"{one.speed:.2f}×{' ~' * one.unqualified}",
             "" if one.speed_low is None else f"{one.speed_low:.2f}×",
             _other_half(confirmed.get(one.recipe)),
         )

@@ -20,6 +20,7 @@ from benchmarks.quality.scoring import Answers, Scored
 from benchmarks.run.resume import check_same
 from benchmarks.run.run import Run
 from benchmarks.search.space import compressor_of
+from benchmarks.verdicts import Verdict
 from benchmarks.zoo.model import Model
 from compressors.interface import Hardware
 from results.store.quality import quality_in
@@ -48,7 +49,8 @@ class Wanted:
 class Trial:
     """What came of a recipe. lost, lost_high: on the choosing half, a fraction, and the upper end of its 90 % interval;
     speed, speed_low: the ratio and the lower end of its interval; None what was not measured. beyond: what was wanted
-    and not kept -> by how much, relative to what was wanted, above 0. failed: why there is no result at all."""
+    and not kept -> by how much, relative to what was wanted, above 0. unqualified: whether the machine was not fit to
+    judge speed by while it was timed. failed: why there is no result at all."""
 
     recipe: str
     case: str
@@ -58,6 +60,7 @@ class Trial:
     speed: float | None = None
     speed_low: float | None = None
     beyond: Mapping[str, float] = field(default_factory=dict)
+    unqualified: bool = False
     failed: str = ""
 
     @property
@@ -129,7 +132,8 @@ class Bench:
         low = speedup.value if speedup.low is None else speedup.low
         if self.wanted.speed is not None and low < self.wanted.speed:
             beyond["speed"] = 1 - low / self.wanted.speed
-        return dataclasses.replace(found, speed=speedup.value, speed_low=low, beyond=beyond)
+        unqualified = record.verdict == str(Verdict.UNQUALIFIED)
+        return dataclasses.replace(found, speed=speedup.value, speed_low=low, beyond=beyond, unqualified=unqualified)
 
     def confirm(self, recipe: str) -> Scored:
         """The recipe judged by the half of the examples that had no say in its choice."""
