@@ -61,6 +61,12 @@ class Case:
         )
 
 
+def _suited(compressor: Compressor, model: Model, hardware: Hardware) -> Compressor:
+    if type(compressor).suited is Compressor.suited:  # nearly all: a model need not say what it is
+        return compressor
+    return compressor.suited(model.spec(), hardware)
+
+
 def expand(
     measure: str,
     compressors: Mapping[str, Compressor],
@@ -90,7 +96,7 @@ def expand(
         for model in models
         for device in hardware
         for name, compressor in ordered(model)
-        for suited in (compressor.suited(model.spec(), device),)
+        for suited in (_suited(compressor, model, device),)
         for workload in (model.workloads_of(tier) if measure == "speed" else (None,))
     ]
     seen: set[str] = set()

@@ -113,7 +113,7 @@ class AdaptersBeside(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         dense = surgery.as_linears(context.dense())
-        inside = tuple(f"{stack}." for stack in surgery.layer_lists(model))
+        inside = tuple(f"{stack}." for stack in surgery.layer_lists(dense))
         packed = [n for n, m in model.named_modules() if type(m) is PackedLinear and n.startswith(inside)]
         if not packed:
             raise Unsupported(

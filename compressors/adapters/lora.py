@@ -46,7 +46,7 @@ def adapted(model: nn.Module, rank: int, *, keep_zeros: bool = False) -> Iterato
         done = True
     finally:
         beside.merge_and_unload() if done else beside.unload()
-        del model.peft_config  # type: ignore[attr-defined]
+        vars(model).pop("peft_config", None)
         for parameter, required in was.items():
             parameter.requires_grad_(required)
 

@@ -12,7 +12,7 @@ from compressors.interface import Hardware
 from compressors.small_and_fast import RECIPES, SmallAndFast, kind_of
 
 AVX2 = Hardware("cpu", "cpu-avx2", frozenset({"avx2"}))
-VNNI = Hardware("cpu", "cpu-vnni", frozenset({"avx2", "vnni"}))
+VNNI = Hardware("cpu-vnni", "cpu-vnni", frozenset({"avx2", "vnni"}))
 MODELS = {"minilm-bbc": "reads words", "smollm2-bbc": "writes words", "vit-digits": "sees images"}
 
 

@@ -16,7 +16,7 @@ from compressors.interface import PressbenchError
         ("quantize-weights:bits=2..8/3", [{"quantize-weights.bits": v} for v in (2, 5, 8)]),
         ("quantize-weights:bits=3..8/4", [{"quantize-weights.bits": v} for v in (3, 7)]),
         ("quantize-gptq:grid=linear|fitted,bits=4", [{"quantize-gptq.grid": v} for v in ("linear", "fitted")]),
-        ("quantize-weights:group_size=null|64", [{"quantize-weights.group_size": v} for v in (None, 64)]),
+        ("weight-only:bits=null|8", [{"weight-only.bits": v} for v in (None, 8)]),
     ],
 )
 def test_a_grid_has_every_value_once(text: str, values: list[dict[str, object]]) -> None:
@@ -52,7 +52,7 @@ def test_the_same_method_twice_has_two_names() -> None:
     [
         (["low-rank-svd"], "nothing is left open"),
         (["low-rank-svd:rank=0.2..0.6"], "rank"),
-        (["low-rank-sdv:rank_ratio=0.2..0.6"], "did you mean 'low-rank-svd'"),
+        (["low-rank-sdv:rank_ratio=0.2..0.6"], "did you mean low-rank-svd"),
         (["low-rank-svd:rank_ratio=0.6..0.2"], "LOW must be below HIGH"),
         (["low-rank-svd:rank_ratio=0.2..0.6/0"], "STEP between 0"),
         (["low-rank-svd:rank_ratio=0.2..1.5"], "rank_ratio = 1.5: must lie between"),

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny_architectures import TINY
+from tiny_architectures import spec_of
 
 from compressors import conformance, recovery, registry, surgery
 from compressors.adapters.lora import adaptable, adapted
@@ -83,7 +83,7 @@ def test_zeros_stay_zeros_and_the_others_learn(pattern: str, tiny_bert: conforma
 def test_models_of_other_layers_take_them(kind: str) -> None:
     """GPT-2 holds its weights transposed, T5 has two stacks and asks a layer for its type, a Llama has no bias."""
     torch.manual_seed(0)
-    model = skeleton(TINY[kind].spec.config)
+    model = skeleton(spec_of(kind).config)
     for keep_zeros in (False, True):
         whole = copy.deepcopy(model)
         torch.manual_seed(1)
@@ -122,7 +122,7 @@ def test_every_method_that_recovers_has_the_field() -> None:
     ("given", "told"),
     [
         ({"adapter_rank": -1}, "adapter_rank = -1: must be a whole number"),
-        ({"adapter_rank": 2.5}, "adapter_rank = 2.5: must be a whole number"),
+        ({"adapter_rank": 2.5}, "adapter_rank is 2.5, must be a whole number"),
         ({"adapter_rank": 4, "recovery_epochs": 0.0}, "nothing trains adapters"),
         ({"adapter_rank": 4, "schedule": "gradual", "recovery_epochs": 1.0}, "adapter_rank must be 0"),
     ],
