@@ -31,23 +31,27 @@ def plot(
             "plots each gets a file, named after its model.",
         ),
     ] = Path("curve.svg"),
-    across: Annotated[str, typer.Option("--across", metavar="size|speed", help="What the curves run over.")] = "size",
+    across: Annotated[
+        str, typer.Option("--across", metavar="size|speed|length", help="What the curves run over.")
+    ] = "size",
     model: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only these models; may repeat.")] = None,
     rows: Rows = None,
     hardware: Devices = None,
     width: Annotated[int, typer.Option(min=200, max=4000, metavar="PIXELS", help="How wide the plot is.")] = 640,
     runs: Runs = None,
 ) -> None:
-    """Draw each method over its strength: quality against size or speed, as a run with --sweep measures it."""
-    from results.report import curves
+    """Draw each method over its strength, quality against size or speed, as a run with --sweep measures it; or its
+    speed over the length of a text."""
+    from results.report import curves, lengths
     from results.store.store import read_run
     from results.store.strict_json import ResultsError
     from results.table.choice import Choice, sections_of
 
     if output.suffix not in WRITERS:
         raise ResultsError(f"--output {output}: must end in {', '.join(WRITERS[:-1])} or {WRITERS[-1]}")
-    if across not in [one.name for one in curves.ACROSS]:
-        raise ResultsError(f"--across {across}: must be {' or '.join(one.name for one in curves.ACROSS)}")
+    known = [one.name for one in (*curves.ACROSS, lengths.ACROSS)]
+    if across not in known:
+        raise ResultsError(f"--across {across}: must be {', '.join(known[:-1])} or {known[-1]}")
     choice = Choice((), tuple(rows or ()), tuple(hardware or ()), None, None)
     wanted: list[str | None] = [*names] if names else [None]
     groups: dict[tuple[str, str, str], list[curves.Row]] = {}
@@ -56,13 +60,18 @@ def plot(
             for row in section.rows:
                 if row.measured and (not model or row.first.model in model):
                     groups.setdefault(row.group, []).append(row)
-    found = [one for one in curves.plots(list(groups.values()), curves.ASKED) if one.across.name == across]
+    every = list(groups.values())
+    by_length = across == lengths.ACROSS.name
+    drawn = lengths.plots(every) if by_length else curves.plots(every, curves.ASKED)
+    found = [one for one in drawn if one.across.name == across]
     if not found:
+        of = "lengths at which a method was timed" if by_length else "strengths of a method"
+        how = "with --tier nightly" if by_length else "--sweep"
         raise ResultsError(
             f"no curve over {across} in {'this run' if len(wanted) == 1 else 'these runs'}: it takes {curves.ASKED} "
-            "strengths of a method, as pytest benchmarks --sweep measures them"
+            f"{of}, as pytest benchmarks {how} measures them"
         )
-    specs = curves.specs(list(groups.values()), curves.ASKED)
+    specs = {"curve:length": lengths.length_spec(found)} if by_length else curves.specs(every, curves.ASKED)
     for number, one in enumerate(found):
         path = output if len(found) == 1 else output.with_stem(f"{output.stem}-{number + 1}")
         _write(curves.standalone(one, specs[one.chart.spec], width=width), path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,28 +137,34 @@ def test_the_line_for_a_zoo_file_is_taken_there(done: subprocess.CompletedProces
     assert f"[{recipe}-mine-cpu]" in listed.stdout, listed.stdout + listed.stderr
 
 
+GRID = (SPACE, "--goal", "size", "--sampler", "grid")
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         ((SPACE,), "--within: without a bound"),
         ((SPACE, "--within", "5pt", "--goal", "beauty"), "--goal beauty: must be speed, size, loss"),
         ((SPACE, "--within", "5pt", "--sampler", "luck"), "--sampler luck: must be"),
-        ((SPACE, "--within", "5pt", "--goal", "size"), "--goal"),
-        (("quantize-weights:bit=2|4", "--within", "5pt"), "bit"),
-        ((SPACE, "--within", "0.01pt", "--goal", "size"), "half of the test examples"),
         ((SPACE, "--within", "5pt", "--size", "-1"), "--size -1: must be above 0"),
+        ((SPACE, "--within", "5pt", "--name", "../there"), "--name ../there: a name is made of"),
+        (("quantize-weights:bit=2|4", "--within", "5pt"), "has no parameter 'bit'; did you mean bits"),
+        (("quantize-weights:bits=4", "--within", "5pt"), "nothing is left open"),
+        ((*GRID, "--within", "2pt"), "by half of the test examples, which choose: 150 examples cannot"),
+        ((*GRID, "--within", "5pt", "--seed", "1"), "holds another search: its seed is 0, here it is 1"),
+        ((*GRID, "--within", "6pt"), "holds another search: its wanted is"),
         (
-            (SPACE, "--within", "5pt", "--goal", "size", "--size", "0.01"),
+            (*GRID, "--within", "5pt", "--size", "0.01", "--name", "none"),
             "no trial keeps at most 5 points lost, size ≤",
         ),
     ],
 )
-def test_a_mistake_is_one_line(more: tuple[str, ...], told: str, done: object, own: Path) -> None:
-    if more[-2:] == ("--goal", "size") and "0.01pt" not in more:
-        more, told = (*more, "--seed", "1"), "holds another search: its seed is 0, here it is 1"
-    if "--size" in more and "0.01" in more:
-        more = (*more, "--name", "none")
-    failed = run(own, *more)
-    assert failed.returncode == 4, failed.stderr
-    last = failed.stderr.strip().splitlines()[-1]
-    assert last.startswith("pressbench: ") and told in last and "Traceback" not in failed.stderr
+def test_a_mistake_is_one_line(
+    more: tuple[str, ...], told: str, done: object, own: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own)
+    given = ("--model", "model", "--data", "reviews.csv", "--cache", "cache", "--no-qualify")
+    code, _, err = call("search", *given, "--name", "one", *more)
+    assert code == 4, err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("pressbench: ") and told in last and "Traceback" not in err

@@ -21,7 +21,7 @@ class MiniLmLong(MiniLmBbc):
     name: ClassVar[str] = "minilm-bbc-512"
     tokens: ClassVar[int] = 512
     workloads: ClassVar[tuple[Workload, ...]] = (Workload(1, 512),)
-    nightly_workloads: ClassVar[tuple[Workload, ...]] = (Workload(8, 512),)
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = (Workload(1, 128), Workload(1, 256), Workload(8, 512))
     asked_alone: ClassVar[bool] = True
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:

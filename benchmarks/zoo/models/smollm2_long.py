@@ -24,7 +24,9 @@ class Smollm2Long(Smollm2Bbc):
     context: ClassVar[int] = CONTEXT
     task: ClassVar[Task] = TASK
     workloads: ClassVar[tuple[Workload, ...]] = (prefill(1, CONTEXT), decode(1, CONTEXT, 16))
-    nightly_workloads: ClassVar[tuple[Workload, ...]] = ()
+    nightly_workloads: ClassVar[tuple[Workload, ...]] = (  # for curves over length
+        prefill(1, 256), prefill(1, 512), prefill(1, 1024), decode(1, 512, 16), decode(1, 1024, 16),
+    )  # fmt: skip
     memory_workload: ClassVar[Workload | None] = Workload(1, CONTEXT)
     assets: ClassVar[tuple[WheelAsset, ...]] = (smollm2.ASSET, *TASK.assets)
     also: ClassVar[tuple[str, ...]] = ()

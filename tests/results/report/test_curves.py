@@ -115,7 +115,7 @@ def test_a_file_for_a_paper(run: Run, tmp_path: Path, call: Callable[..., tuple[
     ("options", "told"),
     [
         (("-o", "curve.gif"), "pressbench: --output curve.gif: must end in .svg, .pdf, .png or .json\n"),
-        (("--across", "bits"), "pressbench: --across bits: must be size or speed\n"),
+        (("--across", "bits"), "pressbench: --across bits: must be size, speed or length\n"),
         (("--model", "nobody"), "pressbench: no curve over size in this run: it takes 2 strengths of a method"),
     ],
 )
