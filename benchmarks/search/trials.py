@@ -24,7 +24,7 @@ from benchmarks.verdicts import Verdict
 from benchmarks.zoo.model import Model
 from compressors.interface import Hardware
 from results.store.quality import quality_in
-from results.store.record import CaseRecord
+from results.store.record import CaseRecord, RunHeader
 from results.store.store import read_run
 from results.store.tally import latest
 
@@ -95,7 +95,7 @@ class Bench:
 
         Raises ResultsError where it was on another machine, with other libraries, or asked for something else."""
         stored = read_run(file)
-        check_same(stored.header, self.run.writer.header)
+        check_same(*map(_untargeted, (stored.header, self.run.writer.header)))
         for record in latest(stored.cases):
             self._kept.add((record.measure, record.case))
             self.run.writer.write(dataclasses.replace(record, run=self.run.session.run))
@@ -168,6 +168,12 @@ class Bench:
             self.run.keep(record)
         assert isinstance(record, CaseRecord)
         return record
+
+
+def _untargeted(header: RunHeader) -> RunHeader:
+    """Without the targets file, by which no trial is judged."""
+    kept = {name: value for name, value in header.options.items() if name != "targets_sha256"}
+    return dataclasses.replace(header, options=kept)
 
 
 def _of(answers: Answers, chosen: np.ndarray, examples: int) -> Answers:
