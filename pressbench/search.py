@@ -105,8 +105,8 @@ def search(
     if not NAME.fullmatch(called):
         raise PressbenchError(f"--name {called}: a name is made of letters, digits, '.', '_' and '-'")
     folder = searches / called
-    option = _options({**given, "results": str(folder)})
-    selected = Matrix(option)
+    options = _options({**given, "results": str(folder)})
+    selected = Matrix(options)
     one, device = selected.models[0], selected.hardware[0]
     bound = next(iter({case.quality_bound for case in _of_methods(selected, within)}), None)
     quality = one.task.quality
@@ -119,7 +119,7 @@ def search(
     }  # fmt: skip
     kept = Search(folder / "trials.db", space, goals, sampler, seed, identity)
     before = kept.run
-    run = Run(option, selected, (), pressbench=__version__)
+    run = Run(options, selected, (), pressbench=__version__)
     run.stages.outlook = None  # how many cases there will be depends on what they give
     try:
         bench = Bench(run, one, device, wanted)

@@ -187,15 +187,21 @@ def _distribution(where: str, value: str) -> BaseDistribution | None:
     found = _RANGE.fullmatch(value)
     if not found:
         raise PressbenchError(f"{where}={value}: a range is LOW..HIGH or LOW..HIGH/STEP, in numbers")
-    low, high, step = (_parsed(part) if part is not None else None for part in found.groups())
+    low, high, step = map(_number, found.groups())
+    assert low is not None and high is not None
     if not low < high or (step is not None and not 0 < step <= high - low):
         raise PressbenchError(f"{where}={value}: LOW must be below HIGH, and STEP between 0 and what lies between them")
-    if all(isinstance(part, int) for part in (low, high, step or 1)):
-        high -= (high - low) % (step or 1)
-        return IntDistribution(low, high, step=step or 1)
+    if isinstance(low, int) and isinstance(high, int) and isinstance(step or 1, int):
+        by = int(step or 1)
+        return IntDistribution(low, high - (high - low) % by, step=by)
     if step is not None:
         high = float(f"{low + math.floor((high - low) / step + 1e-9) * step:.12g}")
     return FloatDistribution(float(low), float(high), step=None if step is None else float(step))
+
+
+def _number(text: str | None) -> float | int | None:
+    """A whole number where it is written as one; None of nothing."""
+    return None if text is None else int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
 
 
 def _parsed(text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
@@ -16,7 +16,7 @@ from benchmarks.search.space import Space
 from benchmarks.search.trials import Trial
 from compressors.interface import PressbenchError
 
-GOALS: Mapping[str, tuple[str, str]] = {
+GOALS: Mapping[str, tuple[Literal["maximize", "minimize"], str]] = {
     "speed": ("maximize", "speed"),
     "size": ("minimize", "size"),
     "loss": ("minimize", "lost"),
