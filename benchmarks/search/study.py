@@ -94,11 +94,14 @@ class Search:
     def go(self, count: int, measure: Callable[[int, str], Trial], done: Callable[[int, Trial], None]) -> None:
         """Measure until there are `count` trials; of a grid no more than it has. measure: (number, recipe) -> outcome.
         done: told of each."""
-        while len(self.trials()) < count and (not self.grid or self.waiting()):
-            before = {found.recipe: found for _, found in self.trials()}
-            trial = self.study.ask()
+        every, waiting = [found for _, found in self.trials()], self.waiting()
+        before = {found.recipe: found for found in every}
+        while len(every) < count and (not self.grid or waiting):
+            trial, waiting = self.study.ask(), waiting - 1
             recipe = self.space.ask(trial)
             found = before.get(recipe) or measure(trial.number, recipe)
+            before[recipe] = found
+            every.append(found)
             trial.set_user_attr(FOUND, found.to_json())
             if found.failed:
                 self.study.tell(trial, state=TrialState.FAIL)

@@ -15,7 +15,7 @@ from benchmarks.search.trials import Trial
 from compressors import recipe
 from compressors.interface import PressbenchError
 
-HEADS = "prune-structured:heads_removed=0.1..0.9/0.1,neurons_removed=0.1..0.9/0.1"
+HEADS = "prune-structured:heads_removed=0.1..0.9/0.2,neurons_removed=0.1..0.9/0.2"
 
 
 def worth(number: int, text: str) -> Trial:
@@ -42,12 +42,12 @@ def every(space: Space) -> list[Trial]:
     return [worth(0, space.alternatives[0].recipe(values)) for values in space.grid()]
 
 
-@pytest.mark.parametrize(("sampler", "count"), [("grid", 81), ("tpe", 45), ("nsga2", 64)])
+@pytest.mark.parametrize(("sampler", "count"), [("grid", 25), ("tpe", 18), ("nsga2", 24)])
 def test_the_known_best_of_a_small_grid_is_found(sampler: str, count: int, tmp_path: Path) -> None:
     found = search(tmp_path / "a.db", sampler)
     found.go(count, worth, silent)
     best = max((one for one in every(found.space) if one.kept), key=lambda one: one.speed or 0)
-    (chosen,) = found.front()
+    chosen = found.front()[0]  # there may be others as fast
     assert chosen.kept and chosen.speed is not None and best.speed is not None
     # The grid has it; a sampler that saw a part of it comes within a tenth, as one in eight of the grid does.
     assert chosen.speed >= best.speed * (1 if sampler == "grid" else 0.9)
@@ -55,7 +55,7 @@ def test_the_known_best_of_a_small_grid_is_found(sampler: str, count: int, tmp_p
 
 def test_several_goals_have_a_front_of_what_nothing_beats(tmp_path: Path) -> None:
     found = search(tmp_path / "a.db", "grid", "loss", "size")
-    found.go(81, worth, silent)
+    found.go(25, worth, silent)
     kept = [one for one in every(found.space) if one.kept]
 
     def beaten(one: Trial) -> bool:
@@ -83,10 +83,10 @@ def test_after_a_kill_it_goes_on_and_measures_nothing_twice(tmp_path: Path) -> N
         search(tmp_path / "a.db", "grid").go(20, measure(7), silent)
     again = search(tmp_path / "a.db", "grid")
     assert len(again.trials()) == 7
-    again.go(81, measure(1000), silent)
-    assert len(asked) == len(set(asked)) == 81  # the one under way too, which is the eighth
+    again.go(25, measure(1000), silent)
+    assert len(asked) == len(set(asked)) == 25  # the one under way too, which is the eighth
     straight = search(tmp_path / "b.db", "grid")
-    straight.go(81, worth, silent)
+    straight.go(25, worth, silent)
     assert again.front() == straight.front()
 
 
