@@ -17,6 +17,7 @@ import transformers
 from benchmarks.cache import Cache
 from benchmarks.hardware import select
 from benchmarks.matrix.cases import expand
+from benchmarks.matrix.selection import additions
 from benchmarks.measure import stages
 from benchmarks.zoo.dense import Dense, prepare_dense
 from benchmarks.zoo.own.declaration import declare
@@ -136,10 +137,9 @@ def test_causal_lm(tmp_path: Path) -> None:
             loss = model(ids, labels=ids).loss.item() * (ids.shape[1] - 1)
         assert answers["nll"][number] == pytest.approx(loss, rel=1e-5)
     assert [w.name for w in found.model.workloads] == ["prefill-1x128", "decode-1x128-16"]
-    assert "weight-only-8bit" in {
-        case.compressor_id
-        for case in expand("speed", variants("quick"), [found.model], [select("cpu")], {}, "quick", variants("full"))
-    }
+    also = {found.model.name: additions(found.model)}
+    cases = expand("speed", variants("quick"), [found.model], [select("cpu")], {}, "quick", also)
+    assert "weight-only-8bit" in {case.compressor_id for case in cases}
 
 
 def test_joined_texts_are_cut_into_windows(tmp_path: Path) -> None:
