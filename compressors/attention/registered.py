@@ -32,7 +32,8 @@ def set_pattern(model: nn.Module, pattern: Pattern) -> None:
 
 def is_causal(model: nn.Module) -> bool:
     """Whether its tokens look back only. Raises UnknownStructure for a model whose attention is not computed through
-    the interface, or is more than all tokens of one text looking at each other."""
+    the interface, or is more than all tokens of one text looking at each other; Unsupported where a method like this
+    one was there before."""
     import transformers
 
     name = type(model).__name__
@@ -54,7 +55,7 @@ def is_causal(model: nn.Module) -> bool:
     if kinds or getattr(config, "sliding_window", None):
         raise surgery.UnknownStructure(f"{name} has a window of its own ({', '.join(kinds) or 'sliding_window'})")
     if str(config._attn_implementation).startswith("pressbench-"):
-        raise surgery.UnknownStructure("its attention is sparse already")
+        raise Unsupported("its attention is sparse already: one pattern is all that it can have")
     return bool(sides.pop())
 
 
@@ -63,11 +64,7 @@ def _attention(
     dropout: float = 0.0, scaling: float | None = None, is_causal: bool | None = None, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """In the place of transformers' `sdpa_attention_forward`: (batch, queries, heads, width), and no weights."""
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
-        raise Unsupported(
-            "sparse attention goes block by block, and a graph cannot leave open how many there are: nothing that "
-            "exports the model (ONNX Runtime, OpenVINO) can follow it"
-        )
+    _check_run()
     if odd := [name for name in UNKNOWN if more.get(name) is not None]:
         raise Unsupported(
             f"{type(module).__name__} gives its attention a {odd[0]}, which sparse attention does not know"
@@ -82,6 +79,15 @@ def _attention(
     return answer.contiguous(), None
 
 
+def _check_run() -> None:
+    """Raises where a graph is made of what runs, as ONNX Runtime and OpenVINO would have it."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        raise Unsupported(
+            "sparse attention goes block by block, and an exported graph cannot leave open how many there are: neither "
+            "ONNX Runtime nor OpenVINO can follow it"
+        )
+
+
 def _padding(
     pattern: Pattern, *, kv_length: int, mask_function: Any, attention_mask: Tensor | None = None, **more: Any
 ) -> Tensor | None:
@@ -91,6 +97,7 @@ def _padding(
     last ones."""
     from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
+    _check_run()
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
         raise Unsupported("the model asks for a mask of its own: sparse attention takes that of padding only")
     if attention_mask is None:
