@@ -12,15 +12,12 @@ import numpy as np
 
 from compressors.artifact import Artifact
 from compressors.interface import Effect, Unsupported
-from compressors.runtimes.executed import Executed
+from compressors.runtimes.executed import FEWER, Executed
 
 SMALLER = 0.99
 """Bytes on disk, or of a key-value cache, over the dense model's from which down something is stored smaller."""
 CONTEXT = 512
 """Tokens in a cache whose bytes are counted, where the model takes so many."""
-FEWER = 0.97
-"""Operations over the dense model's from which down there is less to do: what is closer could not be seen in a
-speed."""
 NARROWER = 0.10
 """The share of operations on fewer bits from which on a kernel is another."""
 ROUNDING = 1e-5

@@ -1,1 +1,2 @@
-"""Sparse attention: a token looks at a few of the others, and what it does not look at is never computed."""
+"""Attention that is no square of the length of a text: sparse, where a token looks at a few of the others, exactly; and
+approximate, where all of them are taken together first."""

@@ -1,4 +1,4 @@
-"""Sparse attention in the models of transformers, through its own interface: a model asks by a name in its
+"""Another attention in the models of transformers, through its own interface: a model asks by a name in its
 configuration for what computes attention and for what makes its mask.
 
 The mask is that of padding alone. One over all pairs of tokens, which transformers would make, has no place here.
@@ -7,7 +7,7 @@ The mask is that of padding alone. One over all pairs of tokens, which transform
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,34 @@ UNKNOWN = ("position_bias", "softcap", "s_aux", "sliding_window")
 """What some layers give their attention beside queries, keys and values, and this one does not know."""
 
 
-def set_pattern(model: nn.Module, pattern: Pattern) -> None:
-    """From now on `model` attends by `pattern`, in this process."""
+class Attention(Protocol):
+    """What computes attention: (batch, queries, heads, width), of queries (batch, heads, queries, width), and keys and
+    values (batch, key heads, keys, width). module: the layer that asks. causal: whether tokens look back only. real:
+    (batch, keys) bool, False at padding, None where there is none. scale: of the scores, 1/√width where None."""
+
+    def __call__(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *, causal: bool, real: Tensor | None,
+        scale: float | None, dropout: float,
+    ) -> Tensor: ...  # fmt: skip
+
+
+def set_attention(model: nn.Module, name: str, attention: Attention, first: int = 0) -> None:
+    """From now on `model` attends by `attention`, in this process. name: what transformers knows it by, which must say
+    all that it depends on. first: so many tokens at the beginning a bounded cache never lets go of."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(pattern.name, partial(_attention, pattern))
-    AttentionMaskInterface.register(pattern.name, partial(_padding, pattern))
-    model.set_attn_implementation(pattern.name)  # type: ignore[operator]
+    AttentionInterface.register(name, partial(_attention, attention))
+    AttentionMaskInterface.register(name, partial(_padding, first))
+    model.set_attn_implementation(name)  # type: ignore[operator]
+
+
+def set_pattern(model: nn.Module, pattern: Pattern) -> None:
+    """From now on `model` attends by `pattern`, in this process."""
+
+    def sparse(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **given: Any) -> Tensor:
+        return attend(query, key, value, pattern, **given)
+
+    set_attention(model, pattern.name, sparse, pattern.first)
 
 
 def is_causal(model: nn.Module) -> bool:
@@ -48,31 +69,29 @@ def is_causal(model: nn.Module) -> bool:
         raise surgery.UnknownStructure(f"some layers of {name} look ahead and some do not: only one of both is covered")
     names = [own for own, _ in (*model.named_modules(), *model.named_parameters())]
     if any("relative" in own.rpartition(".")[2] for own in names):
-        raise surgery.UnknownStructure(
-            "its scores have a bias by position: sparse attention knows queries and keys only"
-        )
+        raise surgery.UnknownStructure("its scores have a bias by position: this attention knows queries and keys only")
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if kinds or getattr(config, "sliding_window", None):
         raise surgery.UnknownStructure(f"{name} has a window of its own ({', '.join(kinds) or 'sliding_window'})")
     if str(config._attn_implementation).startswith("pressbench-"):
-        raise Unsupported("its attention is sparse already: one pattern is all that it can have")
+        raise Unsupported("its attention was replaced before: it can have one only")
     return bool(sides.pop())
 
 
 def _attention(
-    pattern: Pattern, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    attention: Attention, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     dropout: float = 0.0, scaling: float | None = None, is_causal: bool | None = None, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """In the place of transformers' `sdpa_attention_forward`: (batch, queries, heads, width), and no weights."""
     _check_run()
     if odd := [name for name in UNKNOWN if more.get(name) is not None]:
         raise Unsupported(
-            f"{type(module).__name__} gives its attention a {odd[0]}, which sparse attention does not know"
+            f"{type(module).__name__} gives its attention a {odd[0]}, which the one in its place does not know"
         )
     if attention_mask is not None and (attention_mask.dtype != torch.bool or attention_mask.shape[1:3] != (1, 1)):
-        raise Unsupported(f"{type(module).__name__} has a mask of its own: sparse attention takes that of padding only")
-    answer = attend(
-        query, key, value, pattern, scale=scaling, dropout=dropout,
+        raise Unsupported(f"{type(module).__name__} has a mask of its own: only that of padding is taken")
+    answer = attention(
+        module, query, key, value, scale=scaling, dropout=dropout,
         causal=getattr(module, "is_causal", True) if is_causal is None else is_causal,
         real=None if attention_mask is None else attention_mask[:, 0, 0],
     )  # fmt: skip
@@ -83,13 +102,13 @@ def _check_run() -> None:
     """Raises where a graph is made of what runs, as ONNX Runtime and OpenVINO would have it."""
     if torch.compiler.is_exporting() or torch.jit.is_tracing():
         raise Unsupported(
-            "sparse attention goes block by block, and an exported graph cannot leave open how many there are: neither "
-            "ONNX Runtime nor OpenVINO can follow it"
+            "its attention goes by the length of a text, in blocks, and an exported graph cannot leave open how many "
+            "there are: neither ONNX Runtime nor OpenVINO can follow it"
         )
 
 
 def _padding(
-    pattern: Pattern, *, kv_length: int, mask_function: Any, attention_mask: Tensor | None = None, **more: Any
+    first: int, *, kv_length: int, mask_function: Any, attention_mask: Tensor | None = None, **more: Any
 ) -> Tensor | None:
     """In the place of transformers' `sdpa_mask`: (batch, 1, 1, keys) bool, False at padding, None where there is none.
 
@@ -99,15 +118,15 @@ def _padding(
 
     _check_run()
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
-        raise Unsupported("the model asks for a mask of its own: sparse attention takes that of padding only")
+        raise Unsupported("the model asks for a mask of its own: only that of padding is taken")
     if attention_mask is None:
         return None
     missing = attention_mask.shape[1] - kv_length
     if missing < 0:
         raise Unsupported(f"a mask of {attention_mask.shape[1]} tokens for {kv_length} of them")
     if missing:
-        if pattern.first and not bool(attention_mask[:, 0].all()):
+        if first and not bool(attention_mask[:, 0].all()):
             raise Unsupported("texts with padding before them cannot go on once their cache has let go of tokens")
-        keys = [attention_mask[:, : pattern.first], attention_mask[:, pattern.first + missing :]]
+        keys = [attention_mask[:, :first], attention_mask[:, first + missing :]]
         attention_mask = torch.cat(keys, 1)
     return None if bool(attention_mask.all()) else attention_mask[:, None, None]

@@ -13,6 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "float8": 8, "int4": 4}
+FEWER = 0.97
+"""Operations over the dense model's from which down there is less to do: what is closer could not be seen in a
+speed."""
 
 
 @dataclass(frozen=True)
