@@ -16,7 +16,7 @@ from compressors.attention.features import NOTHING
 from compressors.attention.registered import set_attention
 from compressors.interface import Context, Unsupported
 
-FAR, STEP = -12.0, 30.0
+FAR, STEP = -12.0, 100.0
 """The logarithm of what a position weighs at first in a pool that is not its own, and what the parameter is multiplied
 by to be a logarithm: Adam moves a number by the learning rate at a step, in which a logarithm would never get far."""
 
