@@ -54,6 +54,7 @@ ENSEMBLE = {"members": ["prune-structured:recovery_epochs=0", "low-rank-svd:reco
 COMPILED, RELOADS = ("torch-compile-fp32", "torch-compile-bf16"), "reload_gives_the_same_outputs"
 """Kernels are compiled for seconds at every load; all else of them is the dense model's."""
 SPARSE = [registry.build(f"attention-{name}", {"window": 1}) for name in ("window", "global", "strided", "sinks")]
+BRIEF = {"recovery_epochs": 0.25}
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
@@ -96,6 +97,10 @@ NIGHTLY = [
     *(c for c in checks(registry.build("fuse-ensemble", ENSEMBLE)) if c.kind != "vit"),
     # Of 16 tokens attention is 4 % of this Llama's work, too little to see less of it: test_methods has 64 of them.
     *(c for m in SPARSE for c in checks(m) if c.kind != "llama" or c.check.__name__ != "effect_is_witnessed"),
+    # Of 16 tokens; a Llama's, which look at 64 of them one by one, are too few: see attention/test_approximate_kept.
+    *(c for c in checks(registry.build("attention-linear", {**BRIEF, "features": 3})) if c.kind != "llama"),
+    *checks(registry.build("attention-projected", {**BRIEF, "rank": 2})),
+    *checks(registry.build("attention-hashed", {**BRIEF, "rounds": 1, "size": 4})),
 ]
 
 

@@ -63,7 +63,7 @@ def kept(name: str, folder: Path, *steps: Any, seed: int = 0) -> tuple[Artifact,
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("bert-words", LINEAR), ("llama", LINEAR), ("gpt2", LINEAR), ("bert-words", PROJECTED), ("bert-words", HASHED)],
+    [("bert-words", LINEAR), ("llama", LINEAR), ("bert-words", PROJECTED), ("bert-words", HASHED)],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_is_loaded_answers_as_what_was_made_and_executes_less(
@@ -127,7 +127,7 @@ def test_recovery_brings_the_answers_nearer_to_the_dense_ones(
         model = method.compress(tiny_bert.dense.model(), tiny_bert.context(method)).model
         return float((answers(model, dict(tiny_bert.examples.inputs)) - tiny_bert.examples.dense_logits).norm())
 
-    assert distance(1.0) < 0.9 * distance(0)
+    assert distance(0.5) < 0.9 * distance(0)
 
 
 def test_pools_are_learnt_and_in_the_file(tmp_path: Path) -> None:
