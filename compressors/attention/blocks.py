@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -50,10 +51,7 @@ def attend(
         real = real | ~real.any(1, keepdim=True)  # a text of padding alone
     shared = Shared.of(pattern, key, value, real) if pattern.some_are_shared else None
     size, back, ahead = min(block_size(pattern.window), count), pattern.back(causal), pattern.ahead(causal)
-    rows = torch.arange(size, device=query.device)[:, None] + back
-    columns = torch.arange(size + back + ahead, device=query.device)
-    band = (columns >= rows - back) & (columns <= rows + ahead)  # who is in whose window, in any block
-    may_look = columns <= rows if causal else torch.ones_like(band)
+    near = None if causal and count == 1 and real is None else _Near.of(size, back, ahead, causal, query.device)
     answers = []
     for begin in range(0, count, size):
         end = min(begin + size, count)
@@ -61,11 +59,13 @@ def attend(
         low, high = max(0, first - back), min(keys, last + ahead + 1)
         cut = slice(end - begin), slice(low - (first - back), high - (first - back))
         all_in_window = last - back <= low and first + ahead >= high - 1
-        mask = None if all_in_window and real is None else band[cut][None]
-        if mask is not None and shared is not None:
-            mask = mask | (may_look[cut] & shared.among[:, None, low:high])
-        if mask is not None and real is not None:
-            mask = mask & real[:, None, low:high] | (columns == rows)[cut]
+        mask = None
+        if near is not None and not (all_in_window and real is None):
+            mask = near.in_window[cut][None]
+            if shared is not None:
+                mask = mask | (near.not_ahead[cut] & shared.among[:, None, low:high])
+            if real is not None:
+                mask = mask & real[:, None, low:high] | near.own[cut]
         seen = key[:, :, low:high], value[:, :, low:high]
         if shared is not None:
             seen, mask = shared.beside(seen, mask, low, high, causal)
@@ -77,20 +77,38 @@ def attend(
 
 
 @dataclass(frozen=True)
+class _Near:
+    """Of the queries of any block, (queries, keys) bool each, and the keys from the first that the first query's window
+    reaches to the last that the last one's does: whose window holds which, which is not ahead where none may look
+    there, and which is its own."""
+
+    in_window: Tensor
+    not_ahead: Tensor
+    own: Tensor
+
+    @classmethod
+    def of(cls, size: int, back: int, ahead: int, causal: bool, device: torch.device) -> _Near:
+        rows = torch.arange(size, device=device)[:, None] + back
+        columns = torch.arange(size + back + ahead, device=device)
+        in_window = (columns >= rows - back) & (columns <= rows + ahead)
+        return cls(in_window, columns <= rows if causal else torch.ones_like(in_window), columns == rows)
+
+
+@dataclass(frozen=True)
 class Shared:
     """The tokens that all see.
 
     places: where they are in a text. at: (1 or batch, count) int64, where that is among the keys, beyond the last for a
-    text that has not so many: one row unless texts begin at different keys. among: (1 or batch, keys) bool, which keys
-    they are. real: (1 or batch, count) bool, or None where all are there. key, value: (batch, key heads, count, width).
+    text that has not so many: one row unless texts begin at different keys. real: (batch, count) bool, or None where
+    all are. key, value: (batch, key heads, count, width). keys: how many there are in all.
     """
 
     places: list[int]
     at: Tensor
-    among: Tensor
     real: Tensor | None
     key: Tensor
     value: Tensor
+    keys: int
 
     @classmethod
     def of(cls, pattern: Pattern, key: Tensor, value: Tensor, real: Tensor | None) -> Shared:
@@ -99,10 +117,15 @@ class Shared:
         at = torch.tensor(places, device=key.device)[None]
         if (begin := _begin(real)) is not None:
             at = (at + begin[:, None]).clamp(max=keys)
-        among = torch.zeros(len(at), keys + 1, dtype=torch.bool, device=key.device).scatter(1, at, True)[:, :keys]
         there = at.clamp(max=keys - 1)
         seen = None if real is None else real.gather(1, there.expand(len(real), -1)) & (at < keys)
-        return cls(places, at, among, seen, _rows(key, there), _rows(value, there))
+        return cls(places, at, seen, _rows(key, there), _rows(value, there), keys)
+
+    @cached_property
+    def among(self) -> Tensor:
+        """Which keys they are, (1 or batch, keys) bool."""
+        none = torch.zeros(len(self.at), self.keys + 1, dtype=torch.bool, device=self.at.device)
+        return none.scatter(1, self.at, True)[:, : self.keys]
 
     def beside(
         self, seen: tuple[Tensor, Tensor], mask: Tensor | None, low: int, high: int, causal: bool
