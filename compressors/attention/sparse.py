@@ -14,17 +14,17 @@ from compressors import surgery
 from compressors.attention.cache import bounded
 from compressors.attention.pattern import Pattern
 from compressors.attention.registered import is_causal, set_pattern
-from compressors.interface import Compressed, Compressor, Context, Effect, Examples, Hardware, ModelSpec
-from compressors.recovery import check_recovery, recover
+from compressors.interface import Compressed, Context, Effect, Examples, Hardware, ModelSpec
+from compressors.recovery import Recovering
 from compressors.training import real_positions
 
 
 @dataclass(frozen=True)
-class SparseAttention(Compressor):
+class SparseAttention(Recovering):
     """A token looks at its neighbours and at a few tokens that all see; no weight changes unless it recovers.
 
     window: neighbours on each side that a token sees beside itself; of a language model the last tokens, with itself.
-    recovery_epochs, learning_rate: of a short distillation. By default there is none: the weights were trained for what
+    recovery_epochs, learning_rate, adapter_rank: of a short distillation. By default there is none: the weights were trained for what
     the nearest tokens say as well, and a window that holds most of what they look at leaves little to learn.
     """
 
@@ -42,7 +42,7 @@ class SparseAttention(Compressor):
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window = {self.window!r}: must be at least 1 token")
-        check_recovery(self.recovery_epochs, self.learning_rate)
+        super().__post_init__()
 
     @property
     @abc.abstractmethod
@@ -59,7 +59,7 @@ class SparseAttention(Compressor):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         told = self._told(model, context.require_calibration(), self.check(model))
         self.restructure(model, {})
-        recover(model, context, epochs=self.recovery_epochs, learning_rate=self.learning_rate, what=self.name)
+        self.recover(model, context)
         return Compressed(model, told=told)
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
