@@ -24,8 +24,9 @@ class SparseAttention(Recovering):
     """A token looks at its neighbours and at a few tokens that all see; no weight changes unless it recovers.
 
     window: neighbours on each side that a token sees beside itself; of a language model the last tokens, with itself.
-    recovery_epochs, learning_rate, adapter_rank: of a short distillation. By default there is none: the weights were trained for what
-    the nearest tokens say as well, and a window that holds most of what they look at leaves little to learn.
+    recovery_epochs, learning_rate, adapter_rank: of a short distillation. By default there is none: the weights were
+    trained for what the nearest tokens say as well, and a window that holds most of what they look at leaves little to
+    learn.
     """
 
     family: ClassVar[str] = "attention"
