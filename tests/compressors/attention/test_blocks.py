@@ -107,6 +107,16 @@ def test_padding_on_either_side_is_seen_by_nobody(pattern: Pattern, causal: bool
             check(tensors(len(real), 4, 2, tokens, tokens), pattern, causal, real)
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["both-sides", "causal"])
+def test_who_would_see_nothing_sees_itself_and_a_text_of_padding_alone_is_read_as_any(causal: bool) -> None:
+    """Not left to what a kernel makes of a row without a key: it may be NaN."""
+    query, key, value = tensors(2, 2, 2, 20, 20)
+    real = torch.arange(20) < torch.tensor([[6], [0]])
+    found = attend(query, key, value, Pattern(3), causal=causal, real=real)
+    assert torch.allclose(found[0, 10:], value[0, :, 10:].transpose(0, 1), atol=1e-6)
+    assert torch.allclose(found[1], attend(query, key, value, Pattern(3), causal=causal)[1], atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name.removeprefix("pressbench-"))
 def test_the_last_tokens_of_a_text_see_what_they_would_see_with_all_the_others(pattern: Pattern, count: int) -> None:
