@@ -155,7 +155,7 @@ def test_texts_too_short_to_gain_are_told(method: ApproximateAttention, tiny_ber
 @ALL
 def test_one_of_them_is_all_that_a_model_can_have(method: ApproximateAttention, tmp_path: Path) -> None:
     first = AttentionProjected(rank=8, recovery_epochs=0.0)
-    with pytest.raises(Unsupported, match="already"):
+    with pytest.raises(Unsupported, match="its attention was replaced before"):
         kept("bert-words", tmp_path, first, method)
 
 

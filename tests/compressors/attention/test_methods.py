@@ -95,7 +95,7 @@ def test_no_export_follows_it_and_none_becomes_dense_attention_unseen(kind: str,
 
 def test_a_model_has_one_pattern(tmp_path: Path) -> None:
     subject, steps = conformance.subject("llama"), (METHODS[0], METHODS[3])
-    with pytest.raises(Unsupported, match="its attention is sparse already"):
+    with pytest.raises(Unsupported, match="its attention was replaced before"):
         build(steps, subject.dense, subject.context(*steps), tmp_path)
 
 

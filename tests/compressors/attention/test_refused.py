@@ -64,7 +64,7 @@ def test_what_slips_through_the_specification_is_refused_when_it_runs(name: str,
 def test_masks_of_ones_own_are_refused() -> None:
     model: Any = METHODS[0].restructure(tiny("llama", 20), {})
     ids = torch.ones(1, 6, dtype=torch.int64)
-    with pytest.raises(Unsupported, match="has a mask of its own: sparse attention takes that of padding only"):
+    with pytest.raises(Unsupported, match="has a mask of its own: only that of padding is taken"):
         model(input_ids=ids, attention_mask=torch.ones(1, 1, 6, 6, dtype=torch.bool))
     with pytest.raises(Unsupported, match="the model asks for a mask of its own"):  # two texts in one row
         model(input_ids=ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]), use_cache=False)
