@@ -33,12 +33,13 @@ def search(
     task: Annotated[str | None, typer.Option(metavar="NAME", help="What that model is for.")] = None,
     test_data: Annotated[str | None, typer.Option(metavar="FILE", help="What its quality is measured on.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a zoo file; may repeat.")
+        list[str] | None,
+        typer.Option("--set", metavar="SETTING", help="Any other key of a zoo file, as KEY=VALUE; may repeat."),
     ] = None,
     zoo: Annotated[str | None, typer.Option(metavar="FILE", help="A file with models of one's own.")] = None,
     hardware: Annotated[str, typer.Option(metavar="NAME", help="A device or a class of device.")] = "cpu",
     within: Annotated[
-        str | None, typer.Option(metavar="1pt|5%", help="The most that may be lost of quality, by its whole interval.")
+        str | None, typer.Option(metavar="LOSS", help="The most that may be lost, by its whole interval, as 1pt or 5%.")
     ] = None,
     size: Annotated[float | None, typer.Option(metavar="X", help="Of the dense model's bytes, at most.")] = None,
     speed: Annotated[
@@ -49,7 +50,9 @@ def search(
         typer.Option(metavar="speed|size|loss", help="What is sought; several give a front. Default: speed."),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, metavar="N", help="How many trials there are to be in all.")] = 20,
-    sampler: Annotated[str, typer.Option(metavar="tpe|nsga2|grid|random", help="How they are proposed.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="How they are proposed: tpe, nsga2, grid or random.")
+    ] = "tpe",
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Of the search; one of this name is gone on with. Default: the model's."),

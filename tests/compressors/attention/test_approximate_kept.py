@@ -123,7 +123,7 @@ def test_recovery_brings_the_answers_nearer_to_the_dense_ones(
     name: str, parameters: dict[str, Any], tiny_bert: Subject
 ) -> None:
     def distance(epochs: float) -> float:
-        method = registry.build(name, {**parameters, "recovery_epochs": epochs, "learning_rate": 2e-4})
+        method = registry.build(name, {**parameters, "recovery_epochs": epochs, "learning_rate": 1e-4})
         model = method.compress(tiny_bert.dense.model(), tiny_bert.context(method)).model
         return float((answers(model, dict(tiny_bert.examples.inputs)) - tiny_bert.examples.dense_logits).norm())
 

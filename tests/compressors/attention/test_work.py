@@ -43,7 +43,8 @@ def test_operations_of_attention_grow_with_the_length_and_not_with_its_square(
     dense = [operations(None, name, tokens) for tokens in (128, 256, 512)]
     assert all(3.9 < long / short < 4.1 for short, long in itertools.pairwise(dense))
     ours = [operations(method, name, tokens) for tokens in (128, 256, 512)]
-    assert all(1.9 < long / short < 2.2 for short, long in itertools.pairwise(ours))
+    # By how much more they grow: the first tokens of a text have less before them, whatever its length.
+    assert ours[2] - ours[1] == pytest.approx(2 * (ours[1] - ours[0]), rel=0.03)
     assert ours[2] < 0.1 * dense[2]
     exact = method.pattern.pairs(512, name in CAUSAL) / 512**2
     assert exact < ours[2] / dense[2] < 4 * exact  # a block computes what one of its tokens sees
