@@ -33,7 +33,7 @@ def operations(method: SparseAttention | None, name: str, tokens: int) -> int:
 
 @pytest.mark.parametrize(
     ("method", "name"),
-    [(AttentionWindow(window=8), "bert-words"), (AttentionWindow(window=8), "llama"), (AttentionSinks(8), "gpt2"),
+    [(AttentionWindow(window=8), "bert-words"), (AttentionWindow(window=8), "llama"), (AttentionSinks(window=8), "gpt2"),
      (AttentionGlobal(window=8), "bert-words")],
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip
