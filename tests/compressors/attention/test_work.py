@@ -33,8 +33,8 @@ def operations(method: SparseAttention | None, name: str, tokens: int) -> int:
 
 @pytest.mark.parametrize(
     ("method", "name"),
-    [(AttentionWindow(window=8), "bert-words"), (AttentionWindow(window=8), "llama"), (AttentionSinks(window=8), "gpt2"),
-     (AttentionGlobal(window=8), "bert-words")],
+    [(AttentionWindow(window=8), "bert-words"), (AttentionWindow(window=8), "llama"),
+     (AttentionSinks(window=8), "gpt2"), (AttentionGlobal(window=8), "bert-words")],
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip
 def test_operations_of_attention_grow_with_the_length_and_not_with_its_square(
