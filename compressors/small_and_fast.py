@@ -1,7 +1,7 @@
 """The headline: what this suite knows to make small and fast, for each kind of model on each class of hardware.
 
-A recipe is one of methods that are there by themselves; this is the one place that says which go together. They were put
-together by hand, from what each method showed by itself; no search has looked for better ones yet.
+A recipe is one of methods that are there by themselves; this is the one place that says which go together. They were
+put together by hand, from what each method showed by itself; no search has looked for better ones yet.
 """
 
 from __future__ import annotations
