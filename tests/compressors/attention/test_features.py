@@ -171,6 +171,15 @@ def test_nothing_of_what_is_to_come_is_in_an_answer() -> None:
 
 
 @SIDES
+def test_large_keys_are_told_apart_beside_small_ones(causal: bool) -> None:
+    """Their features are beyond what fp32 can hold under the largest of the others."""
+    query, key, value = tensors(9, 0.5, width=8)
+    key[:, :, :4] *= 24 / key[:, :, :4].norm(dim=-1, keepdim=True)  # squared, in units of the scale: 204
+    given = query, key, value
+    assert error(found(12, given, causal=causal).double(), loop(12, given, causal)) < 2e-5
+
+
+@SIDES
 def test_one_key_alone_is_answered_whatever_its_size(causal: bool) -> None:
     """Where every feature is nearly nothing, or beyond any number, their ratio is still the value."""
     for size in (1e-3, 30.0, 300.0):
