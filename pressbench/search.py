@@ -78,6 +78,7 @@ def search(
 
         raise PressbenchError(f"a search needs Optuna: {install.command(['optuna'])}")
     from benchmarks.matrix.matrix import Matrix
+    from benchmarks.matrix.within import bounds_of_run
     from benchmarks.run.run import Run
     from benchmarks.search.space import parse_space
     from benchmarks.search.study import GOALS, SAMPLERS, Search
@@ -111,7 +112,7 @@ def search(
     options = _options({**given, "results": str(folder)})
     selected = Matrix(options)
     one, device = selected.models[0], selected.hardware[0]
-    bound = next(iter({case.quality_bound for case in _of_methods(selected, within)}), None)
+    bound = bounds_of_run([within], [one])[one.name] if within else None
     quality = one.task.quality
     if bound is not None and quality.one_by_one and (why := quality.resolves(one.task.test_examples // 2, bound)):
         raise PressbenchError(f"--within {within}: by half of the test examples, which choose: {why}")
@@ -149,19 +150,6 @@ def _options(given: dict[str, Any]) -> Callable[[str], Any]:
     add_options(look)
     known = usual | {f"--{name}": value for name, value in given.items() if value is not None}
     return known.__getitem__
-
-
-def _of_methods(selected: Any, within: str | None) -> list[Any]:
-    """Cases of a method, by which what may be lost is known; none without a bound."""
-    from benchmarks.matrix.cases import expand
-    from benchmarks.matrix.within import bounds_of_run
-    from compressors import registry
-
-    if within is None:
-        return []
-    method = {"quantize-weights": registry.build("quantize-weights")}
-    bounds = bounds_of_run([within], selected.models)
-    return expand("accuracy", method, selected.models[:1], selected.hardware[:1], {}, "quick", None, bounds)
 
 
 def _go(kept: Search, bench: Bench, count: int) -> None:

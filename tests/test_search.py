@@ -36,7 +36,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*more: str) -> list[str]:
     given = ("--model", "model", "--data", "reviews.csv", "--cache", "cache", "--no-qualify", "--name", "one")
-    return [sys.executable, "-m", "pressbench.cli", "search", *more, *given]
+    return [sys.executable, "-m", "pressbench.cli", "search", *given, *more]
 
 
 def run(at: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -135,6 +135,26 @@ def test_the_line_for_a_zoo_file_is_taken_there(done: subprocess.CompletedProces
     listed = subprocess.run([sys.executable, *arguments], cwd=own, capture_output=True, text=True, env=environment)
     recipe = json.loads(line.partition(" = ")[2])[0].replace(":", "-").replace(",", "-")
     assert f"[{recipe}-mine-cpu]" in listed.stdout, listed.stdout + listed.stderr
+
+
+@pytest.fixture(scope="module")
+def timed(own: Path, done: object) -> subprocess.CompletedProcess[str]:
+    """A search for speed over three recipes, of which one is too large, one loses too much, and one keeps both."""
+    recipes = ["quantize-weights:bits=8", "prune-random:sparsity=0.98,recovery_epochs=0", "prune-layers:removed=0.5"]
+    options = ("--within", "8pt", "--size", "0.9", "--name", "timed", "--sampler", "grid")
+    return run(own, *recipes, *options)
+
+
+def test_what_falls_at_one_hurdle_is_not_asked_at_the_next(timed: subprocess.CompletedProcess[str], own: Path) -> None:
+    *_, last = list_runs(own / "results" / "searches" / "timed")
+    measures: dict[str, set[str]] = {}
+    for record in read_run(last).cases:
+        measures.setdefault(str(record.parameters["compressor"]), set()).add(record.measure)
+    assert timed.returncode == 0, timed.stderr
+    assert measures["quantize-weights"] == {"footprint"}
+    assert measures["prune-random"] == {"footprint", "accuracy"}
+    assert measures["prune-layers"] == {"footprint", "accuracy", "speed"}
+    assert "too large" in timed.stderr and "too much lost" in timed.stderr
 
 
 GRID = (SPACE, "--goal", "size", "--sampler", "grid")

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matrix.cases import Case
-from benchmarks.matrix.targets import Target
+from benchmarks.matrix.cases import Case, expand
 from benchmarks.quality.scoring import Answers, Scored
 from benchmarks.run.resume import check_same
 from benchmarks.run.run import Run
@@ -53,7 +52,6 @@ class Trial:
     judge speed by while it was timed. failed: why there is no result at all."""
 
     recipe: str
-    case: str
     size: float | None = None
     lost: float | None = None
     lost_high: float | None = None
@@ -102,7 +100,7 @@ class Bench:
 
     def measure(self, recipe: str) -> Trial:
         """Make and measure one recipe."""
-        found = Trial(recipe, self._case("footprint", recipe).compressor_id)
+        found = Trial(recipe)
         record = self._record(self._case("footprint", recipe))
         if record.verdict in NOT_RUN:
             return dataclasses.replace(found, failed=record.reason)
@@ -155,9 +153,8 @@ class Bench:
 
     def _case(self, measure: str, recipe: str) -> Case:
         name, compressor = compressor_of(recipe)
-        workload = self.model.workloads[0] if measure == "speed" else None
-        suited = compressor.suited(self.model.spec(), self.hardware)
-        return Case(measure, name, suited, self.model, self.hardware, workload, Target())
+        usual, *_ = expand(measure, {name: compressor}, [self.model], [self.hardware], {}, "quick")
+        return usual
 
     def _record(self, case: Case) -> CaseRecord:
         session = self.run.session

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.attention.pattern import Pattern
+from compressors.runtimes.generation import generates, layered
 
 
 class WindowLayer:
@@ -79,22 +80,6 @@ class WindowLayer:
 def bounded(model: nn.Module, pattern: Pattern) -> Callable[[], Any] | None:
     """What makes an empty cache for a language model that attends by `pattern`; None for a model that generates no
     text, and where tokens that all see lie all over the text."""
-    return None if pattern.stride else layered(model, lambda: WindowLayer(pattern.first, pattern.window))
-
-
-def layered(model: nn.Module, layer: Callable[[], Any]) -> Callable[[], Any] | None:
-    """What makes an empty cache of such layers for a language model; None for a model that generates no text."""
-    import transformers
-
-    config: Any = model.config
-    if not isinstance(model, transformers.GenerationMixin) or not hasattr(model, "lm_head"):
+    if pattern.stride or not generates(model):
         return None
-
-    def empty() -> Any:
-        from transformers.cache_utils import CacheLayerMixin
-
-        layers: list[Any] = [layer() for _ in range(config.num_hidden_layers)]
-        CacheLayerMixin.register(type(layers[0]))  # which cannot be a subclass: importing it takes seconds
-        return transformers.Cache(layers=layers)
-
-    return empty
+    return layered(model, lambda: WindowLayer(pattern.first, pattern.window))

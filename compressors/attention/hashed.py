@@ -26,11 +26,11 @@ def ranks(query: Tensor, key: Tensor, real: Tensor | None, rounds: int, seed: in
     that are their keys, which a model that was not made for it has not."""
     coin = torch.Generator().manual_seed(seed)
     drawn = torch.randn(rounds, query.shape[-1] + 2, generator=coin).to(query.device)
-    lengths = [x.square().sum(-1, keepdim=True) for x in (query, key)]
+    sizes = [x.square().sum(-1, keepdim=True) for x in (query, key)]
     if real is not None:
-        lengths = [squares.masked_fill(~real[:, None, :, None], 0) for squares in lengths]
-    longest = sum(squares.amax(2, keepdim=True) for squares in lengths)
-    rest = [(longest - squares).sqrt() for squares in lengths]
+        sizes = [squares.masked_fill(~real[:, None, :, None], 0) for squares in sizes]
+    largest = sum(squares.amax(2, keepdim=True) for squares in sizes)
+    rest = [(largest - squares).sqrt() for squares in sizes]
     found = []
     for longer in (
         torch.cat([query, torch.zeros_like(rest[0]), rest[0]], -1),

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from compressors.attention.approximate import ApproximateAttention
-from compressors.attention.cache import layered
 from compressors.attention.features import attend, directions
 from compressors.attention.registered import set_attention
 from compressors.attention.sums import SumsLayer
 from compressors.interface import Context, Unsupported
+from compressors.runtimes.generation import generates, layered
 
 
 def linear(
@@ -68,6 +68,6 @@ class AttentionLinear(ApproximateAttention):
         seed = int(structure["seed"])
         set_attention(model, f"pressbench-linear-{self.features}-{seed}", partial(linear, self.features, seed))
         made: Any = model
-        if cache := layered(model, SumsLayer):
-            made.own_cache = cache
+        if generates(model):
+            made.own_cache = layered(model, SumsLayer)
         return model

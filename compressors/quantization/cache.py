@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
 from compressors.quantization.bits import pack, unpack
+from compressors.runtimes.generation import generates, layered
 
 BITS = (2, 4, 8)
 SMALLEST_STEP = 2.0**-14
@@ -215,7 +216,7 @@ class QuantizeCache(Compressor):
         from transformers.cache_utils import DynamicLayer
 
         config: Any = model.config
-        if not isinstance(model, transformers.GenerationMixin) or not hasattr(model, "lm_head"):
+        if not generates(model):
             raise surgery.UnknownStructure(f"{type(model).__name__} generates no text: it has no key-value cache")
         if config.is_encoder_decoder:
             raise surgery.UnknownStructure("it keeps keys and values of an encoder too: only decoders are covered")
@@ -235,19 +236,5 @@ class QuantizeCache(Compressor):
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         made: Any = model
-        made.own_cache = self._cache_for(made.config)
+        made.own_cache = layered(model, lambda: GroupedLayer(self.bits, self.group_size, self.residual))
         return model
-
-    def _cache_for(self, config: Any) -> Any:
-        """What makes an empty cache for a model."""
-
-        def empty() -> Any:
-            import transformers
-            from transformers.cache_utils import CacheLayerMixin
-
-            CacheLayerMixin.register(GroupedLayer)  # which cannot be a subclass: importing it takes seconds
-            fields, count = (self.bits, self.group_size, self.residual), config.num_hidden_layers
-            layers: list[Any] = [GroupedLayer(*fields) for _ in range(count)]
-            return transformers.Cache(layers=layers)
-
-        return empty

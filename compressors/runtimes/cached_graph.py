@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.interface import ModelSpec, Unsupported
+from compressors.runtimes.generation import generates
 from compressors.runtimes.openvino_names import named
 from compressors.runtimes.program import example_inputs, quiet
 
@@ -32,10 +33,8 @@ Pairs = list[tuple[Tensor, Tensor]]
 
 def is_causal(model: nn.Module, spec: ModelSpec) -> bool:
     """Whether `model` is one that a cache would be of use to: words in, the next word out."""
-    import transformers
-
     words = set(spec.inputs) == {"input_ids", "attention_mask"} and spec.output == "logits"
-    return words and isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
+    return words and generates(model)
 
 
 def exported(model: nn.Module, spec: ModelSpec) -> Any:

@@ -44,9 +44,7 @@ class TorchGenerator:
     """A causal language model of transformers in eager torch, on whatever device it is on."""
 
     def __init__(self, model: nn.Module, device: str) -> None:
-        import transformers
-
-        if not isinstance(model, transformers.GenerationMixin) or not hasattr(model, "lm_head"):
+        if not generates(model):
             raise Unsupported(f"{type(model).__name__} generates no text: no prefill and no decode")
         self._model: Any = model
         self._device = device
@@ -92,6 +90,28 @@ class TorchGenerator:
         for answer in read(self._model, {"input_ids": ids}, self._cache, logits_to_keep=1):
             last = answer.logits[:, -1]
         return last.argmax(-1)
+
+
+def generates(model: nn.Module) -> bool:
+    """Whether it is a language model of transformers that makes text from text by itself."""
+    import transformers
+
+    return isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
+
+
+def layered(model: nn.Module, layer: Callable[[], Any]) -> Callable[[], Any]:
+    """What makes an empty cache for a language model out of such layers, one for each of its own."""
+    config: Any = model.config
+
+    def empty() -> Any:
+        import transformers
+        from transformers.cache_utils import CacheLayerMixin
+
+        layers: list[Any] = [layer() for _ in range(config.num_hidden_layers)]
+        CacheLayerMixin.register(type(layers[0]))  # which cannot be a subclass: importing it takes seconds
+        return transformers.Cache(layers=layers)
+
+    return empty
 
 
 def cache_of(model: nn.Module) -> Callable[[], Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from benchmarks.matrix.selection import as_option, parse_compressors
+from benchmarks.matrix.selection import additions, as_option, parse_compressors
 from compressors import registry
 from compressors.interface import PressbenchError
 
@@ -43,6 +46,16 @@ def test_a_compressor_that_makes_no_sense_is_one_line(text: str, told: str) -> N
         parse_compressors([text], "quick")
     assert str(error.value).startswith(told)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_model_names_itself_is_told_with_the_model() -> None:
+    def named(*texts: str) -> Any:
+        return SimpleNamespace(name="mine", also=texts)
+
+    assert list(additions(named("prune-layers:removed=0.25"))) == ["prune-layers-removed=0.25"]
+    for wrong, told in (("prune-layer", "did you mean prune-layers"), ("prune-layers:gone=1", "no parameter 'gone'")):
+        with pytest.raises(PressbenchError, match=rf"^mine: compressors: .*{told}"):
+            additions(named(wrong))
 
 
 def test_a_sweep_is_a_method_at_each_of_its_strengths() -> None:

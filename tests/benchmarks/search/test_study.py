@@ -26,8 +26,8 @@ def worth(number: int, text: str) -> Trial:
     speed = 1 + heads + 2 * neurons
     found = {"size": 1 - 0.3 * heads - 0.5 * neurons, "lost": lost, "lost_high": lost}
     if lost > 0.02:
-        return Trial(text, text, **found, beyond={"quality": lost / 0.02 - 1})
-    return Trial(text, text, **found, speed=speed, speed_low=speed)
+        return Trial(text, **found, beyond={"quality": lost / 0.02 - 1})
+    return Trial(text, **found, speed=speed, speed_low=speed)
 
 
 def search(file: Path, sampler: str, *goals: str, text: str = HEADS, seed: int = 0, model: str = "one") -> Search:
@@ -94,7 +94,7 @@ def test_a_failure_is_kept_with_its_reason_and_not_tried_again(tmp_path: Path) -
     text = "prune-layers:removed=0.2|0.5"
 
     def measure(number: int, one: str) -> Trial:
-        return Trial(one, one, failed="no such layer") if "0.5" in one else Trial(one, one, 0.5, 0.0, 0.0, 2.0, 2.0)
+        return Trial(one, failed="no such layer") if "0.5" in one else Trial(one, 0.5, 0.0, 0.0, 2.0, 2.0)
 
     found = search(tmp_path / "a.db", "grid", text=text)
     found.go(5, measure, silent)
@@ -108,7 +108,7 @@ def test_where_nothing_keeps_it_the_nearest_is_told(tmp_path: Path) -> None:
 
     def measure(number: int, one: str) -> Trial:
         high = lost[one.rpartition("=")[2]]
-        return Trial(one, one, 0.5, high, high, beyond={"quality": high / 0.02 - 1})
+        return Trial(one, 0.5, high, high, beyond={"quality": high / 0.02 - 1})
 
     found.go(3, measure, silent)
     nearest = found.nearest()
