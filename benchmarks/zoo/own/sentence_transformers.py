@@ -24,27 +24,13 @@ SIMILARITIES: Mapping[str, tuple[Similarity, str]] = {
     "manhattan": ("manhattan", "Manhattan distance"),
 }
 """Its names for them, and ours."""
-QUERIES, DOCUMENTS = ("query",), ("document", "passage", "corpus")
-"""Prompts that sentence-transformers puts before queries and documents without being asked."""
+OTHERS = ("passage", "corpus")
+"""Names that some of its versions take for documents where there is no prompt `document`, and others do not."""
 
 
 def followed(model: Checkpoint) -> None:
     """Raises ModelError where the folder says something of its use that is not followed here."""
-    said = _read(model.folder / SAID)
-    prompts = said.get("prompts") or {}
-    if not isinstance(prompts, dict):
-        raise ModelError(f"{model.said}: {SAID}: prompts is {prompts!r}: an object, name to text, would be right")
-    usual = str(said.get("default_prompt_name"))
-    if prompts.get(usual):
-        raise ModelError(
-            f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[usual]!r} before each text, "
-            "which is not taken yet"
-        )
-    if name := next((name for name in (*QUERIES, *DOCUMENTS) if prompts.get(name)), None):
-        raise ModelError(
-            f"{model.said}: config_sentence_transformers.json puts the prompt {prompts[name]!r} before each "
-            f"{'query' if name in QUERIES else 'document'}, which is not taken yet"
-        )
+    prompts(model.folder)
     if _read(model.folder / TRANSFORMER).get("do_lower_case") and _tells_capitals(model):
         raise ModelError(
             f"{model.said}: sentence_bert_config.json puts texts into small letters, which its tokenizer does "
@@ -52,6 +38,35 @@ def followed(model: Checkpoint) -> None:
         )
     pooling(model.folder)
     similarity(model.folder)
+
+
+def prompts(folder: Path) -> tuple[str, str]:
+    """What is put before a query and before a document, by its `encode_query` and `encode_document`; empty where
+    nothing is. Raises ModelError where that depends on how, or by which of its versions, the model is called."""
+    at = f"{folder.name}/{SAID}"
+    said = _read(folder / SAID)
+    named = {} if said.get("prompts") is None else said["prompts"]
+    if not isinstance(named, dict) or not all(isinstance(text, str | None) for text in named.values()):
+        raise ModelError(f"{at}: prompts is {named!r}: an object, name to text, would be right")
+    query, document = named.get("query") or "", named.get("document") or ""
+    usual = said.get("default_prompt_name")
+    if usual is not None and usual not in named:
+        there = ", ".join(map(repr, named)) or "no prompt"
+        raise ModelError(f"{at}: default_prompt_name is {usual!r}: {there} is there")
+    if (always := usual and named[usual]) and {query, document} != {always}:
+        raise ModelError(
+            f"{at}: the prompt {always!r} is put before each text by default, {query!r} before queries and "
+            f"{document!r} before documents: what is meant depends on the call; name the same for both, or no default"
+        )
+    if "document" not in named and (other := next((named[name] for name in OTHERS if named.get(name)), None)):
+        raise ModelError(
+            f"{at}: the prompt {other!r} is put before documents by some versions of sentence-transformers and left "
+            "out by others; name it 'document'"
+        )
+    pooled = _read(folder / _modules(folder)["Pooling"] / "config.json")
+    if (query or document) and pooled.get("include_prompt") is False:
+        raise ModelError(f"{folder.name}: leaves its prompts out of the pooling, which is not taken yet")
+    return query, document
 
 
 def similarity(folder: Path) -> tuple[Similarity, str]:

@@ -15,13 +15,14 @@ from benchmarks.zoo.own import pairs, texts
 from benchmarks.zoo.own.checkpoint import Checkpoint
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
-from benchmarks.zoo.own.sentence_transformers import followed, longest, pooling, similarity
+from benchmarks.zoo.own.sentence_transformers import followed, longest, pooling, prompts, similarity
 from benchmarks.zoo.own.table import Table
 from benchmarks.zoo.owners_run import OwnersRun, by_calls, loaded, tokens_of
 from benchmarks.zoo.workload import Workload
 from compressors.interface import NOT_SCORED, Examples
 
 MOST = 256
+NO_PROMPTS = ("", "")
 
 
 class EmbeddingRetrieval(Kind):
@@ -54,6 +55,7 @@ class EmbeddingRetrieval(Kind):
             notes=(
                 f"{pooling(model.folder)[1]}; {similarity(model.folder)[1]}; rows that share a query or a document "
                 "count once",
+                *_told(prompts(model.folder)),
                 *notes,
             ),
         )
@@ -61,7 +63,8 @@ class EmbeddingRetrieval(Kind):
     def fit(self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, said: Declaration) -> Fitted:
         tokenizer = texts.tokenizer_of(model.folder, model.said)
         every = [row for split in rows.values() for row in split]
-        ids = texts.token_ids(tokenizer, [row[role] for role in self.roles for row in every])
+        before = prompts(model.folder)
+        ids = texts.token_ids(tokenizer, _behind(before, *([row[role] for row in every] for role in self.roles)))
         found = texts.length(
             ids, [row["place"] for row in every] * 2, model, tokenizer, wanted=said.tokens,
             most=min(MOST, longest(model.folder) or MOST),
@@ -73,12 +76,13 @@ class EmbeddingRetrieval(Kind):
             "inputs": list(inputs),
             "pooling": pooling(model.folder)[0],
             "similarity": similarity(model.folder)[0],
+            **({"prompts": list(before)} if any(before) else {}),
         }
         return Fitted(settings, inputs, found.notes)
 
     def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
         tokenizer = texts.tokenizer_of(folder, str(folder))
-        both = [*rows["query"], *rows["document"]]
+        both = _behind(settings.get("prompts", NO_PROMPTS), rows["query"], rows["document"])
         places = torch.arange(len(rows["query"]))
         labels = torch.cat([places, torch.full_like(places, NOT_SCORED)])
         return Examples(texts.padded(tokenizer, settings["tokens"], settings["inputs"], both), labels)
@@ -87,9 +91,8 @@ class EmbeddingRetrieval(Kind):
         self, rows: Mapping[str, Sequence[Any]], whole: Path, model: Checkpoint, settings: Mapping[str, Any]
     ) -> OwnersRun:
         tokenizer = owners_run.tokenizer(model.folder)
-        prepared = map(
-            tokens_of(tokenizer, settings["inputs"], settings["tokens"]), [*rows["query"], *rows["document"]]
-        )
+        both = _behind(prompts(model.folder), rows["query"], rows["document"])
+        prepared = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), both)
         return by_calls(
             loaded(whole, model.architecture), prepared, Retrieval.output, suspects=texts.suspects(model), blocks=2
         )
@@ -103,6 +106,19 @@ class EmbeddingRetrieval(Kind):
 
     def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"text": row["query"]}
+
+
+def _behind(before: Sequence[str], queries: Sequence[str], documents: Sequence[str]) -> list[str]:
+    """Queries, then documents, each behind its prompt."""
+    return [prompt + text for prompt, role in zip(before, (queries, documents), strict=True) for text in role]
+
+
+def _told(before: Sequence[str]) -> list[str]:
+    return [
+        f"{prompt!r} is put before each {role}, as the folder says" if prompt else f"nothing before each {role}"
+        for role, prompt in zip(EmbeddingRetrieval.roles, before, strict=True)
+        if any(before)
+    ]
 
 
 KIND = EmbeddingRetrieval()

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import transformers
 from tokenizers import Tokenizer, normalizers
 
 from benchmarks.zoo.dense import read_examples, write_examples
@@ -25,18 +28,19 @@ from own_folders import agreed, lines, made, tiny_models, understood
         (
             "config_sentence_transformers.json",
             {"default_prompt_name": "query", "prompts": {"query": "query: "}},
-            "puts the prompt 'query: ' before each text",
+            "'query: ' is put before each text by default, 'query: ' before queries and '' before documents",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": "querry", "prompts": {"query": "query: "}},
+            "default_prompt_name is 'querry': 'query' is there",
         ),
         (
             "config_sentence_transformers.json",
             {"default_prompt_name": None, "prompts": {"query": "", "passage": "passage: "}},
-            "puts the prompt 'passage: ' before each document",
+            "'passage: ' is put before documents by some versions of sentence-transformers and left out by others",
         ),
-        (
-            "config_sentence_transformers.json",
-            {"default_prompt_name": None, "prompts": {"query": "query: ", "document": ""}},
-            "puts the prompt 'query: ' before each query",
-        ),
+        ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "an object, name to text, would be right"),
         (
             "modules.json",
             [
@@ -119,6 +123,59 @@ def test_embeddings_are_compared_as_the_folder_says(said: str, normalize: bool, 
     model = understood(tmp_path, model="model", data="rows.jsonl")
     assert model.task.settings["similarity"] == model.task.quality.similarity == found  # type: ignore[attr-defined]
     assert any("compared by" in note for note in model.understood["notes"])
+
+
+PROMPTS: list[dict[str, Any]] = [
+    {"prompts": {"query": "good: ", "document": "the film "}},
+    {"prompts": {"query": "good: "}, "default_prompt_name": None},
+    {"prompts": {"query": None, "document": "a bad ", "passage": "good: "}},
+    {"prompts": {"query": "good: ", "document": "good: ", "all": "good: "}, "default_prompt_name": "all"},
+    {"prompts": {"query": "", "document": "", "clustering": "good: "}},
+]
+
+
+@pytest.mark.parametrize("said", PROMPTS, ids=str)
+def test_embeddings_are_those_of_sentence_transformers(said: dict[str, Any], tmp_path: Path) -> None:
+    """Its own code reads the same folder and embeds the same texts."""
+    import sentence_transformers
+
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    files = {
+        "modules.json": [
+            {"idx": i, "name": str(i), "type": f"sentence_transformers.models.{kind}", "path": path}
+            for i, (kind, path) in enumerate(modules)
+        ],
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True},
+        "2_Normalize/config.json": {},
+        "config_sentence_transformers.json": said,
+    }
+    beside(tmp_path / "model", files)
+    model = understood(tmp_path, model="model", data="rows.jsonl")
+    dense = made(model, tmp_path)
+    agreed(model, dense, tmp_path)
+    examples = read_examples(dense.inputs_path)
+    network = transformers.BertModel.from_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        hidden = network(**examples.inputs).last_hidden_state
+    found = model.task.quality.keep(hidden.numpy(), examples)["embeddings"]
+    rows = model.task.load(None)["test"]  # type: ignore[arg-type]
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    right = np.concatenate([theirs.encode_query(list(rows["query"])), theirs.encode_document(list(rows["document"]))])
+    assert np.abs(found - right).max() < 1e-5
+    before = {text for name, text in said["prompts"].items() if text and name in ("query", "document")}
+    assert all(any(repr(text) in note for note in model.understood["notes"]) for text in before)
+
+
+def test_prompts_that_are_left_out_of_the_pooling_are_refused(tmp_path: Path) -> None:
+    tiny_models.embedder(tmp_path / "model")
+    lines(tmp_path, ("query", "document"))
+    pooled = {"pooling_mode_mean_tokens": True, "include_prompt": False}
+    said = {"prompts": {"query": "good: "}}
+    beside(tmp_path / "model", {"1_Pooling/config.json": pooled, "config_sentence_transformers.json": said})
+    with pytest.raises(ModelError, match="leaves its prompts out of the pooling"):
+        understood(tmp_path, model="model", data="rows.jsonl")
 
 
 def test_pairs_that_do_not_belong_together_are_no_matches(tmp_path: Path) -> None:
