@@ -191,6 +191,8 @@ def _tell(kept: Search, bench: Bench, model: Sequence[str], folder: Path) -> Non
     confirmed = {one.recipe: bench.confirm(one.recipe) for one in front[: telling.MOST]}
     halves = telling.HALVES if bench.model.task.quality.one_by_one else telling.WHOLE
     console.print(telling.front_table(front, confirmed, unit))
+    for line in telling.recipes(front):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(kept.trials())} trials, {telling.bounds(wanted, unit)}. {halves}", markup=False)
     best = next((one for one in front if confirmed[one.recipe].verdict in ("pass", "measured")), None)
     if best is None:

@@ -44,15 +44,15 @@ def bounds(wanted: Wanted, unit: str) -> str:
 
 
 def front_table(front: Sequence[Trial], confirmed: Mapping[str, Scored], unit: str) -> Table:
-    """The trials that nothing beats. confirmed: recipe -> what the other half of the examples says of it."""
+    """The trials that nothing beats, by number: `recipes` names them. confirmed: recipe -> what the other half of the
+    examples says of it."""
     table = Table(box=None, pad_edge=False)
     heads = ("size", f"lost, {unit}", "≤", "speed", "≥", f"lost on the other half, {unit} [90 %]")
-    table.add_column("recipe", overflow="fold", ratio=1)
-    for head in heads:
+    for head in ("", *heads):
         table.add_column(head, justify="right")
-    for one in front[:MOST]:
+    for number, one in enumerate(front[:MOST], 1):
         table.add_row(
-            one.recipe,
+            str(number),
             f"{one.size:.3f}",
             "" if one.lost is None else f"{100 * one.lost:+.1f}",
             "" if one.lost_high is None else f"{100 * one.lost_high:+.1f}",
@@ -61,6 +61,11 @@ def front_table(front: Sequence[Trial], confirmed: Mapping[str, Scored], unit: s
             _other_half(confirmed.get(one.recipe)),
         )
     return table
+
+
+def recipes(front: Sequence[Trial]) -> list[str]:
+    """The recipes of the front by number, a line each: in a column of a table they would take one for each word."""
+    return [f"{number}: {one.recipe}" for number, one in enumerate(front[:MOST], 1)]
 
 
 def _other_half(scored: Scored | None) -> str:
