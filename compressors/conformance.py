@@ -326,21 +326,22 @@ class Check:
         return f"{self.label}-{self.kind}-{self.check.__name__}"
 
 
-def checks(compressor: Compressor, label: str | None = None) -> list[Check]:
-    """Every check on every tiny model that the compressor supports.
+def checks(compressor: Compressor, label: str | None = None, hardware: Hardware = HARDWARE) -> list[Check]:
+    """Every check on every tiny model that the compressor supports on `hardware`. All run on the CPU: a method for
+    another device is checked there by what its layers answer, where they can.
 
     Raises ConformanceError where it supports none of them."""
     name = label or compressor.name
     registry.register(type(compressor))  # loading goes by name; a class under test may have no entry point yet
-    supported = [kind for kind, spec in TINY_SPECS.items() if _supports(compressor, spec)]
+    supported = [kind for kind, spec in TINY_SPECS.items() if _supports(compressor, spec, hardware)]
     if not supported:
         raise ConformanceError(f"{name} supports none of a tiny BERT, ViT and Llama; there is nothing to check it on")
     return list(_checks(compressor, supported, name))
 
 
-def _supports(compressor: Compressor, spec: ModelSpec) -> bool:
+def _supports(compressor: Compressor, spec: ModelSpec, hardware: Hardware) -> bool:
     try:
-        return not registry.unsupported_reason(compressor, spec, HARDWARE)
+        return not registry.unsupported_reason(compressor, spec, hardware)
     except PressbenchError:  # `unsupported_is_a_reason` tells
         return True
 

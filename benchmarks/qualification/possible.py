@@ -18,7 +18,7 @@ work. What is caught is work that is not done, which is faster by tens and thous
 GAINS: Mapping[str, Mapping[str, float]] = {
     "cpu": {"float32": 1, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4},
     "cpu-amx": {"float32": 1, "bfloat16": 16, "float16": 16, "int8": 32, "int4": 32},
-    "cuda": {"float32": 8, "bfloat16": 16, "float16": 16, "int8": 32, "int4": 32},
+    "cuda": {"float32": 8, "bfloat16": 16, "float16": 16, "float8": 32, "int8": 32, "int4": 32},
 }
 """Operations a second over those in fp32, by what the units of each kind do in a cycle: half the bits, twice as many in
 a vector register; a tile of AMX 16 times a register of fp32; a tensor core likewise, with TF32 for fp32."""

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
-from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
-from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
+from compressors.quantization.packed import repack_layers
 from compressors.quantization.saturation import saturates
+from compressors.quantization.tables import pack_tables, separate_tables
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _Int8Torch(Compressor, abc.ABC):
             if not bool(layer.weight.isfinite().all()):
                 raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
         ranges = self.ranges(model, names, context)
-        tables = self._tables(model)
+        tables = separate_tables(model) if self.embeddings else []
         narrow = saturates(context.hardware) if self.reduce_range is None else self.reduce_range
         for done, (name, layer) in enumerate(layers.items()):
             stored = self._empty(layer)
@@ -70,28 +69,11 @@ class _Int8Torch(Compressor, abc.ABC):
                 stored.expect(*ranges[name])
             surgery.replace(model, name, stored)
             context.progress("quantizing", done + 1, len(layers))
-
-        def table(_name: str, rows: Tensor) -> PackedWeight:
-            return nearest(LinearGrid(8, rows.shape[1], symmetric=True), rows)
-
-        packed = pack_layers(model, tables, table)
-        return Compressed(model, {"layers": names, "tables": packed})
+        return Compressed(model, {"layers": names, "tables": pack_tables(model, tables)})
 
     def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
         """Layer -> the least and the largest value that is expected of what it is given; none where it shows."""
         return {}
-
-    def _tables(self, model: nn.Module) -> list[str]:
-        """The embeddings to store in 8 bits."""
-        linears = {m.weight.data_ptr() for m in model.modules() if type(m) is nn.Linear}
-        return [
-            name
-            for name, module in model.named_modules()
-            if self.embeddings
-            and type(module) is nn.Embedding
-            and module.max_norm is None
-            and module.weight.data_ptr() not in linears
-        ]
 
     def _empty(self, layer: nn.Linear) -> Int8x8Linear:
         return self.layer(layer.out_features, layer.in_features, layer.bias)

@@ -45,7 +45,7 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
             continue
         tensor = tensor.detach().cpu().contiguous()
         if tensor.is_floating_point() and tensor.numel() > 1024:
-            density = float(tensor.count_nonzero()) / tensor.numel()
+            density = float((tensor != 0).sum()) / tensor.numel()  # count_nonzero knows no float8
             if density < SPARSE_BELOW:
                 layout, tensors[f"{name}::mask"], tensors[f"{name}::values"] = sparse.encode(tensor)
                 payload["sparse"][name] = layout.as_json()

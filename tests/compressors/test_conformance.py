@@ -53,8 +53,16 @@ GRIDS = ("log2", "nf4", "codebook", "hqq")
 ENSEMBLE = {"members": ["prune-structured:recovery_epochs=0", "low-rank-svd:recovery_epochs=0"], "epochs": 0.25}
 COMPILED, RELOADS = ("torch-compile-fp32", "torch-compile-bf16"), "reload_gives_the_same_outputs"
 """Kernels are compiled for seconds at every load; all else of them is the dense model's."""
+GPU = Hardware("cuda0", "cuda-sm90", frozenset({"cuda", "sm90"}), device="cuda:0")
 SPARSE = [registry.build(f"attention-{name}", {"window": 1}) for name in ("window", "global", "strided", "sinks")]
 BRIEF = {"recovery_epochs": 0.25}
+
+
+def on_gpu(name: str, **parameters: Any) -> list[Check]:
+    """Of a method for GPUs: its layers compute on a CPU too, where this runs."""
+    return checks(registry.build(name, parameters), "-".join([name, *parameters.values()]), GPU)
+
+
 NIGHTLY = [
     # All but the score is the same code, and `test_architectures` has them on many models.
     *(check for score in SCORES for check in checks(registry.build(f"prune-{score}")) if check.kind == "bert"),
@@ -87,6 +95,7 @@ NIGHTLY = [
     *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
     *checks(registry.build("int8-dynamic-torch")),
     *checks(registry.build("int8-static-torch")),
+    *(c for granularity in ("row", "tensor") for c in on_gpu("fp8", granularity=granularity)),
     *checks(registry.build("quantize-awq", {"group_size": 16})),
     *checks(registry.build("gptq-aten")),
     *checks(registry.build("gptq-openvino")),

@@ -29,9 +29,9 @@ HEAD = """# Methods and architectures
 
 Which method takes which architecture, by what the method says of a tiny model of it before any work: **yes**, or **no**
 with the reason below. A **yes** may still turn out `unsupported` on a model whose weights or data do not allow it, and
-a method with a field may take with one value what it refuses with another: here each is as it is by default. Written
-by `WRITE_PAGES=1 pytest tests/compressors/test_page_of_architectures.py`, which without that fails where it is not what
-they say.
+a method with a field may take with one value what it refuses with another: here each is as it is by default, on a CPU.
+Written by `WRITE_PAGES=1 pytest tests/compressors/test_page_of_architectures.py`, which without that fails where it is
+not what they say.
 
 """
 

@@ -31,6 +31,13 @@ def test_fewer_bits_may_be_faster() -> None:
     assert impossible(narrow, 1, 0.0002, SEEN, AMX) is None and impossible(narrow, 1, 0.0002, SEEN, CPU) is not None
 
 
+def test_fp8_is_as_fast_as_int8_on_a_gpu() -> None:
+    gpu = Hardware("cuda0", "cuda-sm90", frozenset({"cuda", "sm90"}), device="cuda:0")
+    for seconds, possible in ((1.5e-4, True), (5e-5, False)):  # 1e9 at 32 times 1e11 a second take 3e-4
+        told = {name: impossible(Executed({name: 10**9}, 10**6), 1, seconds, SEEN, gpu) for name in ("int8", "float8")}
+        assert (told["float8"] is None, told["int8"] is None) == (possible, possible)
+
+
 def test_every_token_is_a_pass() -> None:
     assert impossible(WORK, 1, 0.006, SEEN, CPU) is None and impossible(WORK, 16, 0.006, SEEN, CPU) is not None
 
