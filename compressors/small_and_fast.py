@@ -1,7 +1,8 @@
 """The headline: what this suite knows to make small and fast, for each kind of model on each class of hardware.
 
-A recipe is one of methods that are there by themselves; this is the one place that says which go together. They were
-put together by hand, from what each method showed by itself; no search has looked for better ones yet.
+A recipe is one of methods that are there by themselves; this is the one place that says which go together. That of
+models that read words was found by `pressbench search` on minilm-bbc (docs/searching.md tells how); the others were put
+together by hand, from what each method showed by itself.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from typing import Any, ClassVar
 from compressors.interface import Compressor, Hardware, ModelSpec
 from compressors.pipeline import Chain, Pipeline
 
-STUDENT: Chain = (("distil-layers", ()), ("prune-vocabulary", ()))
-"""Two layers that answer as six, which know the words of the training texts alone. The student is the one that
-`distil-layers` makes, so that a run that has both makes it once."""
+STUDENT: Chain = (
+    ("distil-layers", ()),
+    ("prune-structured", (("heads_removed", 0.75), ("neurons_removed", 0.75), ("recovery_epochs", 2.0))),
+    ("prune-vocabulary", ()),
+)
+"""Two layers that answer as six, with a quarter of their heads and neurons, which know the words of the
+training texts alone. The student is the one that `distil-layers` makes, so that a run that has both makes it once."""
 
 RECIPES: Mapping[str, Mapping[str, Chain]] = {
     "reads words": {
@@ -48,7 +53,7 @@ def kind_of(model: ModelSpec) -> str:
 @dataclass(frozen=True)
 class SmallAndFast(Pipeline):
     """The smallest and fastest that several methods together make of a model: of an encoder of texts a student with
-    fewer layers and words, of a language model 4-bit weights, of a vision model half of its heads and neurons; each on
+    fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model half of its heads and neurons; each on
     the kernels that are fast on the hardware. `RECIPES` says which."""
 
     name: ClassVar[str] = "small-and-fast"
