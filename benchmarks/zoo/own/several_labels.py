@@ -120,8 +120,8 @@ def _from_lists(table: Table, column: str, model: Checkpoint, declared: Sequence
     alone = all(not isinstance(table.rows[i].get(column), list | tuple) and _numbers(given[i]) == 1 for i in filled)
     if alone and not any(_key(given[i][0]) in known for i in filled):
         raise DataError(
-            f"{table.where}: column {column!r} holds one number a row, such as {quoted(given[filled[0]][0])}, which may "
-            f"be a label's or mean yes and no; {wanted(names)}"
+            f"{table.where}: column {column!r} holds one number a row, such as {quoted(given[filled[0]][0])}, which "
+            f"may be a label's or mean yes and no; {wanted(names)}"
         )
     if len(names) > 1 and all(len(found) == len(names) and None not in map(mark, found) for found in given):
         raise DataError(
