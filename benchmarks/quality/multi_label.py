@@ -99,7 +99,8 @@ class MultiLabel(Quality):
             return None
         return (
             f"the dense model is right on {right.sum() / truth.size:.1%} of {truth.size} labels, not surely more than "
-            f"the {usual.sum() / truth.size:.1%} of one answer to each: are the labels in the order of the head's outputs?"
+            f"the {usual.sum() / truth.size:.1%} of one answer to each: are the labels in the order of the head's "
+            "outputs?"
         )
 
     def beside(
