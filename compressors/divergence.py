@@ -22,7 +22,10 @@ def divergence(model: nn.Module, dense: nn.Module, context: Context, *, batch_si
     hidden = context.model.output != "logits"
     for batch in calibration.batches(batch_size):
         found, wanted = _answers(model, batch, hidden), _answers(dense, batch, hidden)
-        apart += float((found - wanted).square().sum() if hidden else soft_targets(found, wanted, 1.0) * len(found))
+        if hidden:
+            apart += float((found - wanted).square().sum())
+        else:
+            apart += float(soft_targets(found, wanted, 1.0, exclusive=batch.exclusive) * len(found))
         size += float(wanted.square().sum()) if hidden else len(found)
     return apart / max(size, 1e-30)
 
@@ -61,6 +64,8 @@ def fisher_of_outputs(
                 drawn = torch.randint(0, 2, answers.shape, generator=generator) * 2 - 1
                 said = (answers * drawn).sum()
             else:
+                if not batch.exclusive:  # each label is drawn on its own: that it is there, against that it is not
+                    answers = torch.stack([answers, torch.zeros_like(answers)], -1).flatten(0, -2)
                 said = -F.cross_entropy(answers, _drawn(answers.detach(), generator), reduction="sum")
             found = torch.autograd.grad(said, [nothing for _, nothing in probes], allow_unused=True)
             for (name, _), gradient in zip(probes, found, strict=True):

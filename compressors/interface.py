@@ -102,7 +102,8 @@ class Examples:
     """Examples held as tensors, first axis the example.
 
     inputs: name -> (examples, …). labels: int64, (examples,) for one answer an example, or (examples, positions) for
-    one at each position, aligned with the outputs and NOT_SCORED where there is none; or None.
+    one at each position, aligned with the outputs and NOT_SCORED where there is none; or float32, (examples, labels) of
+    0 and 1, where labels do not exclude each other and an example may have several or none; or None.
     dense_logits: (examples, classes) float32, what the dense model answers, or None: for a vocabulary at every
     position they would fill the memory, and are asked for when needed.
     """
@@ -110,6 +111,11 @@ class Examples:
     inputs: Mapping[str, Tensor]
     labels: Tensor | None = None
     dense_logits: Tensor | None = None
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether an answer is one class of several, by softmax; else each label is decided on its own, by sigmoid."""
+        return self.labels is None or not self.labels.is_floating_point()
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

@@ -116,7 +116,8 @@ def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
         scored = scored_positions(batch)
-        return soft_targets(answer.logits[scored], target.logits[scored], temperature) + loss
+        told = soft_targets(answer.logits[scored], target.logits[scored], temperature, exclusive=batch.exclusive)
+        return told + loss
 
     return loss
 

@@ -31,19 +31,35 @@ def autocast(hardware: Hardware) -> contextlib.AbstractContextManager[object]:
 
 
 def supervised(model: nn.Module, batch: Examples) -> Tensor:
-    """Cross-entropy against the labels, mean over what is scored."""
+    """Cross-entropy against the labels, mean over what is scored; see `cross_entropy`."""
     assert batch.labels is not None
     return cross_entropy(model(**batch.inputs).logits, batch.labels)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits: (…, classes). labels: (…) int64, NOT_SCORED left out."""
+    """logits: (…, classes). labels: (…) int64, NOT_SCORED left out.
+
+    Of labels that do not exclude each other, (examples, labels) float32 as `Examples` has them, the binary
+    cross-entropy, summed over the labels and averaged over the examples: the negative log-likelihood of an example's
+    labels, as it is of its one class."""
+    if labels.is_floating_point():
+        summed = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="sum")
+        return summed / len(labels)
     return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), ignore_index=NOT_SCORED)
 
 
 def scored_positions(batch: Examples) -> Any:
     """What picks the outputs that are scored out of (examples, …, classes): all where there is one an example."""
-    return ... if batch.labels is None or batch.labels.dim() == 1 else batch.labels != NOT_SCORED
+    if batch.labels is None or batch.labels.dim() == 1 or not batch.exclusive:
+        return ...
+    return batch.labels != NOT_SCORED
+
+
+def log_probabilities(logits: Tensor, *, exclusive: bool = True) -> Tensor:
+    """What logits, (…, classes), say, float32: of classes that exclude each other the log-softmax, of the same shape;
+    of others for each by itself that it is there and that it is not, (…, classes, 2), as its sigmoid has it."""
+    found = logits.float()
+    return (found if exclusive else torch.stack([found, torch.zeros_like(found)], -1)).log_softmax(-1)
 
 
 def real_positions(batch: Examples, *, decoder: bool) -> Tensor | None:
@@ -55,12 +71,12 @@ def real_positions(batch: Examples, *, decoder: bool) -> Tensor | None:
     return batch.labels != NOT_SCORED if batch.labels is not None and batch.labels.dim() == 2 else None
 
 
-def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def soft_targets(logits: Tensor, teacher: Tensor, temperature: float, *, exclusive: bool = True) -> Tensor:
     """Hinton et al. 2015: KL(teacher ‖ student) of the softened distributions, times T² so that its
     gradient keeps its size as T changes. logits, teacher: (examples, classes), or of the positions that are scored
-    (positions, classes)."""
-    student = F.log_softmax(logits.float() / temperature, dim=-1)
-    target = F.log_softmax(teacher.float() / temperature, dim=-1)
+    (positions, classes). Where classes are not `exclusive`, the divergence of each by itself, summed over them."""
+    student = log_probabilities(logits / temperature, exclusive=exclusive)
+    target = log_probabilities(teacher / temperature, exclusive=exclusive)
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
@@ -76,7 +92,7 @@ def distillation(temperature: float = 2.0, alpha: float = 0.9, teacher: nn.Modul
             with torch.no_grad():
                 target = teacher(**batch.inputs).logits
         scored = scored_positions(batch)
-        soft = soft_targets(logits[scored], target[scored], temperature)
+        soft = soft_targets(logits[scored], target[scored], temperature, exclusive=batch.exclusive)
         return alpha * soft + (1 - alpha) * cross_entropy(logits, batch.labels)
 
     return loss

@@ -105,6 +105,38 @@ def tagger(folder: Path) -> Path:
     return save(transformers.BertForTokenClassification(bert_config(("O", "B-GOOD", "B-BAD"))), folder)
 
 
+SEVERAL = ("praise", "blame", "music")
+
+
+def opinions(count: int, seed: int = 0) -> list[tuple[str, list[int]]]:
+    """Texts that praise, blame and name the music, each or not, as 0 and 1 in the order of `SEVERAL`."""
+    coin, found = random.Random(seed), []
+    for _ in range(count):
+        words, marks = coin.choices([w for w in OTHER if w != "music"], k=coin.randint(6, 14)), []
+        for some in (GOOD, BAD, ["music"]):
+            marks.append(int(coin.random() < 0.4))
+            if marks[-1]:
+                words.insert(coin.randrange(len(words)), coin.choice(some))
+        found.append((" ".join(words), marks))
+    return found
+
+
+def labeller(folder: Path, steps: int = 0, problem: str | None = "multi_label_classification") -> Path:
+    """A classifier of labels that do not exclude each other, trained as transformers does for that problem_type."""
+    torch.manual_seed(0)
+    config = bert_config(SEVERAL, problem_type="multi_label_classification")
+    model, read, data = transformers.BertForSequenceClassification(config), tokenizer(), opinions(32 * 40, seed=1)
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    for step in range(steps):
+        batch = data[32 * (step % 40) : 32 * (step % 40 + 1)]
+        encoded = read([text for text, _ in batch], padding=True, return_tensors="pt")
+        model(**encoded, labels=torch.tensor([marks for _, marks in batch], dtype=torch.float)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.config.problem_type = problem
+    return save(model.eval(), folder)
+
+
 def writer(folder: Path) -> Path:
     """A language model of Llama's architecture."""
     torch.manual_seed(0)

@@ -55,7 +55,8 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     save_file({} if test.labels is None else {"labels": test.labels.contiguous()}, folder / LABELS)
     write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
     labels = training.labels if model.task.quality.output == "logits" else None  # else they are no classes
-    logits = logits_of(trained, training, hardware) if labels is not None and labels.dim() == 1 else None
+    one_answer = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
+    logits = logits_of(trained, training, hardware) if one_answer else None
     write_examples(Examples(training.inputs, labels, logits), folder / TRAINING)
 
 

@@ -185,7 +185,7 @@ class DistilStudent(Compressor):
 
     def _of_answers(self, found: Tensor, target: Tensor, batch: Examples) -> Tensor:
         scored = scored_positions(batch)
-        soft = soft_targets(found[scored], target[scored], self.temperature)
+        soft = soft_targets(found[scored], target[scored], self.temperature, exclusive=batch.exclusive)
         if self.alpha == 1 or batch.labels is None:
             return soft
         return self.alpha * soft + (1 - self.alpha) * cross_entropy(found, batch.labels)

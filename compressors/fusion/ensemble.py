@@ -19,12 +19,13 @@ from torch.nn import functional as F
 from compressors.fusion.members import Fusion, make, restructure, torch_method
 from compressors.interface import Compressed, Compressor, Context, Examples, PressbenchError
 from compressors.recovery import check_precise, passes, relative_error
-from compressors.training import Loss, cross_entropy, real_positions, scored_positions, train
+from compressors.training import Loss, cross_entropy, log_probabilities, real_positions, scored_positions, train
 
 
-def mean_answer(logits: Sequence[Tensor], temperature: float) -> Tensor:
-    """The logarithm of the mean of softmax(logits / temperature) over the members: (…, classes) each, float32."""
-    softened = torch.stack([F.log_softmax(one.float() / temperature, dim=-1) for one in logits])
+def mean_answer(logits: Sequence[Tensor], temperature: float, *, exclusive: bool = True) -> Tensor:
+    """The logarithm of the mean of softmax(logits / temperature) over the members: (…, classes) each, float32; of
+    labels that do not exclude each other that of the sigmoids, as `log_probabilities` has them."""
+    softened = torch.stack([log_probabilities(one / temperature, exclusive=exclusive) for one in logits])
     return softened.logsumexp(0) - math.log(len(logits))
 
 
@@ -49,8 +50,9 @@ def fusion(members: Sequence[nn.Module], temperature: float, alpha: float, hidde
         value = torch.zeros(())
         if "logits" in answer:
             scored = scored_positions(batch)
-            target = mean_answer([one.logits[scored] for one in told], temperature)
-            student = F.log_softmax(answer.logits[scored].float() / temperature, dim=-1)
+            apart = batch.exclusive
+            target = mean_answer([one.logits[scored] for one in told], temperature, exclusive=apart)
+            student = log_probabilities(answer.logits[scored] / temperature, exclusive=apart)
             value = F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
             if batch.labels is not None:
                 value = alpha * value + (1 - alpha) * cross_entropy(answer.logits, batch.labels)

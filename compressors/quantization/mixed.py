@@ -82,7 +82,7 @@ class QuantizeMixed(BlocksOnGrid):
         """Layer -> with each of the choices what it costs, in nats but for a factor, and its bytes: (2, choices)."""
         layers = surgery.block_linears(surgery.as_linears(model))
         calibration = context.require_calibration()
-        each = 1 if calibration.labels is None else calibration.labels[:1].numel()
+        each = 1 if calibration.labels is None or not calibration.exclusive else calibration.labels[:1].numel()
         context = dataclasses.replace(context, calibration=calibration[: -(-ANSWERS // each)])
         matters = fisher_of_outputs(model, layers, context)
         found: dict[str, Tensor] = {}

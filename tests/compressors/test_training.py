@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers
 from scipy import special
 from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from compressors import conformance
-from compressors.interface import Examples, Hardware, PressbenchError
+from compressors.divergence import divergence
+from compressors.fusion.ensemble import fusion
+from compressors.interface import Context, Examples, Hardware, PressbenchError
+from compressors.recovery import imitation
 from compressors.training import autocast, distillation, logits_of, soft_targets, supervised, train
 
 CPU = Hardware("cpu", "cpu-generic")
@@ -177,3 +182,67 @@ def test_distillation_mixes_teacher_and_labels(alpha: float) -> None:
     found = float(distillation(temperature=2.0, alpha=alpha)(_Model(torch.tensor(STUDENT)), batch).detach())
     expected = alpha * reference_soft(STUDENT, TEACHER, 2.0) + (1 - alpha) * reference_hard(STUDENT)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+# -- labels that do not exclude each other ------------------------------------------------------------
+
+MARKS = torch.tensor(RNG.integers(0, 2, size=(6, 5)), dtype=torch.float32)
+SEVERAL = Examples({"rows": torch.arange(6)}, MARKS, torch.tensor(TEACHER).float())
+
+
+def reference_bernoulli(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    p, q = special.expit(teacher / temperature), special.expit(student / temperature)
+    apart = special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q)
+    return float(apart.sum(axis=1).mean() * temperature**2)
+
+
+def test_the_loss_of_several_labels_is_the_one_transformers_trains_with() -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=5,
+        problem_type="multi_label_classification",
+    )  # fmt: skip
+    model = transformers.BertForSequenceClassification(config).eval()
+    ids = torch.randint(1, 30, (6, 7))
+    found, own = supervised(model, Examples({"input_ids": ids}, MARKS)), model(input_ids=ids, labels=MARKS).loss
+    assert float(found) == pytest.approx(5 * float(own), rel=1e-5), "theirs is the mean over the labels"
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_distillation_of_several_labels_is_by_sigmoid(alpha: float) -> None:
+    found = float(distillation(temperature=2.0, alpha=alpha)(_Model(torch.tensor(STUDENT)), SEVERAL).detach())
+    hard = float(-np.where(MARKS > 0, special.log_expit(STUDENT), special.log_expit(-STUDENT)).sum(axis=1).mean())
+    soft = reference_bernoulli(STUDENT, TEACHER, 2.0)
+    assert found == pytest.approx(alpha * soft + (1 - alpha) * hard, rel=1e-5)
+    assert soft != pytest.approx(reference_soft(STUDENT, TEACHER, 2.0), rel=1e-2)
+
+
+def test_a_student_whose_outputs_are_all_shifted_answers_otherwise() -> None:
+    """To a softmax it would answer the same: the fault of a loss that takes labels to exclude each other."""
+    teacher = torch.tensor(TEACHER)
+    assert float(soft_targets(teacher, teacher, 2.0, exclusive=False)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_targets(teacher + 7, teacher, 2.0, exclusive=False)) > 1
+
+
+class _Answering(nn.Module):
+    """Logits by row, as an answer of transformers has them."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor(logits, dtype=torch.float32))
+
+    def forward(self, rows: Tensor, **_: object) -> SequenceClassifierOutput:
+        return SequenceClassifierOutput(logits=self.table[rows])
+
+
+def test_recovery_ensembles_and_divergences_of_several_labels_are_by_sigmoid() -> None:
+    student, teacher = _Answering(STUDENT), _Answering(TEACHER)
+    wanted = reference_bernoulli(STUDENT, TEACHER, 2.0)
+    assert float(imitation(teacher)(student, SEVERAL).detach()) == pytest.approx(wanted, rel=1e-5)
+    assert float(fusion([teacher, teacher], 2.0, 1.0, 0.0)(student, SEVERAL).detach()) == pytest.approx(
+        wanted, rel=1e-5
+    )
+    spec = conformance.subject("bert").spec
+    context = Context(spec, CPU, lambda: teacher, calibration=SEVERAL)
+    wanted = reference_bernoulli(STUDENT, TEACHER, 1.0)
+    assert divergence(student, teacher, context) == pytest.approx(wanted, rel=1e-5)

@@ -111,6 +111,15 @@ class Kind(abc.ABC):
         """Whether a class of transformers has the head."""
         return architecture.endswith(self.heads)
 
+    def claims(self, model: Checkpoint) -> bool:
+        """Whether a model is of this kind where nobody says which: it has the head, and its configuration nothing
+        against it."""
+        return self.fits(model.architecture)
+
+    def expects(self, table: Table, model: Checkpoint, said: Declaration) -> None:
+        """Raises DataError for a table that is plainly another kind's, before its columns are looked for."""
+        return None
+
     def memory_workload(self, settings: Mapping[str, Any]) -> Workload | None:
         """As in Model."""
         return None
@@ -133,7 +142,7 @@ def find_kind(task: str | None, model: Checkpoint) -> Kind:
     """The kind that the user named, else the one kind whose head the model has. Raises PressbenchError."""
     known = kinds()
     if task is None:
-        fitting = [kind for kind in known.values() if kind.fits(model.architecture)]
+        fitting = [kind for kind in known.values() if kind.claims(model)]
         if len(fitting) == 1:
             return fitting[0]
         found = f"{model.said} is {model.architecture}"

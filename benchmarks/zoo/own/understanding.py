@@ -156,6 +156,7 @@ def _read(
     read: dict[str, Read] = {}
     columns: dict[str, str] = {}
     for split, table in tables.items():
+        kind.expects(table, model, said)
         columns = find_columns(table.where, table.columns, kind.roles, kind.optional, said.columns)
         read[split] = kind.read(table, columns, model, said)
     labels = next(iter(read.values())).labels

@@ -66,8 +66,14 @@ def tagged(folder: Path) -> None:
     (folder / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
+def opinions(folder: Path) -> None:
+    rows = [[text, *marks] for text, marks in tiny_models.opinions(60)]
+    write_csv(folder / "opinions.csv", ("text", *tiny_models.SEVERAL), rows)
+
+
 KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], dict[str, Any]]] = {
     "text-classification": (tiny_models.classifier, texts, {"data": "reviews.csv"}),
+    "multi-label-classification": (tiny_models.labeller, opinions, {"data": "opinions.csv"}),
     "causal-lm": (tiny_models.writer, lambda folder: lines(folder, ("text",)), {"data": "rows.jsonl"}),
     "embedding-retrieval": (
         tiny_models.embedder, lambda folder: lines(folder, ("query", "document")), {"data": "rows.jsonl"},

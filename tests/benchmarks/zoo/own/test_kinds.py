@@ -104,6 +104,10 @@ def test_pairs_of_texts(tmp_path: Path) -> None:
     assert encoded["token_type_ids"][-1] == 1
 
 
+test_multi_label_classification = None
+"""In test_several_labels.py."""
+
+
 def test_token_classification(tmp_path: Path) -> None:
     tiny_models.tagger(tmp_path / "model")
     kind = {**dict.fromkeys(tiny_models.GOOD, "B-GOOD"), **dict.fromkeys(tiny_models.BAD, "B-BAD")}

@@ -183,13 +183,23 @@ def test_the_prefix_that_a_folder_names_is_put_before_each_text(tmp_path: Path) 
     assert not any("put before" in note for note in own.understood["notes"])
 
 
-def test_labels_that_do_not_exclude_each_other_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("problem", "task", "line"),
+    [
+        ("multi_label_classification", "text-classification", "do not exclude each other; the task is multi-label-"),
+        ("regression", None, "problem_type regression: its outputs are no classes, and not scored here"),
+        ("single_label_classification", "multi-label-classification", "each label is decided on its own under multi_"),
+    ],
+)
+def test_a_head_of_another_problem_than_the_task_is_refused(
+    tmp_path: Path, problem: str, task: str | None, line: str
+) -> None:
     tiny_models.classifier(tmp_path / "model")
     texts(tmp_path)
-    said = json.loads((tmp_path / "model" / "config.json").read_text()) | {"problem_type": "multi_label_classification"}
+    said = json.loads((tmp_path / "model" / "config.json").read_text()) | {"problem_type": problem}
     (tmp_path / "model" / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ModelError, match="problem_type multi_label_classification: its outputs do not exclude"):
-        understood(tmp_path, model="model", data="reviews.csv")
+    with pytest.raises(ModelError, match=line):
+        understood(tmp_path, model="model", data="reviews.csv", **({"task": task} if task else {}))
 
 
 def test_a_picture_is_turned_as_the_camera_was_held() -> None:
