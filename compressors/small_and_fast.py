@@ -53,8 +53,8 @@ def kind_of(model: ModelSpec) -> str:
 @dataclass(frozen=True)
 class SmallAndFast(Pipeline):
     """The smallest and fastest that several methods together make of a model: of an encoder of texts a student with
-    fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model half of its heads and neurons; each on
-    the kernels that are fast on the hardware. `RECIPES` says which."""
+    fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model half of its heads and
+    neurons; each on the kernels that are fast on the hardware. `RECIPES` says which."""
 
     name: ClassVar[str] = "small-and-fast"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
