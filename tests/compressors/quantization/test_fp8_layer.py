@@ -100,6 +100,17 @@ def test_a_weight_becomes_the_nearest_value(shape: tuple[int, int], by_row: bool
     assert np.allclose(layer.dequantize().double().numpy(), found * scale, rtol=1e-6, atol=0)
 
 
+@BY_ROW
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_activation_becomes_the_nearest_value_whatever_its_type(by_row: bool, dtype: torch.dtype) -> None:
+    given = torch.randn(64, 192, generator=torch.Generator().manual_seed(8)).to(dtype)
+    values = given.double().numpy()
+    scale = (np.abs(values).max(1, keepdims=True) if by_row else np.abs(values).max()) / 448
+    found, wanted = filled((96, 192), by_row).rounded(given).double().numpy() / scale, values / scale
+    nearest = np.abs(wanted[..., None] - TABLE).min(-1)
+    assert (np.abs(found - wanted) <= nearest + 1e-6 * np.abs(wanted)).all()
+
+
 def test_halfway_goes_to_the_even_one() -> None:
     layer = Fp8Linear(1, 5, None, False)
     layer.quantize(torch.tensor([[448.0, 1.0625, 1.1875, -1.0625, 2.0**-10]]))
