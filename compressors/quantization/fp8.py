@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from compressors import surgery
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.quantization.covered import covered_linears
 from compressors.quantization.fp8_kernels import Fp8Linear
 from compressors.quantization.packed import repack_layers
 from compressors.quantization.tables import pack_tables, separate_tables
@@ -68,16 +69,7 @@ class Fp8(Compressor):
         return surgery.structure_reason(model, surgery.layer_list)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        surgery.as_linears(model)
-        try:
-            covered = set(surgery.block_linears(model))
-        except surgery.UnknownStructure:  # the dense model has it, or `supports` had said so
-            raise PressbenchError(f"{self.name}: the step before it left no linear layers to quantize") from None
-        names = [n for n, m in model.named_modules() if type(m) is nn.Linear and (self.head or n in covered)]
-        layers = {name: surgery.get(model, name) for name in names}
-        for name, layer in layers.items():
-            if not bool(layer.weight.isfinite().all()):
-                raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
+        layers = covered_linears(model, self.name, head=self.head)
         tables = separate_tables(model) if self.embeddings else []
         made: dict[int, Fp8Linear] = {}
         padded: list[str] = []
@@ -91,7 +83,7 @@ class Fp8(Compressor):
                 padded.append(name)
             surgery.replace(model, name, stored)
             context.progress("quantizing", done + 1, len(layers))
-        structure = {"layers": names, "tables": pack_tables(model, tables)}
+        structure = {"layers": list(layers), "tables": pack_tables(model, tables)}
         return Compressed(self._rest(model), structure, told={"padded": padded} if padded else {})
 
     def _empty(self, layer: nn.Linear) -> Fp8Linear:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
+from compressors.quantization.covered import covered_linears
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
 from compressors.quantization.packed import repack_layers
 from compressors.quantization.saturation import saturates
@@ -49,17 +50,8 @@ class _Int8Torch(Compressor, abc.ABC):
         return missing() or surgery.structure_reason(model, surgery.layer_list)
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
-        surgery.as_linears(model)
-        try:
-            covered = set(surgery.block_linears(model))
-        except surgery.UnknownStructure:  # the dense model has it, or `supports` had said so
-            raise PressbenchError(f"{self.name}: the step before it left no linear layers to quantize") from None
-        names = [n for n, m in model.named_modules() if type(m) is nn.Linear and (self.head or n in covered)]
-        layers = {name: surgery.get(model, name) for name in names}
-        for name, layer in layers.items():
-            if not bool(layer.weight.isfinite().all()):
-                raise PressbenchError(f"{name}: a weight is not finite: the model was broken before it was quantized")
-        ranges = self.ranges(model, names, context)
+        layers = covered_linears(model, self.name, head=self.head)
+        ranges = self.ranges(model, list(layers), context)
         tables = separate_tables(model) if self.embeddings else []
         narrow = saturates(context.hardware) if self.reduce_range is None else self.reduce_range
         for done, (name, layer) in enumerate(layers.items()):
@@ -69,7 +61,7 @@ class _Int8Torch(Compressor, abc.ABC):
                 stored.expect(*ranges[name])
             surgery.replace(model, name, stored)
             context.progress("quantizing", done + 1, len(layers))
-        return Compressed(model, {"layers": names, "tables": pack_tables(model, tables)})
+        return Compressed(model, {"layers": list(layers), "tables": pack_tables(model, tables)})
 
     def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
         """Layer -> the least and the largest value that is expected of what it is given; none where it shows."""
