@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from compressors import conformance
+from compressors.distillation.student import DistilStudent
 from compressors.divergence import divergence
 from compressors.fusion.ensemble import fusion
 from compressors.interface import Context, Examples, Hardware, PressbenchError
@@ -246,3 +247,11 @@ def test_recovery_ensembles_and_divergences_of_several_labels_are_by_sigmoid() -
     context = Context(spec, CPU, lambda: teacher, calibration=SEVERAL)
     wanted = reference_bernoulli(STUDENT, TEACHER, 1.0)
     assert divergence(student, teacher, context) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_a_student_is_taught_several_labels_by_sigmoid(alpha: float) -> None:
+    method = DistilStudent(alpha=alpha, temperature=2.0)
+    found = float(method._of_answers(torch.tensor(STUDENT), torch.tensor(TEACHER), SEVERAL))
+    hard = float(-np.where(MARKS > 0, special.log_expit(STUDENT), special.log_expit(-STUDENT)).sum(axis=1).mean())
+    assert found == pytest.approx(alpha * reference_bernoulli(STUDENT, TEACHER, 2.0) + (1 - alpha) * hard, rel=1e-5)
