@@ -100,6 +100,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     found, width = unresolvable(cases), config.get_terminal_writer().fullwidth - 1
     away = matrix(config).out_of_reach
     lines = [line for model in matrix(config).own for line in told(model, width)]
+    for name, one in ((name, one) for found in matrix(config).artifacts.values() for name, one in found.items()):
+        lines += [f"{name}: {one.said}: {one.told[0]}", *(f"  {line}" for line in one.told[1:])]
     lines += [f"pressbench: all cases of {name} are unsupported: {why}" for name, why in away.items()]
     return lines + [f"pressbench: {count} accuracy cases will be unsupported: {why}" for why, count in found.items()]
 

@@ -191,7 +191,7 @@ class Compressor(abc.ABC):
 
     name: ClassVar[str]
     family: ClassVar[str]
-    effect: ClassVar[Effect]
+    effect: ClassVar[Effect | None]
     needs: ClassVar[frozenset[str]] = frozenset()
     """Any of "calibration" and "training"."""
     requires: ClassVar[Mapping[str, str]] = {}

@@ -20,18 +20,22 @@ CONTEXT = 512
 """Tokens in a cache whose bytes are counted, where the model takes so many."""
 NARROWER = 0.10
 """The share of operations on fewer bits from which on a kernel is another."""
+Arrays = Mapping[str, np.ndarray]
+Given = Arrays | tuple[Arrays, Arrays]
 ROUNDING = 1e-5
 """How far answers differ by rounding alone, in units of how far they lie apart: sums in another order are 1e-6 of
 it."""
 
 
 def witness(
-    dense: Artifact, compressed: Artifact, effect: Effect, inputs: Mapping[str, np.ndarray],
+    dense: Artifact, compressed: Artifact, effect: Effect | None, inputs: Given,
     executed: tuple[Executed | None, Executed | None] | None = None,
 ) -> tuple[list[str], str | None]:  # fmt: skip
     """What changed between two artifacts, a few words each; and, where that does not bear out the claimed effect, why
-    not. inputs: a few examples, as runtimes take them. executed: what both execute on them, where that is known."""
-    before, after = executed or (dense.executed(inputs), compressed.executed(inputs))
+    not: of one that claims none, where nothing changed at all. inputs: a few examples, as runtimes take them, or as
+    each of the two takes them. executed: what both execute on them, where that is known."""
+    asked = inputs if isinstance(inputs, tuple) else (inputs, inputs)
+    before, after = executed or (dense.executed(asked[0]), compressed.executed(asked[1]))
     ratio = compressed.disk_bytes / dense.disk_bytes
     seen = [f"bytes on disk {ratio:.3f}×"] if ratio < SMALLER else []
     fewer = narrower = False
@@ -43,12 +47,12 @@ def witness(
             seen.append(f"operations {_count(before)} → {_count(after)}")
         if narrower:
             seen.append(f"{narrow:.0%} of the operations on fewer bits: {', '.join(sorted(_narrow(before, after)))}")
-    moved = _moved(dense, compressed, inputs) if effect == "simulated" or not seen else None
+    moved = _moved(dense, compressed, asked) if effect == "simulated" or not seen else None
     if moved is not None and moved > ROUNDING:
         seen.append(f"answers move by {moved:.2g} of how far they lie apart")
 
     if effect == "storage" and ratio >= SMALLER:
-        cached = _cached(dense, compressed, inputs)
+        cached = _cached(dense, compressed, asked[0])
         if cached is None:
             return seen, f"the artifact is {ratio:.3f}× the dense one on disk"
         tokens, smaller = cached
@@ -56,7 +60,7 @@ def witness(
             told = f"its cache of {tokens} tokens {smaller:.3f}× the dense one's"
             return seen, f"the artifact is {ratio:.3f}× the dense one on disk, {told}"
         seen.append(f"bytes of the cache of {tokens} tokens {smaller:.3f}×")
-        if (_moved(dense, compressed, inputs) if moved is None else moved) <= ROUNDING:
+        if (_moved(dense, compressed, asked) if moved is None else moved) <= ROUNDING:
             return seen, "the answers are the dense model's, to rounding: texts that are scored do not meet that cache"
     if effect == "kernel":
         if before is None or after is None:
@@ -69,6 +73,8 @@ def witness(
             )
     if effect == "simulated" and (moved or 0.0) <= ROUNDING:
         return seen, "the answers are the dense model's, to rounding"
+    if effect is None and not seen:
+        return seen, "it is the dense model: as large on disk, the same operations, and to rounding the same answers"
     return seen, None
 
 
@@ -105,9 +111,10 @@ def _cached(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarr
     return tokens, held[1] / held[0]
 
 
-def _moved(dense: Artifact, compressed: Artifact, inputs: Mapping[str, np.ndarray]) -> float:
+def _moved(dense: Artifact, compressed: Artifact, asked: tuple[Arrays, Arrays]) -> float:
     """The root mean square of how far answers differ, over their deviation from example to example."""
-    one, other = (np.asarray(artifact.load()(inputs), dtype=np.float64) for artifact in (dense, compressed))
+    both = zip((dense, compressed), asked, strict=True)
+    one, other = (np.asarray(artifact.load()(inputs), dtype=np.float64) for artifact, inputs in both)
     if one.shape != other.shape:
         return float("inf")
     flat = one.reshape(len(one), -1)

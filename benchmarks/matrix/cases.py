@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.matrix.targets import Target, Targets
 from benchmarks.zoo.model import Model
@@ -30,6 +30,8 @@ class Case:
     hardware: Hardware
     workload: Workload | None
     target: Target
+    asked: Model | None = None
+    """What is asked in the model's place, where the artifact reads its inputs in its own way."""
 
     @property
     def id(self) -> str:
@@ -39,6 +41,18 @@ class Case:
         if self.workload and self.workload != self.model.workloads[0]:
             parts.append(self.workload.name)
         return "-".join(parts)
+
+    @property
+    def asked_as(self) -> Model:
+        """The model by whose preprocessing the artifact is asked."""
+        return self.asked or self.model
+
+    def own_workload(self, workload: Workload) -> Workload:
+        """The same work as the artifact is given it: the same texts, in as many tokens as it reads them in."""
+        ours, theirs = (_tokens(model) for model in (self.model, self.asked_as))
+        if not (workload.sequence and ours and theirs) or ours == theirs:
+            return workload
+        return replace(workload, sequence=max(1, min(theirs, round(workload.sequence * theirs / ours))))
 
     @property
     def quality_bound(self) -> float | None:
@@ -61,6 +75,11 @@ class Case:
         )
 
 
+def _tokens(model: Model) -> int | None:
+    found = getattr(model.task, "settings", {}).get("tokens")
+    return None if found is None else int(found)
+
+
 def _suited(compressor: Compressor, model: Model, hardware: Hardware) -> Compressor:
     if type(compressor).suited is Compressor.suited:  # nearly all: a model need not say what it is
         return compressor
@@ -76,10 +95,11 @@ def expand(
     tier: str,
     also: Mapping[str, Mapping[str, Compressor]] | None = None,
     within: Mapping[str, float] | None = None,
+    asked: Mapping[tuple[str, str], Model] | None = None,
 ) -> list[Case]:
     """Every case of one measure: by model, dense first, then controls, then methods. also: model -> what is
-    added on it. within: model -> what any method may lose there, see `benchmarks.matrix.within`. Rejects
-    an id that occurs twice."""
+    added on it. within: model -> what any method may lose there, see `benchmarks.matrix.within`. asked:
+    (model, id) -> what is asked in its place. Rejects an id that occurs twice."""
 
     def ordered(model: Model) -> list[tuple[str, Compressor]]:
         own = (also or {}).get(model.name, {})
@@ -92,7 +112,16 @@ def expand(
         return stated.tightened(model.task.quality.bound, (within or {})[model.name])
 
     cases = [
-        Case(measure, name, suited, model, device, workload, target(model, name, suited))
+        Case(
+            measure,
+            name,
+            suited,
+            model,
+            device,
+            workload,
+            target(model, name, suited),
+            (asked or {}).get((model.name, name)),
+        )
         for model in models
         for device in hardware
         for name, compressor in ordered(model)

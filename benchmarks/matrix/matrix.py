@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import zoo
+from benchmarks.cache import Cache, default_root
 from benchmarks.hardware import select
-from benchmarks.matrix.cases import MEASURES, Case, expand
+from benchmarks.matrix.artifacts import by_options, of_model
+from benchmarks.matrix.cases import MEASURES, Case, expand, role
 from benchmarks.matrix.expectations import load_expectations
 from benchmarks.matrix.selection import additions, parse_compressors
 from benchmarks.matrix.targets import Stated, Targets, load_targets, parse_targets
@@ -35,17 +37,37 @@ class Matrix:
         chosen = select_models(option, Path.cwd())
         self.models = list(chosen.models)
         added = {model.name: additions(model) for model in self.models}
-        known = {**every, **{name: one for own in added.values() for name, one in own.items()}}
+        cache = Cache(Path(option("--cache")) if option("--cache") else default_root())
+        self.artifacts = by_options(option("--artifact") or [], self.models, Path.cwd(), cache)
+        for model in self.models:
+            if stated := chosen.artifacts.get(model.name):
+                found = of_model(stated, model, f"{chosen.source}: [{model.name}.artifacts]", chosen.folder, cache)
+                self.artifacts[model.name] = found | self.artifacts.get(model.name, {})
+        given: dict[str, dict[str, Compressor]] = {
+            model: {name: one.given for name, one in found.items()} for model, found in self.artifacts.items()
+        }
+        asked = {
+            (model, name): one.asked
+            for model, found in self.artifacts.items()
+            for name, one in found.items()
+            if one.asked is not None
+        }
+        own = {name: one for found in (*added.values(), *given.values()) for name, one in found.items()}
+        known = {**every, **own}
         self.targets = self._targets(Path(option("--targets")), chosen, known)
         self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier, bool(option("--sweep")))
-        also = None if option("--compressor") else added
+        also: dict[str, dict[str, Compressor]] = {} if option("--compressor") else added
+        if option("--artifact") and not option("--compressor"):  # these, beside what they are held against
+            self.compressors = {name: one for name, one in self.compressors.items() if role(one) != "method"}
+            also = {}
+        also = {model: {**also.get(model, {}), **given.get(model, {})} for model in {*also, *given}}
         within = bounds_of_run(option("--within") or [], self.models)
         self.cases = {
             measure: expand(
-                measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also, within
+                measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also, within, asked
             )
             for measure in MEASURES
         }

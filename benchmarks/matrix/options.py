@@ -52,6 +52,14 @@ def add_options(add: Callable[..., None]) -> None:
         "tier); may be repeated",
     )
     add(
+        "--artifact",
+        action="append",
+        metavar="[NAME=]PATH",
+        help="a model that was compressed elsewhere, to be held against the one of --model: a folder of transformers, "
+        "an ONNX file, an OpenVINO graph; in the place of the tier's methods, if --compressor names none; may be "
+        "repeated",
+    )
+    add(
         "--hardware",
         action="append",
         metavar="NAME",

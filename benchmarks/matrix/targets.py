@@ -163,7 +163,7 @@ def parse_targets(
                 if key not in models[model].workloads:
                     raise TargetsError(f"{where} speed.{key}: no such workload{nearest(key, models[model].workloads)}")
             effect = compressors[name].effect
-            if target.speed and effect != "kernel":
+            if target.speed and effect not in ("kernel", None):  # None: files that were given claim nothing
                 raise TargetsError(
                     f"{where} speed: the effect of {name} is {effect!r}; only 'kernel' may claim a speed"
                 )

@@ -19,7 +19,7 @@ from benchmarks.cache import Cache
 from benchmarks.measure.ring import Ring
 from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
-from benchmarks.zoo.dense import Dense, prepare_dense, read_examples
+from benchmarks.zoo.dense import INPUTS, Dense, prepare_dense, read_examples, write_examples
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Workload
@@ -54,6 +54,13 @@ SKETCH = "sketch"
 def prepare(state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress) -> None:
     """Train and write the dense entry."""
     prepare_dense(model, Cache(root), hardware, progress, folder)
+
+
+def read_rows(state: State, model: Model, root: Path, folder: Path) -> None:
+    """Keep in `folder` the test split as `model` reads it, without its answers."""
+    splits = model.task.load(Cache(root))
+    training, test = (model.encode(splits[name], Cache(root)) for name in ("train", "test"))
+    write_examples(model.task.quality.veiled(test, training), folder / INPUTS)
 
 
 def owners_run(state: State, model: Model, root: Path, dense: Path, hardware: Hardware) -> OwnersRun | None:
@@ -220,14 +227,20 @@ def explain(state: State, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray
 
 
 def count(
-    state: State, dense: Path, directory: Path, effect: Effect | None, examples: Path, workload: Workload
+    state: State,
+    dense: Path,
+    directory: Path,
+    effect: Effect | None,
+    judged: bool,
+    examples: tuple[Path, Path],
+    workloads: tuple[Workload, Workload],
 ) -> Counted:
-    """What an artifact and the dense one hold and execute, by the shape of `workload`; what changed between them; and
-    why that does not bear out `effect`, None where it does or where nothing is claimed."""
+    """What an artifact and the dense one hold and execute; and, of one that is `judged`, what changed between them and
+    why that does not bear out `effect`, see `witness`. examples, workloads: of the dense one, and of the artifact."""
     reference, artifact = open_artifact(dense), open_artifact(directory)
-    inputs = _few(examples, workload)
-    work = (reference.executed(inputs), artifact.executed(inputs))
-    seen, fault = witness(reference, artifact, effect, inputs, work) if effect else ([], None)
+    ours, inputs = (_few(path, workload) for path, workload in zip(examples, workloads, strict=True))
+    work = (reference.executed(ours), artifact.executed(inputs))
+    seen, fault = witness(reference, artifact, effect, (ours, inputs), work) if judged else ([], None)
     return Counted(artifact.inventory(), reference.inventory(), work[1], work[0], seen, fault)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.measure import sketch, stages
 from benchmarks.measure.worker import Worker
-from benchmarks.zoo.dense import Dense, read_examples
+from benchmarks.zoo.dense import read_examples
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.owners_run import OwnersRun
 from compressors.interface import NOT_SCORED, Hardware, PressbenchError, no_progress
@@ -25,20 +25,22 @@ another order are 1e-5 of it, a padding token too many 0.1 and more."""
 
 
 def compare(
-    owner: Worker, ours: Worker, model: Model, dense: Dense, root: Path, hardware: Hardware, limit: float
+    owner: Worker, ours: Worker, model: Model, dense: Path, artifact: Path, inputs: Path, root: Path,
+    hardware: Hardware, limit: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """What came of it, for a record. owner, ours: fresh workers. Raises PressbenchError where the answers differ."""
+    """What came of it, for a record. owner, ours: fresh workers. dense: the entry of the dense model. artifact, inputs:
+    what is held against the owner's run, and what it is asked. Raises PressbenchError where the answers differ."""
     try:
-        run: OwnersRun | None = owner.call(stages.owners_run, model, root, dense.entry, hardware, timeout=limit)
+        run: OwnersRun | None = owner.call(stages.owners_run, model, root, dense, hardware, timeout=limit)
     except Exception as error:  # of a library that is not ours: a reason why nothing is shown
         return {"shown": False, "why": " ".join(str(error).split())[:300]}
     if run is None:
         return {"shown": False, "why": "nobody says how its owner runs it"}
-    ours.call(stages.load, dense.artifact.directory, hardware, timeout=limit)
+    ours.call(stages.load, artifact, hardware, timeout=limit)
     batch = model.evaluation_batch
     if run.outputs:
-        rows = _rows(len(run.outputs), run.blocks, len(read_examples(dense.inputs_path)))
-        found = ours.call(stages.sketches, dense.inputs_path, rows, batch, timeout=limit)
+        rows = _rows(len(run.outputs), run.blocks, len(read_examples(inputs)))
+        found = ours.call(stages.sketches, inputs, rows, batch, timeout=limit)
         wanted = [sketch.sketch(one)[0] for one in run.outputs]
         scale = sketch.spread(np.stack([one for one in wanted if one.shape == wanted[0].shape]))
         apart = np.array(
@@ -46,9 +48,7 @@ def compare(
         )
     else:
         quality = model.task.quality
-        answers = ours.call(
-            stages.answer, quality, dense.inputs_path, batch, len(run.tokens), timeout=limit, progress=no_progress
-        )
+        answers = ours.call(stages.answer, quality, inputs, batch, len(run.tokens), timeout=limit, progress=no_progress)
         apart = np.array(
             [0.0 if _same(one, own) else np.inf for one, own in zip(run.tokens, answers["tokens"], strict=True)]
         )

@@ -20,6 +20,7 @@ from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.measure import stages
 from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
+from benchmarks.preparation import standing_in
 from benchmarks.preparation.agreement import compare
 from benchmarks.preparation.making import Makings
 from benchmarks.preparation.memory import Memory, measured
@@ -61,6 +62,7 @@ class Preparation:
         self.agreed: dict[str, dict[str, Any]] = {}
         """Model -> what came of comparing it with its owner's run."""
         self.makings = Makings()
+        self._inputs: dict[str, Path] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
@@ -114,7 +116,10 @@ class Preparation:
                 self.worker(f"{model.name}: its owner's run", hardware) as owner,
                 self.worker(f"{model.name}: dense", hardware) as ours,
             ):
-                found = compare(owner, ours, model, dense, self.cache.root, hardware, limit)
+                found = compare(
+                    owner, ours, model, dense.entry, dense.artifact.directory, dense.inputs_path, self.cache.root,
+                    hardware, limit,
+                )  # fmt: skip
             found["seconds"] = round(time.perf_counter() - started, 3)
             if not found["shown"]:
                 raise _NotShown(found)
@@ -126,9 +131,22 @@ class Preparation:
             return error.found
         return dict(json.loads((entry / AGREED).read_text(encoding="utf-8")))
 
-    def artifact(self, compressor: Compressor, model: Model, hardware: Hardware) -> Artifact:
-        """The compressed artifact, from the cache or made now, step by step. Raises Unsupported,
-        WorkerError or PressbenchError, the same again when asked again."""
+    def inputs_path(self, model: Model) -> Path:
+        """The test examples as that model is asked them."""
+        if model.stands_in is None:
+            return self.dense(model).inputs_path
+        if model.name not in self._inputs:
+            with self.worker(f"{model.name}: its inputs", select("cpu")) as worker:
+                found = standing_in.inputs_of(model, self.cache, worker, self.settings.stage_seconds)
+            self._inputs[model.name] = found
+        return self._inputs[model.name]
+
+    def artifact(
+        self, compressor: Compressor, model: Model, hardware: Hardware, asked: Model | None = None
+    ) -> Artifact:  # fmt: skip
+        """The compressed artifact, from the cache or made now, step by step. asked: the model that it is, where that
+        reads its inputs in its own way; it must answer as its owner's run does. Raises Unsupported, WorkerError or
+        PressbenchError, the same again when asked again."""
         dense = self.dense(model)
         steps = compressor.steps
         key = (content_hash([step_entry(s) for s in steps]), model.name, hardware.name)
@@ -139,9 +157,23 @@ class Preparation:
             current = dense.artifact
             for number in range(len(steps)):
                 current = self._step(steps[: number + 1], current, dense, model, hardware)
+            if asked is not None:
+                self.agreed[asked.name] = self._stands_in(asked, current, dense, hardware)
             return current
 
         return _once(self._artifacts, key, make)
+
+    def _stands_in(self, asked: Model, artifact: Artifact, dense: Dense, hardware: Hardware) -> dict[str, Any]:
+        inputs, machine = self.inputs_path(asked), self.fingerprint(hardware)["hash"]
+        with (
+            self.stage("owner's run", f"{asked.name}: as its owner runs it"),
+            self.worker(f"{asked.name}: its owner's run", hardware) as owner,
+            self.worker(asked.name, hardware) as ours,
+        ):
+            return standing_in.agreed(
+                asked, artifact, inputs, dense, self.cache, (owner, ours), hardware, machine,
+                self.settings.stage_seconds,
+            )  # fmt: skip
 
     def folder_of(self, digest: str | None) -> Path | None:
         """Where the artifact of that digest lies, if it was asked for and is still there."""
@@ -232,15 +264,15 @@ class Preparation:
                 )
         return self._executed[key]
 
-    def memory(self, artifact: Artifact, dense: Dense, workload: Workload, hardware: Hardware, name: str) -> Memory:
+    def memory(self, artifact: Artifact, inputs: Path, workload: Workload, hardware: Hardware, name: str) -> Memory:
         """What the artifact takes in a worker of its own."""
-        closed, limit = self.enclosure(artifact.directory, dense.inputs_path), self.settings.stage_seconds
+        closed, limit = self.enclosure(artifact.directory, inputs), self.settings.stage_seconds
         with self.worker(name, hardware, closed) as worker:
-            return measured(worker, artifact.directory, dense.inputs_path, workload, hardware, limit)
+            return measured(worker, artifact.directory, inputs, workload, hardware, limit)
 
     def enclosure(self, *given: Path, writable: Path | None = None) -> Enclosure:
         """Of all that is kept, what was given alone."""
-        return Enclosure(self.cache.kinds(), given, writable)
+        return Enclosure(self.cache.kinds(), tuple(dict.fromkeys(given)), writable)
 
     def answers(
         self,
@@ -256,7 +288,7 @@ class Preparation:
         evaluated before by the same code and libraries, with the same batches, on a machine of the same
         fingerprint. batch: another than the model's usual one. first: so many examples alone.
         Raises WorkerError or PressbenchError, the same again when asked again."""
-        dense = self.dense(model)
+        inputs = self.inputs_path(model)
         batch, quality = batch or model.evaluation_batch, model.task.quality
         manifest = artifact.manifest
         code = {file for step in artifact.recipe for file in _code_of_step(step)}
@@ -264,7 +296,7 @@ class Preparation:
             "files": artifact.digest,
             "runtime": [manifest["runtime"], manifest["options"]],
             "recipe": [{"compressor": s["compressor"], "parameters": s["parameters"]} for s in artifact.recipe],
-            "examples": file_hash(dense.inputs_path),
+            "examples": file_hash(inputs),
             "batch": batch,
             "first": first,
             "quality": dataclasses.asdict(quality),
@@ -274,16 +306,14 @@ class Preparation:
         }
 
         def build(folder: Path) -> None:
-            closed = self.enclosure(artifact.directory, dense.inputs_path)
+            closed = self.enclosure(artifact.directory, inputs)
             with self.stage("evaluate", label) as report, self.worker(label, hardware, closed) as worker:
                 limit = self.settings.stage_seconds
                 worker.call(stages.load, artifact.directory, hardware, timeout=limit)
                 if first is None:
-                    found = scored(worker, quality, dense.inputs_path, batch, limit, report)
+                    found = scored(worker, quality, inputs, batch, limit, report)
                 else:
-                    found = worker.call(
-                        stages.answer, quality, dense.inputs_path, batch, first, timeout=limit, progress=report
-                    )
+                    found = worker.call(stages.answer, quality, inputs, batch, first, timeout=limit, progress=report)
             for kept, values in found.items():
                 np.save(folder / f"{kept}.npy", values, allow_pickle=False)
 
@@ -299,9 +329,8 @@ class Preparation:
         """Of the artifact's scored answers, (examples, numbers), see `benchmarks.measure.sketch`, and how far they move
         with their batch. sequence: of texts cut to so many tokens, of the first examples alone where that is another
         length than the scored one."""
-        dense = self.dense(model)
         usual = self.answers(artifact, model, hardware, f"{model.name}: {label_of(artifact)}")
-        quality, path = model.task.quality, dense.inputs_path
+        quality, path = model.task.quality, self.inputs_path(model)
         if type(quality).ask is Quality.ask and sequence in (None, _places(path)):
             return usual[stages.SKETCH], noise(usual)
         batch, rows = model.evaluation_batch, list(range(min(CUT_EXAMPLES, len(usual[stages.SKETCH]))))

@@ -13,6 +13,7 @@ from benchmarks import verdicts
 from benchmarks.quality.beside import Beside, Bounds, agreement, joined
 from benchmarks.quality.flips import flipped
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.quality.unlike import unlike
 from benchmarks.verdicts.judged import measure_of
 from compressors.interface import Examples
 from results.store.record import Measure
@@ -67,6 +68,9 @@ class Classification(Quality):
         assert test.labels is not None
         truth, said = test.labels.numpy(), dense["predictions"]
         return no_better_than_one_class(said == truth, truth, said, labels)
+
+    def unlike(self, dense: Answers, compressed: Answers, labels: Sequence[str]) -> str | None:
+        return unlike(dense["predictions"], compressed["predictions"], labels)
 
     def beside(
         self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]

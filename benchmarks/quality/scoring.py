@@ -98,6 +98,11 @@ class Quality(abc.ABC):
         to everything, or a test set that asks one thing alone. None where they are. labels: names of the classes."""
         return None
 
+    def unlike(self, dense: Answers, compressed: Answers, labels: Sequence[str]) -> str | None:
+        """Why these answers are doubted to be a compressed model's of this dense one, in one line; None where they are
+        not."""
+        return None
+
     def beside(
         self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
     ) -> Beside:

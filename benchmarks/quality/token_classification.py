@@ -13,6 +13,7 @@ from benchmarks.quality.beside import Beside, Bounds, agreement
 from benchmarks.quality.entities import are_tags, f1
 from benchmarks.quality.flips import rescored
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.quality.unlike import unlike
 from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
 from results.store.record import Measure
@@ -92,6 +93,10 @@ class TokenClassification(Quality):
             f"the dense model is right on {_right(dense, test).sum() / words.sum():.1%} of the words, not surely more "
             f"than the {counts.max() / words.sum():.1%} that always saying {name!r} would be"
         )
+
+    def unlike(self, dense: Answers, compressed: Answers, labels: Sequence[str]) -> str | None:
+        words = dense["predictions"] != NOT_SCORED
+        return unlike(dense["predictions"][words], compressed["predictions"][words], labels)
 
     def beside(
         self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]

@@ -40,7 +40,8 @@ def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparati
     assert case.workload is not None
     if not lane.checks:
         return {}
-    scored, noise = prepared.sketches(artifact, case.model, case.hardware, case.workload.sequence)
+    workload = case.own_workload(case.workload)
+    scored, noise = prepared.sketches(artifact, case.asked_as, case.hardware, workload.sequence)
     scale, most, found = sketch.spread(scored), max(LEAST, TIMES * noise), []
     for one in lane.checks:
         if one.rows is not None:
@@ -75,12 +76,18 @@ def _drawn(
     chosen = coin.sample(known, min(DRAWN, len(known)))
     if not chosen:
         return np.empty(0)
-    path, limit = prepared.dense(case.model).inputs_path, prepared.settings.stage_seconds
+    path, limit = prepared.inputs_path(case.asked_as), prepared.settings.stage_seconds
     closed, calls = prepared.enclosure(artifact.directory, path), [(one.slot, one.calls, one.call) for one in chosen]
     with prepared.stage("check", case.id), prepared.worker(lane.name, case.hardware, closed) as worker:
         worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
         again = worker.call(
-            stages.drawn_again, path, case.workload, inputs, calls, case.model.evaluation_batch, timeout=limit
+            stages.drawn_again,
+            path,
+            case.own_workload(case.workload),
+            inputs,
+            calls,
+            case.model.evaluation_batch,
+            timeout=limit,
         )
     return np.concatenate(
         [sketch.differences(wanted, one.answer, scale) for wanted, one in zip(again, chosen, strict=True)]

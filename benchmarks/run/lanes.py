@@ -8,6 +8,8 @@ from benchmarks.matrix.cases import Case, role
 from benchmarks.measure.lane import Lane, fastest
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation.preparation import Preparation, cpus_of
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import Artifact
 from compressors.interface import Compressor, PressbenchError
@@ -24,12 +26,19 @@ class Lanes:
         self._dense: dict[Key, Lane] = {}
         self._controls: dict[Key, Lane | None] = {}
 
-    def open(self, name: str, artifact: Artifact, case: Case) -> Lane:
-        """A lane of the caller's own, for the caller to close. Raises WorkerError or PressbenchError."""
+    def own(self, artifact: Artifact, case: Case) -> Lane:
+        """The lane of the case's own artifact, for the caller to close. Raises WorkerError or PressbenchError."""
         assert case.workload is not None
-        settings, inputs = self._prepared.settings, self._prepared.dense(case.model).inputs_path
+        return self.open(case.compressor_id, artifact, case, case.asked_as, case.own_workload(case.workload))
+
+    def open(
+        self, name: str, artifact: Artifact, case: Case, asked: Model | None = None, workload: Workload | None = None
+    ) -> Lane:  # fmt: skip
+        """A lane on what the dense model is asked, or `asked` in its place. Raises WorkerError or PressbenchError."""
+        assert case.workload is not None
+        settings, inputs = self._prepared.settings, self._prepared.inputs_path(asked or case.model)
         return Lane(
-            name, artifact.directory, case.hardware, cpus_of(case.hardware), inputs, case.workload,
+            name, artifact.directory, case.hardware, cpus_of(case.hardware), inputs, workload or case.workload,
             settings.stage_seconds, settings.memory_limit, self._prepared.enclosure(artifact.directory, inputs),
         )  # fmt: skip
 

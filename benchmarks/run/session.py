@@ -78,10 +78,10 @@ class Session:
             if bound is not None and (reason := quality.resolves(case.model.task.test_examples, bound)):
                 raise Unsupported(reason)
             dense = self.prepared.dense(case.model)
-            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            artifact = self._artifact(case)
             dense_label = f"{case.model.name}: dense"
             before = self.prepared.answers(dense.artifact, case.model, case.hardware, dense_label)
-            after = self.prepared.answers(artifact, case.model, case.hardware, case.id)
+            after = self.prepared.answers(artifact, case.asked_as, case.hardware, case.id)
             labels, test = case.model.task.labels, dense.test()
             nothing, agreed = quality.nothing_to_lose(before, test, labels), self.prepared.agreed[case.model.name]
             if not nothing and not agreed.get("shown"):
@@ -89,6 +89,8 @@ class Session:
             scored = quality.judge(before, after, test, None if nothing else bound)
             more = quality.beside(before, after, test, {} if nothing else case.bounds_beside, labels)
             reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after)
+            if role(case.compressor) == "method" and (strange := quality.unlike(before, after, labels)):
+                reason += f"; {strange}"
             if nothing:
                 reason = f"no verdict: {nothing}; {reason}"
             floor: dict[str, Any] = {}
@@ -107,6 +109,7 @@ class Session:
                     "task_type": quality.hub_task(tuple(case.model.inputs)),
                     "flip_floor": floor,
                     "owners_run": agreed,
+                    **({"owners_run_of_its_own": self.prepared.agreed[case.asked.name]} if case.asked else {}),
                     "steadiness": steadiness.told(after),
                     **({"doubt": nothing} if nothing else {}),
                 },
@@ -120,22 +123,23 @@ class Session:
 
         def measure() -> dict[str, Any]:
             dense = self.prepared.dense(case.model)
-            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
-            made = self.prepared.makings.of(artifact.directory)
+            artifact = self._artifact(case)
+            made = None if case.compressor.family == "given" else self.prepared.makings.of(artifact.directory)
             workload = case.model.memory_workload or case.model.workloads[0]
+            inputs, own = self.prepared.inputs_path(case.asked_as), case.own_workload(workload)
             with self.stage("measure footprint", case.id):
-                memory = self.prepared.memory(artifact, dense, workload, case.hardware, case.id)
-            closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory, dense.inputs_path)
+                memory = self.prepared.memory(artifact, inputs, own, case.hardware, case.id)
+            closed = self.prepared.enclosure(artifact.directory, dense.artifact.directory, dense.inputs_path, inputs)
             with (
                 self.stage("measure footprint", case.id),
                 self.prepared.worker(case.id, case.hardware, closed) as worker,
             ):
                 # In a worker, too: to count a module it has to be rebuilt, by the method's own code.
                 limit = self.settings.stage_seconds
-                effect = case.compressor.effect if role(case.compressor) == "method" else None
+                judged = role(case.compressor) == "method"
                 counted: stages.Counted = worker.call(
-                    stages.count, dense.artifact.directory, artifact.directory, effect, dense.inputs_path, workload,
-                    timeout=limit,
+                    stages.count, dense.artifact.directory, artifact.directory, case.compressor.effect, judged,
+                    (dense.inputs_path, inputs), (workload, own), timeout=limit,
                 )  # fmt: skip
             inventory, whole, fault = counted.inventory, counted.dense, counted.fault
             size = artifact.disk_bytes / dense.artifact.disk_bytes
@@ -153,8 +157,10 @@ class Session:
             if memory.grows:
                 reason += f"; its memory grows by {memory.growth / 2**20:.3g} MiB a call"
             size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
-            if fault:
+            if fault and case.compressor.effect:
                 verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
+            elif fault:  # which claims nothing: an export of the dense model may be judged, too
+                reason += f"; {fault}"
             return {
                 "verdict": verdict,
                 "reason": reason,
@@ -202,7 +208,7 @@ class Session:
         """The record of a case whose speed was not taken: unqualified, never a pass."""
 
         def measure() -> dict[str, Any]:
-            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            artifact = self._artifact(case)
             return {"verdict": str(Verdict.UNQUALIFIED), "reason": reason, "artifact": artifact}
 
         return self._record(case, measure)
@@ -220,7 +226,7 @@ class Session:
             assert case.workload is not None
             if reason := no_generator(case.compressor, case):
                 raise Unsupported(reason)
-            artifact = self.prepared.artifact(case.compressor, case.model, case.hardware)
+            artifact = self._artifact(case)
             settings = self.settings
             self.lanes.prepare(case)
             standing = self.supervision.standing(case)
@@ -229,7 +235,7 @@ class Session:
                 stack.enter_context(self.supervision.alone(case.hardware, report))
                 best = self.lanes.control(case)
                 reference = self.lanes.dense(case)
-                lane = self.lanes.open(case.compressor_id, artifact, case)
+                lane = self.lanes.own(artifact, case)
                 stack.callback(lane.close)
                 other = best if best is not None and best.name != case.compressor_id else None
                 shared = [reference, *([other] if other else [])]
@@ -309,11 +315,14 @@ class Session:
         ceiling = ceiling_of(watched.standing, probes)
         if ceiling is None:
             return
-        inputs = self.prepared.dense(case.model).inputs_path
-        executed = self.prepared.executed(artifact, inputs, case.workload, case.hardware)
+        inputs, workload = self.prepared.inputs_path(case.asked_as), case.own_workload(case.workload)
+        executed = self.prepared.executed(artifact, inputs, workload, case.hardware)
         passes = case.workload.new_tokens if case.workload.kind == "decode" else 1
         if executed and (why := impossible(executed, passes, statistics.median(seconds), ceiling, case.hardware)):
             raise PressbenchError(f"{lane.name}: {why}")
+
+    def _artifact(self, case: Case) -> Artifact:
+        return self.prepared.artifact(case.compressor, case.model, case.hardware, case.asked)
 
     # -- records ---------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from benchmarks.matrix.options import ROOT
 from benchmarks.matrix.sources import places
 from benchmarks.run.build_command import build_command
 from benchmarks.run.run import Run
+from compressors.given.given import Given
 from results.exchange import github
 from results.store.store import Run as StoredRun
 from results.store.store import read_run
@@ -67,9 +68,13 @@ def answer(run: Run, option: Callable[[str], Any], *, width: int, colour: bool) 
     stored, text, start = read_run(run.writer.path), io.StringIO(), Path.cwd()
 
     def build(row: Row) -> list[str]:
+        if row.first.family == Given.family:
+            return []  # nothing was built
         return build_command(option, row.first.model, row.first.compressor, row.first.hardware, start)
 
     def files(row: Row) -> str | None:
+        if row.first.family == Given.family:
+            return str(row.first.parameters["path"])
         digests = {record.artifact for record in row.records.values()}
         return next((str(folder) for digest in digests if (folder := run.session.prepared.folder_of(digest))), None)
 

@@ -55,6 +55,8 @@ class Model(abc.ABC):
     """Examples a batch when quality is measured. Pinned: another size flips a few predictions."""
     asked_alone: ClassVar[bool] = False
     """Whether it runs only where it is named: what is about one question would lengthen every run."""
+    stands_in: ClassVar[str | None] = None
+    """The model in whose place it is asked; None: it is nobody's stand-in."""
     flip_examples: ClassVar[int] = 256
     """On how many the dense model is compared with itself at another batch size."""
 

@@ -13,7 +13,9 @@ import numpy as np
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed
+from compressors.runtimes.files import Files
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
+from compressors.runtimes.ports import Ports
 
 GRAPH = "model.onnx"
 
@@ -40,7 +42,10 @@ class OnnxRuntime(Runtime):
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         import onnx
 
-        onnx.save(model, str(directory / GRAPH))
+        if isinstance(model, Files):
+            model.copy(directory)
+        else:
+            onnx.save(model, str(directory / GRAPH))
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
         import onnx
@@ -62,9 +67,13 @@ class OnnxRuntime(Runtime):
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
         session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+        ports = Ports.of(options)
+        types = {} if ports is None else _types(session)
 
         def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-            return np.asarray(session.run(["logits"], dict(inputs))[0])
+            if ports is None:
+                return np.asarray(session.run(["logits"], dict(inputs))[0])
+            return np.asarray(session.run([ports.output], ports.fed(inputs, types))[0], dtype=np.float32)
 
         return forward
 
@@ -86,6 +95,8 @@ class OnnxRuntime(Runtime):
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # names stay
         settings.log_severity_level = 3
         session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        if ports := Ports.of(manifest["options"]):
+            inputs = ports.fed(inputs, _types(session))
         names = [value.name for value in session.get_outputs()]
         shapes = {name: list(value.shape) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)}
         shapes |= {name: list(values.shape) for name, values in inputs.items()}
@@ -135,6 +146,13 @@ class OnnxRuntime(Runtime):
             weights.append((paths[tensor.name], values.size))
         operators = dict(Counter(n.op_type for n in graph.node))
         return Inventory(parameters, nonzero, dict(dtypes), operators, by_layer(sizes, weights))
+
+
+def _types(session: Any) -> dict[str, Any]:
+    """Input of the graph -> numpy's type of it."""
+    named = {"float": "float32", "double": "float64"}
+    kinds = {one.name: one.type.removeprefix("tensor(").removesuffix(")") for one in session.get_inputs()}
+    return {name: np.dtype(named.get(kind, kind)) for name, kind in kinds.items()}
 
 
 def _number(node: Any, name: str) -> int:

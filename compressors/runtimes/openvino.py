@@ -13,9 +13,11 @@ from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.cached_graph import has_cache, require_cache, stateless, whole_texts
 from compressors.runtimes.executed import Executed
+from compressors.runtimes.files import Files
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_token_only, weight_bytes
+from compressors.runtimes.ports import Ports
 
 GRAPH = "model.xml"
 ON_INTEGERS = "MatMulOnIntegers"
@@ -36,6 +38,9 @@ class OpenvinoRuntime(Runtime):
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         import openvino
 
+        if isinstance(model, Files):
+            model.copy(directory)
+            return
         # Rounding the weights to fp16 on the way to disk would be compression nobody asked for.
         openvino.save_model(model, str(directory / GRAPH), compress_to_fp16=False)
 
@@ -52,12 +57,16 @@ class OpenvinoRuntime(Runtime):
         compiled = _compiled(stateless(model) if cached else model, options, device, threads)
         request = compiled.create_infer_request()
         names = [port.get_any_name() for port in compiled.inputs]
+        ports, types = Ports.of(options), _types(compiled)
+        scored = 0 if ports is None else _place(compiled, ports.output)
 
         def forward(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+            if ports is not None:
+                inputs = ports.fed(inputs, types)
             if cached:
                 inputs = whole_texts(inputs)
             request.infer([inputs[name] for name in names], share_inputs=True)
-            return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+            return np.array(request.get_output_tensor(scored).data, dtype=np.float32)
 
         return forward
 
@@ -73,6 +82,8 @@ class OpenvinoRuntime(Runtime):
     ) -> Executed | None:
         """By the shapes of its products at this size of input."""
         graph, precision = self.read(directory, manifest), _precision(manifest["options"])
+        if ports := Ports.of(manifest["options"]):
+            inputs = ports.fed(inputs, _types(graph))
         if has_cache(graph):
             graph, inputs = stateless(graph), whole_texts(inputs)
         graph.reshape({port.get_any_name(): list(inputs[port.get_any_name()].shape) for port in graph.inputs})
@@ -160,6 +171,16 @@ def _compiled(model: Any, options: Mapping[str, Any], device: str, threads: int)
         "NUM_STREAMS": 1,
     }
     return openvino.Core().compile_model(model, "CPU", settings)
+
+
+def _types(graph: Any) -> dict[str, Any]:
+    """Input of a graph, compiled or not -> numpy's type of it."""
+    return {port.get_any_name(): port.get_element_type().to_dtype() for port in graph.inputs}
+
+
+def _place(compiled: Any, output: str) -> int:
+    """Which of the outputs is called that."""
+    return next(number for number, port in enumerate(compiled.outputs) if output in port.get_names())
 
 
 def _paths(nodes: Sequence[Any]) -> dict[str, str]:

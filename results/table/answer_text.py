@@ -19,7 +19,7 @@ from results.table.pen import Line, Pen, at_hyphens
 from results.table.rows import Row
 
 Build = Callable[[Row], Sequence[str]]
-"""The words of the command that builds what a row was measured on."""
+"""The words of the command that builds what a row was measured on; none of what was given."""
 _LONGEST_NAME, _NARROWEST = 30, 12
 _INDENT = "    "
 
@@ -59,9 +59,10 @@ def print_answer(answer: Answer, console: Console, build: Build, files: Callable
         if over.high is not None and over.high < 1 and speed_believed(answer.ship.row):
             drawn.line(f"uncompressed, {answer.ship.row.control or 'the best control'} is faster: this has "
                        f"{cells(answer.ship.row).over_control} of its speed", indent=_INDENT)  # fmt: skip
-        drawn.command(build(answer.ship.row))
+        command = build(answer.ship.row)
+        drawn.command(command)
         if folder := files(answer.ship.row):
-            drawn.line("its files, made for this run:", indent=_INDENT)
+            drawn.line(f"its files, {'made for this run' if command else 'as they were given'}:", indent=_INDENT)
             drawn.word(folder)
     for reason, names in answer.out.items():
         drawn.line(f"{reason}: {', '.join(names)}", "dim")
@@ -99,11 +100,14 @@ class _Drawn:
             name: list[Line] = [(part, "") for part in at_hyphens(_name(row), names)]
             table.add_row(self._pen.lines(name), *map(self._pen.text, texts))
         self._console.print(table)
-        commands = [build(row) for row in answer.front]
-        place = commands[0].index("--compressor") + 1
+        commands = [(row, words) for row in answer.front if (words := build(row))]
+        if not commands:
+            return
+        first = commands[0][1]
+        place = first.index("--compressor") + 1
         self.line("to build one of them, with its name in place of NAME:")
-        self.command([*commands[0][:place], "NAME", *commands[0][place + 1 :]])
-        for row, words in zip(answer.front, commands, strict=True):
+        self.command([*first[:place], "NAME", *first[place + 1 :]])
+        for row, words in commands:
             if words[place] != row.label:
                 self.line(f"NAME of {row.label}: {shlex.quote(words[place])}", indent=_INDENT)
 
@@ -124,10 +128,12 @@ class _Drawn:
             value = _columns(pick.unshown)[1 if axis == "speed" else 2]
             self.line(f"{_name(pick.unshown)} is {better}, {value}, but within {margin} by its estimate alone, "
                       f"{_end(answer, pick.unshown)} by its interval", indent=_INDENT)  # fmt: skip
-        if later:
+        if not (command := build(pick.row)):
+            self.line("it was given, not built here", indent=_INDENT)
+        elif later:
             self.line("built by the command below", indent=_INDENT)
         else:
-            self.command(build(pick.row))
+            self.command(command)
 
     def numbers(self, answer: Answer, row: Row) -> None:
         """What it lost, its speed and its size."""
@@ -137,7 +143,9 @@ class _Drawn:
         self.line(", ".join(parts), indent=_INDENT)
 
     def command(self, words: Sequence[str]) -> None:
-        """For a shell: each line but the last ends with a backslash, and no word is broken."""
+        """For a shell: each line but the last ends with a backslash, and no word is broken. Nothing of no words."""
+        if not words:
+            return
         lines = [_INDENT]
         for word in _together(words):
             if len(lines[-1]) + len(word) + 3 > self._console.width and lines[-1].strip():

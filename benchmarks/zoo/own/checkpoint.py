@@ -72,18 +72,19 @@ class Checkpoint:
         return found
 
 
-def look(folder: Path, said: str, *, allow_pickle: bool) -> Checkpoint:
-    """Look at a folder that has all files, weights included. Raises ModelError."""
-    found = look_at_config(folder, said)
+def look(folder: Path, said: str, *, allow_pickle: bool, quantized: bool = False) -> Checkpoint:
+    """Look at a folder that has all files, weights included. quantized: whether it may be. Raises ModelError."""
+    found = look_at_config(folder, said, quantized=quantized)
     weights = weight_files(folder, said, allow_pickle=allow_pickle)
     if weights[0].suffix == ".safetensors":
         _check_head(found, weights)
-        check_stored(weights, said)
+        if not quantized:
+            check_stored(weights, said)
     return dataclasses.replace(found, notes=_left_alone(folder, weights))
 
 
-def look_at_config(folder: Path, said: str) -> Checkpoint:
-    """The configuration alone."""
+def look_at_config(folder: Path, said: str, *, quantized: bool = False) -> Checkpoint:
+    """The configuration alone. quantized: whether it may be of a quantized model."""
     import transformers
 
     path = folder / "config.json"
@@ -107,9 +108,9 @@ def look_at_config(folder: Path, said: str) -> Checkpoint:
             f"{said}: {names[0]} is no class of transformers {transformers.__version__} ({own}); "
             "use a model whose class is part of transformers"
         )
-    if found := next((name for name in QUANTIZED if (folder / name).is_file()), None):
+    if not quantized and (found := next((name for name in QUANTIZED if (folder / name).is_file()), None)):
         raise ModelError(f"{said}: it is quantized already ({found}); the dense model must be the one before that")
-    if "quantization_config" in raw:
+    if not quantized and "quantization_config" in raw:
         raise ModelError(f"{said}: it is quantized already; the dense model must be the one before that")
     if found := next((path.name for pattern in ADAPTERS for path in sorted(folder.glob(pattern))), None):
         raise ModelError(

@@ -17,10 +17,10 @@ from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.model import Asset, Model
 from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError, check_stored, identity, weight_files
 from benchmarks.zoo.own.kind import Kind, kinds
-from benchmarks.zoo.own.weights import account
 from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
+from compressors.accounting import account
 from compressors.artifact import file_hash
 from compressors.interface import Examples, Hardware, InputSpec, PressbenchError, Progress, no_progress, skeleton
 from compressors.registry import source_closure
@@ -94,6 +94,7 @@ class OwnModel(Model):
     folder: Path
     allow_pickle: bool
     understood: Mapping[str, Any]
+    stands_in: str | None = None  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         remote = not isinstance(self.weights, LocalWeights)

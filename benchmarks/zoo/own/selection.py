@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,14 @@ ALONE = ("data", "task", "test-data", "set")
 
 @dataclass(frozen=True)
 class Selected:
-    """models: in the order they were asked for. targets: of a zoo file, unchecked, by model. source: its path."""
+    """models: in the order they were asked for. targets, artifacts: of a zoo file, unchecked, by model. source: its
+    path. folder: that its paths start from."""
 
     models: tuple[Model, ...]
     targets: Mapping[str, Mapping[str, Any]]
     source: str
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 def select_models(option: Callable[[str], Any], start: Path) -> Selected:
@@ -65,7 +68,11 @@ def select_models(option: Callable[[str], Any], start: Path) -> Selected:
         for name in names or (file.declared if file else _by_default())
     )
     picked = {model.name for model in chosen}
-    return Selected(chosen, {name: found for name, found in targets.items() if name in picked}, path or "")
+    artifacts = {name: found for name, found in (file.artifacts if file else {}).items() if name in picked}
+    folder = (start / path).absolute().parent if path else start
+    return Selected(
+        chosen, {name: found for name, found in targets.items() if name in picked}, path or "", artifacts, folder
+    )
 
 
 def _by_default() -> list[str]:

@@ -7,13 +7,16 @@ columns = { text = "body", label = "stars" }
 
 [reviews.targets.int8-openvino] # as in baselines/targets.toml
 accuracy_drop = 0.01
+
+[reviews.artifacts]             # compressed elsewhere, as --artifact names it
+student = "./student.onnx"
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +29,19 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*")
 
 @dataclass(frozen=True)
 class ZooFile:
-    """path: as the user named it. declared: by name. targets: model -> compressor -> what is stated, unchecked."""
+    """path: as the user named it. declared: by name. targets: model -> compressor -> what is stated, unchecked.
+    artifacts: model -> name -> what is stated, unchecked; their paths start from the file's folder."""
 
     path: str
     declared: Mapping[str, Declared]
     targets: Mapping[str, Mapping[str, Any]]
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_zoo(path: Path, said: str) -> ZooFile:
     """Read and check the file; models and data are not looked at yet. Raises PressbenchError: file and key."""
     data = read_toml(path, said)
-    declared, targets = {}, {}
+    declared, targets, artifacts = {}, {}, {}
     for name, values in data.items():
         where = f"{said}: [{name}]"
         if not isinstance(values, dict):
@@ -45,12 +50,17 @@ def read_zoo(path: Path, said: str) -> ZooFile:
         stated = values.pop("targets", {})
         if not isinstance(stated, dict):
             raise PressbenchError(f"{where}: targets must be a table of compressors")
+        given = values.pop("artifacts", {})
+        if not isinstance(given, dict):
+            raise PressbenchError(f"{where}: artifacts must be a table, NAME = PATH")
         declared[name] = declare(name, where, path.absolute().parent, values)
         if stated:
             targets[name] = stated
+        if given:
+            artifacts[name] = given
     if not declared:
         raise PressbenchError(f"{said}: no models there; state one as [NAME] with model and data")
-    return ZooFile(said, declared, targets)
+    return ZooFile(said, declared, targets, artifacts)
 
 
 def check_name(where: str, name: str) -> None:

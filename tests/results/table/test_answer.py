@@ -197,6 +197,22 @@ def test_speed_that_nobody_believes_is_said_and_size_still_answers(tmp_path: Pat
     assert named(answer.ship) == "quantize-4bit" and "no speed is believed here" in answer.why
 
 
+def test_what_was_given_is_named_by_its_files_and_no_command_is_made_up(tmp_path: Path) -> None:
+    answer, given, none = one(tmp_path, CLOSE, SMALL), io.StringIO(), io.StringIO()
+    theirs = "int8-onnxruntime"
+    print_answer(
+        answer, Console(file=given, width=80), lambda row: [] if row.label == theirs else build(row),
+        lambda row: f"/home/me/{row.label}.onnx",
+    )  # fmt: skip
+    told = given.getvalue()
+    assert f"what I would ship: {theirs}" in told
+    assert "it was given, not built here" in told
+    assert "its files, as they were given:" in told and f"/home/me/{theirs}.onnx" in told
+    assert f"--compressor {theirs}" not in told and f"NAME of {theirs}" not in told
+    print_answer(answer, Console(file=none, width=80), lambda row: [], lambda row: None)
+    assert "pytest" not in none.getvalue() and "NAME" not in none.getvalue()
+
+
 def test_an_answer_takes_quality_and_something_beside_it(tmp_path: Path) -> None:
     assert answers(run(tmp_path, [r for r in FAST if r.measure == "accuracy"])) == []
     assert answers(run(tmp_path, [r for r in FAST if r.measure != "accuracy"])) == []

@@ -14,7 +14,7 @@ from benchmarks.cache import Cache
 from benchmarks.hardware import select
 from benchmarks.zoo.dense import prepare_dense
 from benchmarks.zoo.own.checkpoint import ModelError
-from compressors.interface import Examples, no_progress
+from compressors.interface import Examples, PressbenchError, no_progress
 
 sys.path.append(str(Path(__file__).parent))
 from own_folders import lines, texts, tiny_models, understood
@@ -96,7 +96,7 @@ def test_a_tensor_that_nobody_takes_is_refused_and_one_of_another_head_is_not(tm
     deeper = "bert.encoder.layer.7.output.dense.bias"
     stored(tmp_path / "model", {deeper: torch.ones(32)})
     model = understood(tmp_path, model="model", data="reviews.csv")
-    with pytest.raises(ModelError, match=f"1 tensors of its weights are not taken by .*, the first {deeper}"):
+    with pytest.raises(PressbenchError, match=f"1 tensors of its weights are not taken by .*, the first {deeper}"):
         model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)
 
 
@@ -115,7 +115,7 @@ def test_a_tensor_of_what_the_class_has_no_part_for_is_refused(name: str, tmp_pa
     tiny_models.classifier(tmp_path / "model")
     texts(tmp_path)
     stored(tmp_path / "model", {name: torch.ones(4, 32)})
-    with pytest.raises(ModelError, match=f"1 tensors of its weights are not taken by .*, the first {name}"):
+    with pytest.raises(PressbenchError, match=f"1 tensors of its weights are not taken by .*, the first {name}"):
         model = understood(tmp_path, model="model", data="reviews.csv")
         model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)
 
@@ -137,5 +137,5 @@ def test_a_part_that_the_task_does_not_use_may_be_missing_and_no_other(tmp_path:
     assert not any(value.any() for name, value in trained.state_dict().items() if "pooler" in name)
     stored(tmp_path / "model", without="layer.1.output.dense")
     model = understood(tmp_path, model="model", data="rows.jsonl")
-    with pytest.raises(ModelError, match=r"not in its weights, the first encoder\.layer\.1\.output\.dense\.bias"):
+    with pytest.raises(PressbenchError, match=r"not in its weights, the first encoder\.layer\.1\.output\.dense\.bias"):
         model.train(Examples({}), Cache(tmp_path / "cache"), select("cpu"), no_progress)

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.zoo.own.checkpoint import ModelError
 from compressors import surgery
-from compressors.interface import ModelSpec
+from compressors.interface import ModelSpec, PressbenchError
 from compressors.runtimes.program import example_inputs
 
 BUFFERS = ("position_ids", "inv_freq", "masked_bias", "relative_position_index", "rotary_emb", "num_batches_tracked")
@@ -28,13 +27,15 @@ OTHER_PARTS = frozenset(
 
 
 def account(model: nn.Module, told: Mapping[str, Any], said: str, spec: ModelSpec) -> None:
-    """Raises ModelError where a tensor of the file belongs to a part of the model and was not taken, or a weight that
-    the task needs was not found. told: what `from_pretrained` says of its loading. A part that the output does not
+    """Raises PressbenchError where a tensor of the file belongs to a part of the model and was not taken, or a weight
+    that the task needs was not found. told: what `from_pretrained` says of its loading. A part that the output does not
     depend on, such as a pooler beside hidden states, may be missing, and is noughts then, so that the model is the
     same each time."""
     name = type(model).__name__
     if shapes := sorted(str(key[0] if isinstance(key, tuple) else key) for key in told.get("mismatched_keys") or ()):
-        raise ModelError(f"{said}: {len(shapes)} tensors of {name} are of another shape there, the first {shapes[0]}")
+        raise PressbenchError(
+            f"{said}: {len(shapes)} tensors of {name} are of another shape there, the first {shapes[0]}"
+        )
     parts = {part for path, _ in model.named_parameters() for part in path.split(".") if not part.isdigit()}
     anew = {path for path, _ in model.named_buffers()}
     lost = sorted(
@@ -43,13 +44,15 @@ def account(model: nn.Module, told: Mapping[str, Any], said: str, spec: ModelSpe
         if _matters(key, parts) and not any(f".{path}".endswith(f".{key}") or key.endswith(f".{path}") for path in anew)
     )
     if lost:
-        raise ModelError(
+        raise PressbenchError(
             f"{said}: {len(lost)} tensors of its weights are not taken by {name}, the first {lost[0]}: what they "
             "hold would be left out"
         )
     missing = sorted(map(str, told.get("missing_keys") or ()))
     if missing and _needed(model, missing, spec):
-        raise ModelError(f"{said}: {len(missing)} tensors of {name} are not in its weights, the first {missing[0]}")
+        raise PressbenchError(
+            f"{said}: {len(missing)} tensors of {name} are not in its weights, the first {missing[0]}"
+        )
 
 
 def _matters(key: str, parts: set[str]) -> bool:

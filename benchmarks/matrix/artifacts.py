@@ -1,0 +1,127 @@
+"""What was compressed elsewhere and is judged here: `--artifact [NAME=]PATH`, and `artifacts` of a zoo file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cache import Cache
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.own.beside import beside
+from benchmarks.zoo.own.model import OwnModel
+from benchmarks.zoo.own.understanding import slug
+from benchmarks.zoo.own.zoo_file import check_name
+from compressors import recipe, registry
+from compressors.given.companions import check_companions
+from compressors.given.form import form_of
+from compressors.given.given import Given
+from compressors.interface import PressbenchError
+from compressors.registry import nearest
+
+KEYS = ("path", "inputs", "output")
+
+
+@dataclass(frozen=True)
+class GivenArtifact:
+    """One of them, for one model. said: how a person named it. told: what it is, for people, a line each. asked: what
+    is asked in the model's place, where it reads its inputs in its own way."""
+
+    said: str
+    given: Given
+    told: tuple[str, ...]
+    asked: Model | None = None
+
+
+def by_options(
+    texts: Sequence[str], models: Sequence[Model], start: Path, cache: Cache
+) -> dict[str, dict[str, GivenArtifact]]:  # fmt: skip
+    """Model -> name -> artifact, of `--artifact`. start: the folder that paths start from. Raises PressbenchError."""
+    if not texts:
+        return {}
+    if len(models) != 1:
+        named = ", ".join(model.name for model in models)
+        raise PressbenchError(f"--artifact: is held against one dense model, name it with --model (there are {named})")
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, values = _parsed(text, start)
+        if name in found:
+            raise PressbenchError(f"--artifact {text}: two are called {name!r}; name one, NAME=PATH")
+        found[name] = values
+    return {models[0].name: of_model(found, models[0], "--artifact", start, cache)}
+
+
+def of_model(
+    stated: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache
+) -> dict[str, GivenArtifact]:  # fmt: skip
+    """Name -> artifact, of name -> path, or a table of `KEYS`. where: as mistakes name it."""
+    found = {}
+    for name, value in stated.items():
+        at = f"{where} {name}"
+        check_name(at, name)
+        if name in registry.compressor_classes() or name in registry.variants("full"):
+            raise PressbenchError(f"{at}: a method has that name; take another")
+        values = {"path": value} if isinstance(value, str) else value
+        if not isinstance(values, dict) or not isinstance(values.get("path"), str):
+            raise PressbenchError(f"{at}: must be a path, or a table with path")
+        if unknown := [key for key in values if key not in KEYS]:
+            raise PressbenchError(f"{at}: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
+        found[name] = _looked_at(name, values, model, at, start, cache)
+    return found
+
+
+def _looked_at(
+    name: str, values: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache
+) -> GivenArtifact:  # fmt: skip
+    inputs, output = values.get("inputs", {}), values.get("output")
+    strings = isinstance(inputs, dict) and all(isinstance(one, str) for one in inputs.values())
+    if not strings or not (output is None or isinstance(output, str)):
+        raise PressbenchError(f"{where}: inputs must be a table NAME = INPUT, output a name")
+    said, path = values["path"], Path(os.path.abspath(start / Path(values["path"]).expanduser()))
+    try:
+        form, _ = form_of(path, said)
+        given = Given(str(path), inputs=tuple(f"{theirs}={ours}" for theirs, ours in inputs.items()), output=output)
+        if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
+            return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))
+        looked, asked = given.looked(said), None
+        if isinstance(model, OwnModel) and form.reads_by_itself:
+            asked = beside(model, name, path, said, cache)
+        elif form.reads_by_itself:
+            check_companions(path, said, model.spec())
+        fit = given.fit(looked, (asked or model).spec())
+    except PressbenchError as error:
+        raise PressbenchError(f"{where}: {error}") from None
+    size = sum(file.stat().st_size for file in looked.files.values())
+    notes = (*fit.notes, *(asked.understood["notes"] if asked else ()))
+    lines = (f"{form.told(looked)}, {size:,} bytes", *(f"note: {note}" for note in notes))
+    return GivenArtifact(said, replace(given, sha256=looked.sha256), lines, asked)
+
+
+def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:
+    """`NAME=PATH`, `PATH`, either with `:KEY=VALUE,…` behind it: the name, and the keys of a table."""
+    whole, keys = text, ""
+    if not _is_there(text, start):
+        whole, _, keys = text.rpartition(":") if ":" in text and "=" in text.rpartition(":")[2] else (text, "", "")
+    name, equals, path = whole.partition("=")
+    if not equals or _is_there(whole, start):
+        name, path = slug(Path(whole).name), whole
+    if not path or not name:
+        raise PressbenchError(f"--artifact {text}: not [NAME=]PATH")
+    values: dict[str, Any] = {"path": path}
+    for part in recipe.split(keys, ",") if keys else []:
+        key, equals, value = part.partition("=")
+        outer, _, inner = key.strip().partition(".")
+        if not equals or outer not in KEYS[1:] or bool(inner) != (outer == "inputs"):
+            raise PressbenchError(f"--artifact {text}: {part!r} is not output=NAME or inputs.NAME=INPUT")
+        if inner:
+            values.setdefault("inputs", {})[inner] = value
+        else:
+            values[outer] = value
+    return name, values
+
+
+def _is_there(text: str, start: Path) -> bool:
+    return (start / Path(text).expanduser()).exists()

@@ -1,0 +1,50 @@
+"""The small files that lie beside a graph, as optimum writes them: where they are of another model than the dense one
+its answers would be read wrongly, and nothing in the graph tells."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compressors.given.form import GivenError
+from compressors.interface import ModelSpec
+
+CONFIG = "config.json"
+_NUMBERED = re.compile(r"LABEL_\d+")
+"""What transformers calls labels that nobody named."""
+
+
+def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
+    """Raises GivenError where config.json in `folder` has the outputs in another order than the dense `model`, others
+    than it, or another vocabulary. Nothing is said of a folder without one."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        theirs = _labels(config)
+    except (ValueError, OSError, AttributeError):
+        raise GivenError(f"{said}: {CONFIG} beside it is not readable as JSON") from None
+    ours = _labels(model.config)
+    if theirs and ours and len(theirs) == len(ours):
+        for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
+            if one.casefold() != other.casefold():
+                alike = {name.casefold() for name in theirs} == {name.casefold() for name in ours}
+                why = "its outputs are in another order" if alike else "it was trained for other labels"
+                raise GivenError(f"{said}: {CONFIG} calls output {number} {one!r}, the dense model {other!r}: {why}")
+    sizes = config.get("vocab_size"), model.config.get("vocab_size")
+    if "input_ids" in model.inputs and all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
+        raise GivenError(
+            f"{said}: {CONFIG} has a vocabulary of {sizes[0]:,}, the dense model one of {sizes[1]:,}: it reads the ids "
+            "of another tokenizer"
+        )
+
+
+def _labels(config: Mapping[str, Any]) -> list[str]:
+    """Names of the outputs in their order; none where they were not named."""
+    named = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    found = [named[number] for number in sorted(named)]
+    return [] if all(_NUMBERED.fullmatch(name) for name in found) else found

@@ -1,0 +1,1 @@
+"""One file each: a form in which people have compressed models."""

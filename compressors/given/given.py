@@ -1,0 +1,78 @@
+"""A model that somebody compressed elsewhere, in the place of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from compressors.given.form import Fit, Form, GivenError, Looked, form_of
+from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.runtimes.base import runtime_classes
+from compressors.runtimes.files import Files
+
+
+@dataclass(frozen=True)
+class Given(Compressor):
+    """Takes files as they are: nothing is compressed, and of the dense model nothing is taken.
+
+    path: the file or the folder. sha256: of all that counts of it when it was named, see `Looked`; whatever it is made
+    the artifact of must be that still. inputs, output: how a graph calls what the suite feeds and scores, where it
+    cannot be told: "ids=input_ids", as its own name and the suite's.
+    """
+
+    name: ClassVar[str] = "given"
+    family: ClassVar[str] = "given"
+    effect: ClassVar[Effect | None] = None
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # each is somebody's
+    closes: ClassVar[bool] = True
+
+    path: str = ""
+    sha256: str = ""
+    inputs: tuple[str, ...] = ()
+    output: str | None = None
+
+    @property
+    def makes(self) -> str:  # type: ignore[override]
+        """The runtime of its form."""
+        return self.form[0].runtime
+
+    @property
+    def requires(self) -> Mapping[str, str]:  # type: ignore[override]
+        """What looking at it and running it take."""
+        form, main = self.form
+        return {**form.requires, **runtime_classes()[form.runtime].requires, **form.needed(main, self.path)}
+
+    @property
+    def form(self) -> tuple[Form, Path]:
+        """What it is, and the file that is the model."""
+        if not self.path:
+            raise GivenError("given: path = '': names no file; it is --artifact that makes one of these")
+        return form_of(Path(self.path), self.path)
+
+    def looked(self, said: str | None = None) -> Looked:
+        """Its files, looked at. said: how a person named it. Raises GivenError."""
+        form, main = self.form
+        return form.look(main, said or self.path)
+
+    def fit(self, looked: Looked, model: ModelSpec) -> Fit:
+        """How they stand in for the dense model. Raises GivenError."""
+        pairs = [text.partition("=") for text in self.inputs]
+        if bad := [text for text, (_, equals, ours) in zip(self.inputs, pairs, strict=True) if not (equals and ours)]:
+            raise GivenError(f"{self.path}: inputs: {bad[0]!r}: not NAME=INPUT, as ids=input_ids")
+        return self.form[0].fit(looked, model, {theirs: ours for theirs, _, ours in pairs}, self.output)
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        if hardware.device != "cpu":
+            return f"runs on the CPU here, not on {hardware.device}"
+        return None
+
+    def compress(self, model: Any, context: Context) -> Compressed:
+        looked = self.looked()
+        if looked.sha256 != self.sha256:
+            raise GivenError(f"{self.path}: changed since it was named; start again")
+        fit, form = self.fit(looked, context.model), self.form[0]
+        form.check(looked, context.model)
+        told = {"given": form.told(looked), **({"notes": list(fit.notes)} if fit.notes else {})}
+        return Compressed(Files(looked.files), runtime=form.runtime, options=fit.options, told=told)

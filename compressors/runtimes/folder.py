@@ -1,0 +1,96 @@
+"""transformers on a folder as it is: what `from_pretrained` makes of it, in the type that its weights are stored in.
+
+For models that were not made here. A folder whose configuration names a quantization is read by the library that wrote
+it; code of the folder's own is never run, and pickle never read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from compressors.interface import PressbenchError, Unsupported
+from compressors.runtimes.base import Forward, Inventory, Runtime
+from compressors.runtimes.executed import Executed, of_torch
+from compressors.runtimes.files import Files
+from compressors.runtimes.generation import Generator, TorchGenerator, generates
+from compressors.runtimes.layers import by_layer
+from compressors.runtimes.torch import TorchRuntime, logical_weights, stored_bytes
+
+CONFIG = "config.json"
+
+
+class TransformersFolder(Runtime):
+    """The class that `architectures` names first, by `from_pretrained`, on torch in eager mode."""
+
+    name: ClassVar[str] = "transformers"
+    generates: ClassVar[bool] = True
+
+    def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
+        if not isinstance(model, Files):
+            raise PressbenchError(f"the runtime {self.name} takes a folder that is there already")
+        model.copy(directory)
+
+    def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
+        import transformers
+
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        cls: Any = getattr(transformers, config["architectures"][0])
+        try:
+            found: nn.Module = cls.from_pretrained(
+                directory, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+        except Exception as error:  # of the library that the folder names: a layout that it does not run here
+            raise Unsupported(" ".join(str(error).split())[:300] or type(error).__name__) from None
+        return found.eval()
+
+    def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        return TorchRuntime().attach(model, options, device=device, threads=threads)
+
+    def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
+        options = {**manifest["options"], "output": manifest.get("output", "logits")}
+        return self.attach(_uncached(self.read(directory, manifest)), options, device=device, threads=threads)
+
+    def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
+        model = self.read(directory, manifest)
+        if not generates(model):
+            raise Unsupported(f"{type(model).__name__} writes no tokens after others: no prefill and no decode")
+        torch.set_num_threads(threads)
+        return TorchGenerator(model.to(device), device)
+
+    def executed(
+        self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> Executed | None:
+        model = _uncached(self.read(directory, manifest))
+        options = {**manifest["options"], "output": manifest.get("output", "logits")}
+        forward = self.attach(model, options, device="cpu", threads=torch.get_num_threads())
+        return of_torch(model, lambda: forward(inputs))
+
+    def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
+        model = self.read(directory, manifest)
+        dtypes: Counter[str] = Counter()
+        parameters = nonzero = 0
+        weights = logical_weights(model)
+        for _, weight in weights:
+            parameters += weight.count
+            nonzero += weight.nonzero
+            dtypes[weight.dtype] += weight.count
+        operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
+        sizes = [one for file in sorted(directory.glob("*.safetensors")) for one in stored_bytes(file)]
+        layers = by_layer(sizes, [(name, weight.count) for name, weight in weights])
+        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+
+
+def _uncached(model: nn.Module) -> nn.Module:
+    """For passes over whole texts, which fill no cache."""
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    return model

@@ -1,0 +1,56 @@
+"""What lies beside a graph tells whether it is of the dense model's kind: labels, vocabulary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressors import conformance
+from compressors.given.companions import check_companions
+from compressors.given.form import GivenError
+
+BERT = conformance.TINY_SPECS["bert"]
+MODEL = replace(BERT, config={**BERT.config, "id2label": {"0": "bad", "1": "fair", "2": "good"}})
+
+
+def check(folder: Path, **config: Any) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    check_companions(folder, "model.onnx", MODEL)
+
+
+def test_the_same_labels_unnamed_ones_and_none_at_all_are_no_matter(tmp_path: Path) -> None:
+    check_companions(tmp_path, "model.onnx", MODEL)
+    check(tmp_path, id2label={"0": "Bad", "1": "fair", "2": "good"}, vocab_size=BERT.config["vocab_size"])
+    check(tmp_path, id2label={str(n): f"LABEL_{n}" for n in range(3)})
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (
+            {"id2label": {"0": "good", "1": "fair", "2": "bad"}},
+            "model.onnx: config.json calls output 0 'good', the dense model 'bad': its outputs are in another order",
+        ),
+        (
+            {"id2label": {"0": "bad", "1": "fair", "2": "superb"}},
+            "model.onnx: config.json calls output 2 'superb', the dense model 'good': it was trained for other labels",
+        ),
+        ({"vocab_size": 7}, "model.onnx: config.json has a vocabulary of 7, the dense model one of 600: it reads"),
+        ({"id2label": 3}, "model.onnx: config.json beside it is not readable as JSON"),
+    ],
+)  # fmt: skip
+def test_another_models_are_told(tmp_path: Path, config: dict[str, Any], told: str) -> None:
+    with pytest.raises(GivenError) as error:
+        check(tmp_path, **config)
+    assert str(error.value).startswith(told)
+
+
+def test_labels_of_more_than_ten_outputs_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    names = {str(number): f"c{number}" for number in range(12)}
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": dict(sorted(names.items()))}))
+    check_companions(tmp_path, "x", replace(BERT, config={**BERT.config, "id2label": names}))

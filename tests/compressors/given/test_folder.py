@@ -1,0 +1,153 @@
+"""A folder that save_pretrained wrote runs as from_pretrained makes it, and what is wrong with it is told by name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from compressors import conformance
+from compressors.artifact import Artifact
+from compressors.build import build_step
+from compressors.given.form import GivenError
+from compressors.given.given import Given
+from compressors.interface import Context, Hardware, PressbenchError
+
+sys.path.append(str(Path(__file__).parents[2]))
+from tiny_architectures import make
+
+CPU = Hardware("cpu", "cpu-other")
+BERT = conformance.TINY_SPECS["bert"]
+
+
+def config(**more: Any) -> transformers.BertConfig:
+    settings = {key: value for key, value in BERT.config.items() if key not in ("model_type", "architectures")}
+    return transformers.BertConfig(**{**settings, **more})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    transformers.BertForSequenceClassification(config(num_hidden_layers=2)).save_pretrained(tmp_path / "given")
+    return tmp_path / "given"
+
+
+def taken(path: Path, into: Path, spec: Any = None, dense: Artifact | None = None) -> Artifact:
+    dense = dense or conformance.subject("bert").dense
+    spec = spec or dense.spec
+    given = Given(str(path))
+    looked = given.looked()
+    given.fit(looked, spec)
+    return build_step(replace(given, sha256=looked.sha256), dense, Context(spec, CPU, dense.model), into)
+
+
+def inputs(rows: int = 4) -> dict[str, np.ndarray]:
+    return {name: values.numpy()[:rows] for name, values in conformance.subject("bert").examples.inputs.items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_answers_as_transformers_does_in_the_type_it_is_stored_in(
+    tmp_path: Path, folder: Path, dtype: torch.dtype
+) -> None:
+    model = transformers.BertForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
+    model.save_pretrained(tmp_path / "stored")
+    made = taken(tmp_path / "stored", tmp_path / "made")
+    with torch.inference_mode():
+        expected = model(**{name: torch.from_numpy(a) for name, a in inputs().items()}).logits.float().numpy()
+    np.testing.assert_allclose(made.load()(inputs()), expected, atol=1e-6)
+    assert set(made.inventory().dtypes) == {str(dtype).removeprefix("torch.")}
+    stored = (tmp_path / "stored" / "model.safetensors").stat().st_size
+    assert made.manifest["files"]["model.safetensors"]["bytes"] == stored, "its size is that of the file it came in"
+    executed, dense = made.executed(inputs()), conformance.subject("bert").dense.executed(inputs())
+    assert executed and dense and executed.total < 0.7 * dense.total, "two layers of four"
+
+
+def test_files_in_parts_come_along(tmp_path: Path, folder: Path) -> None:
+    model = transformers.BertForSequenceClassification.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "parts", max_shard_size="100KB")
+    made = taken(tmp_path / "parts", tmp_path / "made")
+    assert sum(name.endswith(".safetensors") for name in made.manifest["files"]) > 1
+    np.testing.assert_array_equal(made.load()(inputs()), taken(folder, tmp_path / "one").load()(inputs()))
+
+
+def test_a_language_model_reads_and_writes(tmp_path: Path) -> None:
+    subject = make("llama", tmp_path / "llama")
+    subject.model.save_pretrained(tmp_path / "given")
+    made = taken(tmp_path / "given", tmp_path / "made", subject.spec, subject.dense)
+    ids = np.arange(4, 12, dtype=np.int64)[None]
+    ours, theirs = subject.dense.generator(), made.generator()
+    first = ours.prefill(ids)
+    np.testing.assert_array_equal(theirs.prefill(ids), first)
+    np.testing.assert_array_equal(theirs.decode(first, 5), ours.decode(first, 5))
+
+
+# -- what is wrong -----------------------------------------------------------------------------------
+
+
+def _tensors(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return changed
+
+
+def _config(**more: Any) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+    return changed
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_tensors(lambda t: [t.pop(n) for n in list(t) if n.startswith("classifier")]), "the first classifier.bias"),
+        (_tensors(lambda t: t.update({"bert.encoder.layer.0.more": torch.ones(2)})), "not taken by .*layer.0.more"),
+        (_tensors(lambda t: t.update({"classifier.weight": torch.ones(5, 64)})), "shape"),
+        (_config(architectures=["BertForTokenClassification"]), "has another head than the dense model, BertForSeq"),
+        (_config(architectures=["BertOfMine"], auto_map={}), "BertOfMine is no class of .*its code is its own"),
+        (_config(architectures=None), "config.json: not readable as JSON with architectures"),
+        (_config(quantization_config={"quant_method": "mine"}), "names the quantization .mine., which is not"),
+        (_cut, "model.safetensors: damaged or truncated"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "index.json: damaged"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b"}}'),
+            "two sets of weights|is missing, which|outside of the folder",
+        ),
+    ],
+)  # fmt: skip
+def test_it_is_one_line(tmp_path: Path, folder: Path, change: Callable[[Path], Any], told: str) -> None:
+    change(folder)
+    with pytest.raises(PressbenchError, match=told) as error:
+        given = Given(str(folder))
+        _ = given.requires
+        taken(folder, tmp_path / "made")
+    assert "\n" not in str(error.value)
+
+
+def test_a_library_that_is_not_there_is_asked_for(folder: Path) -> None:
+    _config(quantization_config={"quant_method": "gptq", "bits": 4})(folder)
+    assert Given(str(folder)).requires["gptqmodel"] == "gptqmodel"
+
+
+def test_ports_are_said_of_graphs_alone(folder: Path) -> None:
+    given = Given(str(folder), output="logits")
+    with pytest.raises(GivenError, match="a folder has those of transformers"):
+        given.fit(given.looked(), BERT)
