@@ -32,7 +32,7 @@ OTHER_LAYOUTS: list[tuple[str, dict[str, Any]]] = [
     ("peer-gptqmodel", {"symmetric": False, "act_order": True}),
     ("peer-gptqmodel", {"symmetric": False, "bits": 3, "group_size": 16}),
     ("peer-gptqmodel", {"act_order": True, "bits": 8}),
-    ("peer-gptqmodel", {"bits": 2, "group_size": 32}),
+    ("peer-gptqmodel", {"symmetric": False, "bits": 2, "group_size": 16}),
     ("peer-quanto", {"bits": 8, "group_size": None}),
     ("peer-quanto", {"bits": 2, "group_size": 16}),
     ("peer-torchao", {"bits": 8, "group_size": None}),
