@@ -11,18 +11,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import ClassVar
 
-from torch import nn
-
-from compressors import surgery
-from compressors.interface import PressbenchError
 from compressors.peers import formats
 from compressors.peers.grouped import GroupedPeer
 from compressors.peers.handover import Files
 from compressors.peers.scripts import autoround as script
 from compressors.quantization.packed import PackedWeight
-
-SIDE = 32
-"""It leaves a layer dense one of whose sides is no multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +40,9 @@ class PeerAutoround(GroupedPeer):
         if self.iterations < 1:
             raise ValueError(f"iterations = {self.iterations!r}: must be at least 1")
 
-    def _layers(self, model: nn.Module) -> list[str]:
-        names = super()._layers(model)
-        for name in names:
-            layer = surgery.get(model, name)
-            if layer.out_features % SIDE or layer.in_features % SIDE:
-                shape = f"{layer.out_features} x {layer.in_features}"
-                raise PressbenchError(f"quantizes layers with sides of {SIDE}, 64, …: {name} is {shape}")
-        return names
+    @property
+    def side(self) -> int:
+        return 32  # others it leaves dense
 
     def read(self, files: Files, layer: str, rows: int, columns: int) -> PackedWeight:
         return formats.gptq(files, layer, rows, columns, bits=self.bits, v1=self.symmetric)

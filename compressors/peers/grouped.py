@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import nn
+
+from compressors import surgery
+from compressors.interface import PressbenchError
 from compressors.peers.base import Peer
 
 
@@ -40,3 +44,19 @@ class GroupedPeer(Peer):
     @property
     def block(self) -> int:
         return self.group_size or 1
+
+    @property
+    def side(self) -> int:
+        """What both sides of each layer must be multiples of."""
+        return 1
+
+    def _layers(self, model: nn.Module) -> list[str]:
+        names = super()._layers(model)
+        for name in names:
+            layer = surgery.get(model, name)
+            if layer.out_features % self.side or layer.in_features % self.side:
+                shape = f"{layer.out_features} x {layer.in_features}"
+                raise PressbenchError(
+                    f"quantizes layers with sides of {self.side}, {2 * self.side}, …: {name} is {shape}"
+                )
+        return names

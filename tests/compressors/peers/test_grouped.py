@@ -19,6 +19,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("peer-autoround", {"bits": 5}, "bits = 5: must be 2, 3, 4 or 8"),
     ("peer-autoround", {"bits": 8, "symmetric": False}, "symmetric = False: must be true at 8 bits"),
     ("peer-autoround", {"iterations": 0}, "iterations = 0: must be at least 1"),
+    ("peer-gptqmodel", {"bits": 5}, "bits = 5: must be 2, 3, 4 or 8"),
+    ("peer-gptqmodel", {"group_size": 8}, "group_size = 8: must be one of 16, 32, 64, 128, 256, 512, 1024"),
+    ("peer-gptqmodel", {"group_size": 48}, "group_size = 48: must be one of 16"),
+    ("peer-gptqmodel", {"damping": 0}, "damping = 0: must lie above 0 and below 1"),
+    ("peer-gptqmodel", {"damping": 1}, "damping = 1: must lie above 0 and below 1"),
     ("peer-quanto", {"bits": 3}, "bits = 3: must be 2, 4 or 8"),
     ("peer-quanto", {"bits": 8}, "group_size = 64: must be null at 8 bits"),
     ("peer-quanto", {"group_size": 0}, "group_size = 0: must be at least 1, or null"),
@@ -53,6 +58,16 @@ def test_what_autoround_would_leave_dense_is_unsupported() -> None:
         "peer-autoround: quantizes layers with sides of 32, 64, …: model.layers.0.mlp.gate_proj is 80 x 64"
     )
     assert reason("peer-torchao", {"group_size": 16}, intermediate_size=80) is None
+
+
+@pytest.mark.usefixtures("here")
+def test_what_gptqmodel_cannot_pack_is_unsupported() -> None:
+    """Its 3 bits lie 32 to three words, and it fails at what is left over; the others it fills up."""
+    assert reason("peer-gptqmodel", {"bits": 3, "group_size": 16}) is None
+    assert reason("peer-gptqmodel", {"bits": 3, "group_size": 16}, intermediate_size=80) == (
+        "peer-gptqmodel: quantizes layers with sides of 32, 64, …: model.layers.0.mlp.gate_proj is 80 x 64"
+    )
+    assert reason("peer-gptqmodel", {"group_size": 16}, intermediate_size=80) is None
 
 
 @pytest.mark.usefixtures("here")
