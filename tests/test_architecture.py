@@ -73,7 +73,7 @@ def test_results_are_read_without_torch() -> None:
 
 def rooms() -> set[str]:
     """The packages that have code, and whose own packages are told with them."""
-    found = {"compressors", "compressors/peers", "compressors/runtimes", "pressbench"}
+    found = {"compressors", "compressors/given", "compressors/peers", "compressors/runtimes", "pressbench"}
     for package in ("benchmarks", "results"):
         found |= {p.parent.relative_to(ROOT).as_posix() for p in (ROOT / package).glob("*/__init__.py")}
     return found

@@ -64,7 +64,7 @@ def test_the_options_of_the_suite_say_what_they_take() -> None:
     for name, how in seen.items():
         assert len(how["help"]) > 15, name
         if how.get("action") != "store_true":
-            form = r"[A-Z=]+(\|[A-Z]+)*|[a-z]+(\|[a-z]+)+|NAME\[:KEY=VALUE,…\]|1pt\|5%"
+            form = r"[A-Z=]+(\|[A-Z]+)*|[a-z]+(\|[a-z]+)+|NAME\[:KEY=VALUE,…\]|1pt\|5%|\[NAME=\]PATH"
             assert re.fullmatch(form, how["metavar"]), name
         if how.get("default") is not None:
             assert "(default: " in how["help"], f"{name}: what is it, unless it is given?"

@@ -30,7 +30,9 @@ def test_only_what_was_shown_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = []
     for _ in range(3):  # three runs
         prepared = preparation.Preparation(Cache(tmp_path), Settings(), Stages(None))
-        dense: Any = SimpleNamespace(identity="dense")
+        dense: Any = SimpleNamespace(
+            identity="dense", entry=tmp_path, inputs_path=tmp_path, artifact=SimpleNamespace(directory=tmp_path)
+        )
         found.append(prepared._agreed(find_model("vit-digits"), dense, Hardware("cpu", "cpu-vnni", threads=1)))
     assert [one["shown"] for one in found] == [False, True, True]
     assert len(asked) == 2 and found[0]["why"] == "out of memory"
