@@ -17,7 +17,7 @@ from benchmarks.zoo.own.understanding import slug
 from benchmarks.zoo.own.zoo_file import check_name
 from compressors import recipe, registry
 from compressors.given.companions import check_companions
-from compressors.given.form import form_of
+from compressors.given.form import GivenError, form_of
 from compressors.given.given import Given
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
@@ -37,9 +37,10 @@ class GivenArtifact:
 
 
 def by_options(
-    texts: Sequence[str], models: Sequence[Model], start: Path, cache: Cache
+    texts: Sequence[str], models: Sequence[Model], start: Path, cache: Cache, pickle: bool = False
 ) -> dict[str, dict[str, GivenArtifact]]:  # fmt: skip
-    """Model -> name -> artifact, of `--artifact`. start: the folder that paths start from. Raises PressbenchError."""
+    """Model -> name -> artifact, of `--artifact`. start: the folder that paths start from. pickle: whether
+    files that hold it are read. Raises PressbenchError."""
     if not texts:
         return {}
     if len(models) != 1:
@@ -51,11 +52,11 @@ def by_options(
         if name in found:
             raise PressbenchError(f"--artifact {text}: two are called {name!r}; name one, NAME=PATH")
         found[name] = values
-    return {models[0].name: of_model(found, models[0], "--artifact", start, cache)}
+    return {models[0].name: of_model(found, models[0], "--artifact", start, cache, pickle)}
 
 
 def of_model(
-    stated: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache
+    stated: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache, pickle: bool = False
 ) -> dict[str, GivenArtifact]:  # fmt: skip
     """Name -> artifact, of name -> path, or a table of `KEYS`. where: as mistakes name it."""
     found = {}
@@ -69,12 +70,12 @@ def of_model(
             raise PressbenchError(f"{at}: must be a path, or a table with path")
         if unknown := [key for key in values if key not in KEYS]:
             raise PressbenchError(f"{at}: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
-        found[name] = _looked_at(name, values, model, at, start, cache)
+        found[name] = _looked_at(name, values, model, at, start, cache, pickle)
     return found
 
 
 def _looked_at(
-    name: str, values: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache
+    name: str, values: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache, pickle: bool
 ) -> GivenArtifact:  # fmt: skip
     inputs, output = values.get("inputs", {}), values.get("output")
     strings = isinstance(inputs, dict) and all(isinstance(one, str) for one in inputs.values())
@@ -82,7 +83,12 @@ def _looked_at(
         raise PressbenchError(f"{where}: inputs must be a table NAME = INPUT, output a name")
     said, path = values["path"], Path(os.path.abspath(start / Path(values["path"]).expanduser()))
     try:
-        form, _ = form_of(path, said)
+        form, main = form_of(path, said)
+        if form.pickled and not pickle:
+            raise GivenError(
+                f"{said}: {main.name} holds pickle, a format that can run code; pass --allow-pickle if you trust whoever "
+                "made it"
+            )
         given = Given(str(path), inputs=tuple(f"{theirs}={ours}" for theirs, ours in inputs.items()), output=output)
         if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
             return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))

@@ -37,11 +37,14 @@ class Matrix:
         chosen = select_models(option, Path.cwd())
         self.models = list(chosen.models)
         added = {model.name: additions(model) for model in self.models}
+        pickle = bool(option("--allow-pickle"))
         cache = Cache(Path(option("--cache")) if option("--cache") else default_root())
-        self.artifacts = by_options(option("--artifact") or [], self.models, Path.cwd(), cache)
+        self.artifacts = by_options(option("--artifact") or [], self.models, Path.cwd(), cache, pickle)
         for model in self.models:
             if stated := chosen.artifacts.get(model.name):
-                found = of_model(stated, model, f"{chosen.source}: [{model.name}.artifacts]", chosen.folder, cache)
+                found = of_model(
+                    stated, model, f"{chosen.source}: [{model.name}.artifacts]", chosen.folder, cache, pickle
+                )
                 self.artifacts[model.name] = found | self.artifacts.get(model.name, {})
         given: dict[str, dict[str, Compressor]] = {
             model: {name: one.given for name, one in found.items()} for model, found in self.artifacts.items()

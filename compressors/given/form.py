@@ -57,6 +57,8 @@ class Form(abc.ABC):
     requires: ClassVar[Mapping[str, str]] = {}
     """Packages without which it cannot be looked at: import name -> what to `pip install`."""
 
+    pickled: ClassVar[bool] = False
+    """Whether reading it unpickles, which can run code: only where a person allows that."""
     reads_by_itself: ClassVar[bool] = False
     """Whether it may come with a tokenizer or an image processor of its own."""
 
