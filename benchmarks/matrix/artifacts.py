@@ -86,8 +86,8 @@ def _looked_at(
         form, main = form_of(path, said)
         if form.pickled and not pickle:
             raise GivenError(
-                f"{said}: {main.name} holds pickle, a format that can run code; pass --allow-pickle if you trust whoever "
-                "made it"
+                f"{said}: {main.name} holds pickle, a format that can run code; pass --allow-pickle if you trust "
+                "whoever made it"
             )
         given = Given(str(path), inputs=tuple(f"{theirs}={ours}" for theirs, ours in inputs.items()), output=output)
         if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
