@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from benchmarks import verdicts
 from benchmarks.quality.beside import Beside, Bounds, agreement, joined, repetition
 from benchmarks.quality.scoring import Answers, Quality, Scored
+from benchmarks.quality.unlike import unlike
 from benchmarks.verdicts.judged import measure_of
 from compressors.interface import NOT_SCORED, Examples
 from results.store.record import Measure
@@ -85,6 +86,10 @@ class LanguageModelling(Quality):
             f"the dense model's perplexity is {np.exp(dense['nll'].sum() / tokens):,.4g}, not surely below the "
             f"{np.exp(constant.sum() / tokens):,.4g} of the tokens' frequencies alone"
         )
+
+    def unlike(self, dense: Answers, compressed: Answers, labels: Sequence[str]) -> str | None:
+        scored = (dense["likeliest"] != NOT_SCORED) & (compressed["likeliest"] != NOT_SCORED)
+        return unlike(dense["likeliest"][scored], compressed["likeliest"][scored], labels)
 
     def beside(
         self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]

@@ -14,6 +14,8 @@ LEVEL = 0.01
 RESTORED = 0.5
 """Of the agreement that chance leaves open, what another order of the outputs must give to be named."""
 MOST_NAMED = 8
+MOST_ORDERED = 1000
+"""Classes from which on no order is looked for: tokens of a vocabulary."""
 
 
 def unlike(dense: np.ndarray, compressed: np.ndarray, labels: Sequence[str]) -> str | None:
@@ -21,15 +23,18 @@ def unlike(dense: np.ndarray, compressed: np.ndarray, labels: Sequence[str]) -> 
     know nothing of each other, each with its own shares of classes (Cohen 1960). dense, compressed: (answers,) int."""
     count = len(dense)
     classes = 1 + int(max(dense.max(initial=0), compressed.max(initial=0)))
-    table = np.zeros((classes, classes), np.int64)
-    np.add.at(table, (dense, compressed), 1)
-    same = int(np.trace(table))
-    by_chance = float(table.sum(axis=1) @ table.sum(axis=0)) / count**2
+    same = int((dense == compressed).sum())
+    shares = [np.bincount(said, minlength=classes) / count for said in (dense, compressed)]
+    by_chance = float(shares[0] @ shares[1])
     if by_chance >= 1 or binomtest(same, count, by_chance, alternative="greater").pvalue <= LEVEL:
         return None
     told = (
         f"agrees with the dense model no better than chance ({same / count:.0%} of answers, {by_chance:.0%} by chance)"
     )
+    if classes > MOST_ORDERED:
+        return told
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (dense, compressed), 1)
     meant, said = linear_sum_assignment(-table)
     restored = float(table[meant, said].sum()) / count
     if restored - by_chance >= RESTORED * (1 - by_chance):

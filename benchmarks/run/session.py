@@ -20,6 +20,7 @@ from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.worker import WorkerError
 from benchmarks.preparation import agreement, steadiness
+from benchmarks.preparation.memory import Memory
 from benchmarks.preparation.preparation import Preparation
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
@@ -35,6 +36,7 @@ from benchmarks.verdicts.judged import measure_of
 from benchmarks.zoo.workload import Workload
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import PressbenchError, Unsupported
+from compressors.runtimes.base import runtime
 from compressors.runtimes.executed import Executed
 from results.store.record import CaseRecord, Measure
 from results.store.store import ResultsError, now
@@ -154,6 +156,9 @@ class Session:
                 )
             if (claimed := inventory.claimed_bytes) is not None and artifact.disk_bytes > OVERHEAD * claimed + 2**18:
                 reason += f"; the method counts its weights as {claimed:,} bytes, what is on disk counts"
+            elsewhere = runtime(artifact.manifest["runtime"]).elsewhere
+            if elsewhere:
+                reason += f"; {elsewhere}: no memory"
             if memory.grows:
                 reason += f"; its memory grows by {memory.growth / 2**20:.3g} MiB a call"
             size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
@@ -170,9 +175,7 @@ class Session:
                     "parameters": Measure(value=inventory.parameters),
                     "nonzero_parameters": Measure(value=inventory.nonzero),
                     "bits_per_weight": Measure(value=8 * artifact.disk_bytes / max(1, inventory.parameters)),
-                    "peak_memory_bytes": Measure(value=memory.peak),
-                    "memory_growth_bytes": Measure(value=memory.growth),
-                    "first_answer_seconds": Measure(value=memory.waits.first_answer),
+                    **({} if elsewhere else _taken(memory)),
                     "compress_seconds": Measure(value=made.seconds if made else None),
                     **(_work(counted.executed) if counted.executed else {}),
                 },
@@ -390,6 +393,14 @@ def _work(executed: Executed) -> dict[str, Measure]:
     return {
         "operations": Measure(value=executed.total),
         "weight_bytes_read": Measure(value=executed.weight_bytes),
+    }
+
+
+def _taken(memory: Memory) -> dict[str, Measure]:
+    return {
+        "peak_memory_bytes": Measure(value=memory.peak),
+        "memory_growth_bytes": Measure(value=memory.growth),
+        "first_answer_seconds": Measure(value=memory.waits.first_answer),
     }
 
 

@@ -57,6 +57,10 @@ class Runtime(abc.ABC):
     generates: ClassVar[bool] = False
     """Whether it has `generator`, for models that can be had with one."""
 
+    elsewhere: ClassVar[str | None] = None
+    """Of a runtime that is here to be scored alone: what really runs such files, whose speed and memory it does not
+    have."""
+
     @abc.abstractmethod
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         """Write `model` as files into `directory`. What loading needs beside them goes into
