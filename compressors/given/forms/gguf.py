@@ -36,8 +36,10 @@ class Gguf(Form):
             raise GivenError(f"{looked.said}: a GGUF file is read as a language model, and {ours} is none")
         theirs, wanted = looked.facts["vocabulary"], model.config.get("vocab_size")
         if theirs != wanted:
-            raise GivenError(f"{looked.said}: it has a vocabulary of {theirs:,} tokens, the dense model one of {wanted:,}: "
-                             "it reads the numbers of another tokenizer")  # fmt: skip
+            raise GivenError(
+                f"{looked.said}: it has a vocabulary of {theirs:,} tokens, the dense model one of {wanted:,}: it reads "
+                "the numbers of another tokenizer"
+            )
         return Fit(notes=("scored by transformers' reading of it; its speed and memory in llama.cpp are not measured",))
 
     def told(self, looked: Looked) -> str:

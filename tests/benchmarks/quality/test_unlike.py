@@ -49,3 +49,10 @@ def test_two_that_know_nothing_of_each_other_are_doubted_nearly_always(shares: t
         unlike(coin.choice(3, 400, p=weights), coin.choice(3, 400, p=weights), NAMES) is None for _ in range(500)
     )
     assert missed <= 3 * LEVEL * 500
+
+
+def test_tokens_of_a_large_vocabulary_are_compared_without_a_table_of_all_pairs() -> None:
+    coin = np.random.default_rng(0)
+    dense, other = coin.integers(0, 49152, 2000), coin.integers(0, 49152, 2000)
+    assert "no better than chance" in (unlike(dense, other, ()) or "")
+    assert unlike(dense, np.where(coin.random(2000) < 0.9, other, dense), ()) is None
