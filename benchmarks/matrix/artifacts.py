@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Cache
+from benchmarks.hub.errors import HubMistake, HubOutOfReach
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.own.beside import beside
+from benchmarks.zoo.own.declaration import Declaration
+from benchmarks.zoo.own.hub_sources import hub_model, hub_name
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.understanding import slug
 from benchmarks.zoo.own.zoo_file import check_name
@@ -23,6 +26,8 @@ from compressors.interface import PressbenchError
 from compressors.registry import nearest
 
 KEYS = ("path", "inputs", "output")
+FILES = (".onnx", ".xml", ".gguf", ".pt2")
+"""Endings of what is no name on the hub."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,16 @@ def _looked_at(
     strings = isinstance(inputs, dict) and all(isinstance(one, str) for one in inputs.values())
     if not strings or not (output is None or isinstance(output, str)):
         raise PressbenchError(f"{where}: inputs must be a table NAME = INPUT, output a name")
-    said, path = values["path"], Path(os.path.abspath(start / Path(values["path"]).expanduser()))
+    said, ports = values["path"], tuple(f"{theirs}={ours}" for theirs, ours in inputs.items())
     try:
+        path, commit = _found(said, start, cache)
         form, main = form_of(path, said)
         if form.pickled and not pickle:
             raise GivenError(
                 f"{said}: {main.name} holds pickle, a format that can run code; pass --allow-pickle if you trust "
                 "whoever made it"
             )
-        given = Given(str(path), inputs=tuple(f"{theirs}={ours}" for theirs, ours in inputs.items()), output=output)
+        given = Given(str(path), inputs=ports, output=output)
         if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
             return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))
         looked, asked = given.looked(said), None
@@ -98,12 +104,27 @@ def _looked_at(
         elif form.reads_by_itself:
             check_companions(path, said, model.spec())
         fit = given.fit(looked, (asked or model).spec())
+    except HubOutOfReach as error:
+        return GivenArtifact(said, Given(said, absent=str(error)), (f"out of reach: {error}",))
     except PressbenchError as error:
         raise PressbenchError(f"{where}: {error}") from None
     size = sum(file.stat().st_size for file in looked.files.values())
     notes = (*fit.notes, *(asked.understood["notes"] if asked else ()))
-    lines = (f"{form.told(looked)}, {size:,} bytes", *(f"note: {note}" for note in notes))
+    lines = (f"{form.told(looked)}{commit}, {size:,} bytes", *(f"note: {note}" for note in notes))
     return GivenArtifact(said, replace(given, sha256=looked.sha256), lines, asked)
+
+
+def _found(said: str, start: Path, cache: Cache) -> tuple[Path, str]:
+    """Where it is, and of a model of the hub at which commit, in words. Raises PressbenchError."""
+    path = Path(os.path.abspath(start / Path(said).expanduser()))
+    name = None if path.exists() or "/" not in said or path.suffix in FILES else hub_name(said)
+    if name is None:
+        return path, ""
+    try:
+        _, weights = hub_model(*name, Declaration(model=said, data=said), cache)
+        return weights.folder(cache), f", commit {weights.repository.commit[:12]} of the hub"
+    except HubMistake as error:
+        raise PressbenchError(f"{said}: no such file or folder in {start}; and {error}") from None
 
 
 def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:

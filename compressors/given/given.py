@@ -19,7 +19,7 @@ class Given(Compressor):
 
     path: the file or the folder. sha256: of all that counts of it when it was named, see `Looked`; whatever it is made
     the artifact of must be that still. inputs, output: how a graph calls what the suite feeds and scores, where it
-    cannot be told: "ids=input_ids", as its own name and the suite's.
+    cannot be told: "ids=input_ids", as its own name and the suite's. absent: why it could not be fetched.
     """
 
     name: ClassVar[str] = "given"
@@ -32,15 +32,18 @@ class Given(Compressor):
     sha256: str = ""
     inputs: tuple[str, ...] = ()
     output: str | None = None
+    absent: str = ""
 
     @property
     def makes(self) -> str:  # type: ignore[override]
         """The runtime of its form."""
-        return self.form[0].runtime
+        return "torch" if self.absent else self.form[0].runtime
 
     @property
     def requires(self) -> Mapping[str, str]:  # type: ignore[override]
         """What looking at it and running it take."""
+        if self.absent:
+            return {}
         form, main = self.form
         return {**form.requires, **runtime_classes()[form.runtime].requires, **form.needed(main, self.path)}
 
@@ -64,6 +67,8 @@ class Given(Compressor):
         return self.form[0].fit(looked, model, {theirs: ours for theirs, _, ours in pairs}, self.output)
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        if self.absent:
+            return self.absent
         if hardware.device != "cpu":
             return f"runs on the CPU here, not on {hardware.device}"
         return None

@@ -28,6 +28,8 @@ _EFFECTS = {
 _METRIC_TYPES = {"chrF": "chrf", "ROUGE-L": "rouge"}
 _VOID = ("error", "unsupported", "unqualified")
 """Verdicts of records whose numbers are not to be quoted."""
+GIVEN = "given"
+"""The family of what was compressed elsewhere."""
 _NAME, _TEXT = 100, 600  # characters
 
 
@@ -146,6 +148,14 @@ def _what(record: CaseRecord) -> str:
     if record.role == "control":
         how = "another runtime or precision, nothing compressed"
         return f"{_name(record.model)}{task} as {_name(record.compressor)}: {how}."
+    if record.family == GIVEN:
+        told = next((step.get("told") for step in record.recipe if isinstance(step, Mapping)), None)
+        what = told.get("given") if isinstance(told, Mapping) else None
+        where = f"{_name(str(record.parameters.get('path', '?')))}" + (f", {_name(str(what))}" if what else "")
+        return (
+            f"{_name(record.compressor)}, compressed elsewhere ({where}), judged by pressbench beside "
+            f"{_name(record.model)}{task}."
+        )
     return f"{_name(record.model)}{task}, compressed with {_name(record.compressor)}{family} by pressbench.{effect}"
 
 

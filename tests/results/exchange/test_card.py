@@ -72,6 +72,23 @@ def test_the_text_says_what_was_done_on_what_and_how_to_see_it_again(tmp_path: P
         assert part in text, part
 
 
+def test_what_was_compressed_elsewhere_is_not_called_ours(tmp_path: Path) -> None:
+    sha = "cd" * 32
+    step = {
+        "compressor": "given", "parameters": {"path": "/models/theirs.onnx", "sha256": sha}, "seconds": 0.1,
+        "told": {"given": "ONNX (onnx.quantize 0.1.0; ai.onnx 17)"},
+    }  # fmt: skip
+    records = [
+        CaseRecord(**{**vars(record), "family": "given", "effect": None, "recipe": (step,),
+                      "parameters": {"compressor": "given", **step["parameters"]}})
+        for record in method()
+    ]  # fmt: skip
+    text = card(stored(tmp_path, records), NAME).replace("\\", "")
+    assert "int8, compressed elsewhere (/models/theirs.onnx, ONNX (onnx.quantize 0.1.0; ai.onnx 17)), judged by" in text
+    assert "by pressbench." not in text and "It claims the effect" not in text
+    assert sha in text
+
+
 def test_every_workload_has_its_speed(tmp_path: Path) -> None:
     other = [r for r in method(workload="1x512") if r.measure == "speed"]
     other = [CaseRecord(**{**vars(r), "case": "int8-minilm-bbc-cpu-1x512"}) for r in other]
