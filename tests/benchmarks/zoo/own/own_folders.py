@@ -46,7 +46,12 @@ def made(model: OwnModel, folder: Path) -> Dense:
 
 
 def agreed(model: OwnModel, dense: Dense, folder: Path) -> dict[str, Any]:
-    return agreement.compare(Here(), Here(), model, dense, folder / "cache", select("cpu"), 60.0)  # type: ignore[arg-type]
+    owner: Any = Here()
+    ours: Any = Here()
+    return agreement.compare(
+        owner, ours, model, dense.entry, dense.artifact.directory, dense.inputs_path, folder / "cache", select("cpu"),
+        60.0,
+    )  # fmt: skip
 
 
 def texts(folder: Path, names: tuple[str, str] = ("negative", "positive")) -> None:
