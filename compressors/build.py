@@ -74,7 +74,7 @@ def code_of(step: Compressor) -> list[str]:
     and what saves the artifact. They go into cache keys."""
     writers: list[Any] = [build_step, *runtime_classes().values()]
     within = {file for part in step.parts for inner in part.steps for file in code_of(inner)}
-    return sorted(within | {file for maker in (type(step), *writers) for file in source_closure(maker)})
+    return sorted(within | {file for maker in (type(step), *step.helpers, *writers) for file in source_closure(maker)})
 
 
 def build_step(step: Compressor, source: Artifact, context: Context, directory: Path) -> Artifact:

@@ -272,6 +272,11 @@ class Compressor(abc.ABC):
         """The compressors that it runs within `compress`: their code decides what it makes as much as its own."""
         return ()
 
+    @property
+    def helpers(self) -> tuple[type[Any], ...]:
+        """Classes that it finds as it runs, and imports nowhere: their code decides what it makes, too."""
+        return ()
+
 
 def skeleton(config: Mapping[str, Any], *, device: str = "cpu", empty: bool = False) -> nn.Module:
     """The transformers model that `config` describes, in eval mode: with random weights to train from, or `empty`,

@@ -71,6 +71,11 @@ class Run:
         own = {model.name: dict(model.understood) for model in selected.own}
         if own:
             options["models_sha256"] = content_hash([own, [model.identity() for model in selected.own]])
+        if selected.artifacts:
+            options["artifacts_sha256"] = {
+                model: {name: one.given.sha256 for name, one in found.items()}
+                for model, found in selected.artifacts.items()
+            }
         header = RunHeader(
             run=identity,
             started=now(),

@@ -48,6 +48,10 @@ class Given(Compressor):
         return {**form.requires, **runtime_classes()[form.runtime].requires, **form.needed(main, self.path)}
 
     @property
+    def helpers(self) -> tuple[type[Any], ...]:
+        return () if self.absent else (type(self.form[0]),)
+
+    @property
     def form(self) -> tuple[Form, Path]:
         """What it is, and the file that is the model."""
         if not self.path:
