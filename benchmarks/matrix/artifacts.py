@@ -75,7 +75,9 @@ def of_model(
             raise PressbenchError(f"{at}: must be a path, or a table with path")
         if unknown := [key for key in values if key not in KEYS]:
             raise PressbenchError(f"{at}: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
-        found[name] = _looked_at(name, values, model, at, start, cache, pickle)
+        one = _looked_at(name, values, model, at, start, cache, pickle)
+        ways = {"": False} if one.given.absent else one.given.form[0].ways
+        found |= {name + way: replace(one, given=replace(one.given, merged=merged)) for way, merged in ways.items()}
     return found
 
 

@@ -53,7 +53,11 @@ def differing(before: Any, now: Any, where: str = "") -> list[str]:
 
 
 def _option(name: str) -> str:
-    hashed = {"targets_sha256": "the targets file", "models_sha256": "what your own models and data are made from"}
+    hashed = {
+        "targets_sha256": "the targets file",
+        "models_sha256": "what your own models and data are made from",
+        "artifacts_sha256": "the files of --artifact",
+    }
     return f"{hashed[name]} (its SHA-256)" if name in hashed else f"--{name}"
 
 

@@ -72,10 +72,10 @@ class Run:
         if own:
             options["models_sha256"] = content_hash([own, [model.identity() for model in selected.own]])
         if selected.artifacts:
-            options["artifacts_sha256"] = {
-                model: {name: one.given.sha256 for name, one in found.items()}
-                for model, found in selected.artifacts.items()
-            }
+            options["artifacts_sha256"] = content_hash(
+                [[model, name, one.given.sha256] for model, found in selected.artifacts.items()
+                 for name, one in sorted(found.items())]
+            )  # fmt: skip
         header = RunHeader(
             run=identity,
             started=now(),

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from compressors.artifact import file_hash
-from compressors.interface import ModelSpec, PressbenchError
+from compressors.interface import Compressed, ModelSpec, PressbenchError
+from compressors.runtimes.files import Files
 
 
 class GivenError(PressbenchError):
@@ -57,6 +58,8 @@ class Form(abc.ABC):
     requires: ClassVar[Mapping[str, str]] = {}
     """Packages without which it cannot be looked at: import name -> what to `pip install`."""
 
+    ways: ClassVar[Mapping[str, bool]] = {"": False}
+    """What is judged of one: suffix of its name -> whether it is merged into the dense model."""
     pickled: ClassVar[bool] = False
     """Whether reading it unpickles, which can run code: only where a person allows that."""
     reads_by_itself: ClassVar[bool] = False
@@ -85,6 +88,11 @@ class Form(abc.ABC):
         """What can be seen only where the model is loaded. Called in the process that takes the files. Raises
         PressbenchError."""
         return
+
+    def compressed(self, looked: Looked, fit: Fit, model: Any, merged: bool) -> Compressed:
+        """What becomes the artifact: the files as they are, unless they are a part of a model alone. model: the dense
+        one, in memory. merged: see `ways`. Raises PressbenchError."""
+        return Compressed(Files(looked.files), runtime=self.runtime, options=fit.options)
 
     @abc.abstractmethod
     def told(self, looked: Looked) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
+from compressors.adapters.kept import put_beside
 from compressors.given.form import Fit, Form, GivenError, Looked, form_of
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.base import runtime_classes
-from compressors.runtimes.files import Files
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Given(Compressor):
     path: the file or the folder. sha256: of all that counts of it when it was named, see `Looked`; whatever it is made
     the artifact of must be that still. inputs, output: how a graph calls what the suite feeds and scores, where it
     cannot be told: "ids=input_ids", as its own name and the suite's. absent: why it could not be fetched.
+    merged: of a part that goes with the dense model, whether it becomes one with its weights.
     """
 
     name: ClassVar[str] = "given"
@@ -33,6 +36,7 @@ class Given(Compressor):
     inputs: tuple[str, ...] = ()
     output: str | None = None
     absent: str = ""
+    merged: bool = False
 
     @property
     def makes(self) -> str:  # type: ignore[override]
@@ -84,4 +88,9 @@ class Given(Compressor):
         fit, form = self.fit(looked, context.model), self.form[0]
         form.check(looked, context.model)
         told = {"given": form.told(looked), **({"notes": list(fit.notes)} if fit.notes else {})}
-        return Compressed(Files(looked.files), runtime=form.runtime, options=fit.options, told=told)
+        return replace(form.compressed(looked, fit, model, self.merged), told=told)
+
+    def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
+        if structure:  # of an adapter that stays beside its layers
+            put_beside(model, structure["adapters"])
+        return model
