@@ -64,7 +64,7 @@ def of_model(
     stated: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache, pickle: bool = False
 ) -> dict[str, GivenArtifact]:  # fmt: skip
     """Name -> artifact, of name -> path, or a table of `KEYS`. where: as mistakes name it."""
-    found = {}
+    found: dict[str, GivenArtifact] = {}
     for name, value in stated.items():
         at = f"{where} {name}"
         check_name(at, name)
