@@ -31,6 +31,7 @@ data = "reviews.csv"
 int8 = "./theirs.onnx"
 swapped = { path = "./swapped.onnx" }
 student = "./student"
+student-again = "./student"
 
 [reviews.targets.int8]
 accuracy_drop = 0.05
@@ -145,6 +146,8 @@ def test_a_student_with_another_tokenizer_is_asked_in_its_own_tokens(stored: Run
     assert accuracy.verdict == "pass", accuracy.reason
     assert accuracy.evidence["owners_run_of_its_own"]["shown"]
     assert accuracy.evidence["examples"] == record(stored, "accuracy", "dense").evidence["examples"]
+    again = record(stored, "accuracy", "student-again")
+    assert again.measures["accuracy"] == accuracy.measures["accuracy"], "the same folder under another name"
     files = {name: facts["bytes"] for name, facts in size.evidence["files"].items()}
     assert files["model.safetensors"] == (own / "student" / "model.safetensors").stat().st_size
     assert size.measures["operations"].value is not None

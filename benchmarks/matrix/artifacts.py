@@ -118,7 +118,11 @@ def _looked_at(
 
 def _found(said: str, start: Path, cache: Cache) -> tuple[Path, str]:
     """Where it is, and of a model of the hub at which commit, in words. Raises PressbenchError."""
-    path = Path(os.path.abspath(start / Path(said).expanduser()))
+    try:
+        path = Path(os.path.abspath(start / Path(said).expanduser()))
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        raise PressbenchError(f"{said}: no such file or folder") from None
     name = None if path.exists() or "/" not in said or path.suffix in FILES else hub_name(said)
     if name is None:
         return path, ""
@@ -133,7 +137,11 @@ def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:
     """`NAME=PATH`, `PATH`, either with `:KEY=VALUE,…` behind it: the name, and the keys of a table."""
     whole, keys = text, ""
     if not _is_there(text, start):
-        whole, _, keys = text.rpartition(":") if ":" in text and "=" in text.rpartition(":")[2] else (text, "", "")
+        for place in (i for i, letter in enumerate(text) if letter == ":"):  # a port's name may have a colon, too
+            before, after = text[:place], text[place + 1 :]
+            if after.startswith(("output=", "inputs.")) or _is_there(before.partition("=")[2] or before, start):
+                whole, keys = before, after
+                break
     name, equals, path = whole.partition("=")
     if not equals or _is_there(whole, start):
         name, path = slug(Path(whole).name), whole
@@ -153,4 +161,7 @@ def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _is_there(text: str, start: Path) -> bool:
-    return (start / Path(text).expanduser()).exists()
+    try:
+        return (start / Path(text).expanduser()).exists()
+    except (OSError, RuntimeError, ValueError):  # what no file system takes as a name
+        return False

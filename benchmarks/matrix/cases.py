@@ -49,10 +49,11 @@ class Case:
 
     def own_workload(self, workload: Workload) -> Workload:
         """The same work as the artifact is given it: the same texts, in as many tokens as it reads them in."""
-        ours, theirs = (_tokens(model) for model in (self.model, self.asked_as))
-        if not (workload.sequence and ours and theirs) or ours == theirs:
+        if self.asked is None or not workload.sequence:
             return workload
-        return replace(workload, sequence=max(1, min(theirs, round(workload.sequence * theirs / ours))))
+        most = _tokens(self.asked)
+        tokens = max(1, round(workload.sequence * self.asked.tokens_made))
+        return replace(workload, sequence=tokens if most is None else min(tokens, most))
 
     @property
     def quality_bound(self) -> float | None:

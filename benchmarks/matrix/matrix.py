@@ -22,7 +22,7 @@ from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.selection import Selected, select_models
 from benchmarks.zoo.own.unreachable import UnreachableModel
 from compressors import registry
-from compressors.interface import Compressor
+from compressors.interface import Compressor, PressbenchError
 
 
 class Matrix:
@@ -40,7 +40,7 @@ class Matrix:
         pickle = bool(option("--allow-pickle"))
         cache = Cache(Path(option("--cache")) if option("--cache") else default_root())
         self.artifacts = by_options(option("--artifact") or [], self.models, Path.cwd(), cache, pickle)
-        for model in self.models:
+        for model in (model for model in self.models if not isinstance(model, UnreachableModel)):
             if stated := chosen.artifacts.get(model.name):
                 found = of_model(
                     stated, model, f"{chosen.source}: [{model.name}.artifacts]", chosen.folder, cache, pickle
@@ -63,6 +63,8 @@ class Matrix:
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier, bool(option("--sweep")))
         also: dict[str, dict[str, Compressor]] = {} if option("--compressor") else added
+        if twice := sorted(name for found in given.values() for name in found if name in self.compressors):
+            raise PressbenchError(f"--artifact {twice[0]}: --compressor names a method so; take another name")
         if option("--artifact") and not option("--compressor"):  # these, beside what they are held against
             self.compressors = {name: one for name, one in self.compressors.items() if role(one) != "method"}
             also = {}

@@ -24,6 +24,18 @@ MOST = 0.01
 another order are 1e-5 of it, a padding token too many 0.1 and more."""
 
 
+AGREED = "agreed.json"
+"""The file of an entry that holds what came of it."""
+
+
+class NotShown(Exception):
+    """Nothing came of an owner's run that may be kept."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
 def compare(
     owner: Worker, ours: Worker, model: Model, dense: Path, artifact: Path, inputs: Path, root: Path,
     hardware: Hardware, limit: float,

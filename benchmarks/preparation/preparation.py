@@ -21,7 +21,7 @@ from benchmarks.measure import stages
 from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation import standing_in
-from benchmarks.preparation.agreement import compare
+from benchmarks.preparation.agreement import AGREED, NotShown, compare
 from benchmarks.preparation.making import Makings
 from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
@@ -38,19 +38,10 @@ from compressors.interface import Compressor, Hardware, PressbenchError, Unsuppo
 from compressors.runtimes.base import runtime
 from compressors.runtimes.executed import Executed
 
-AGREED = "agreed.json"
 CUT_EXAMPLES = 256
 """Examples that are scored at another length than the usual one, to compare what is timed at that length."""
 FLIP_BATCH = 1
 """The batch size at which the dense model is compared with itself."""
-
-
-class _NotShown(Exception):
-    """Nothing came of an owner's run that may be kept."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        super().__init__(found)
-        self.found = found
 
 
 class Preparation:
@@ -63,7 +54,7 @@ class Preparation:
         """Model -> what came of comparing it with its owner's run."""
         self.makings = Makings()
         self._inputs: dict[str, Path] = {}
-        self._artifacts: dict[tuple[str, str, str], Artifact | Exception] = {}
+        self._artifacts: dict[tuple[str, ...], Artifact | Exception] = {}
         self._answers: dict[str, Answers | Exception] = {}
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
         self._sketches: dict[str, np.ndarray | Exception] = {}
@@ -122,12 +113,12 @@ class Preparation:
                 )  # fmt: skip
             found["seconds"] = round(time.perf_counter() - started, 3)
             if not found["shown"]:
-                raise _NotShown(found)
+                raise NotShown(found)
             (folder / AGREED).write_text(json.dumps(found), encoding="utf-8")
 
         try:
             entry = self.cache.build("agreement", model.name, key, build)
-        except _NotShown as error:
+        except NotShown as error:
             return error.found
         return dict(json.loads((entry / AGREED).read_text(encoding="utf-8")))
 
@@ -149,7 +140,9 @@ class Preparation:
         PressbenchError, the same again when asked again."""
         dense = self.dense(model)
         steps = compressor.steps
-        key = (content_hash([step_entry(s) for s in steps]), model.name, hardware.name)
+        key = (
+            content_hash([step_entry(s) for s in steps]), model.name, hardware.name, asked.name if asked else ""
+        )  # fmt: skip
 
         def make() -> Artifact:
             if reason := registry.unsupported_reason(compressor, model.spec(), hardware):
@@ -301,7 +294,7 @@ class Preparation:
             "first": first,
             "quality": dataclasses.asdict(quality),
             "code": hash_files({*code, *_code_of_answers(quality)}),
-            "versions": versions(*runtime(manifest["runtime"]).requires),
+            "versions": versions(*runtime(manifest["runtime"]).requires, *_packages_of(artifact)),
             "fingerprint": self.fingerprint(hardware)["hash"],
         }
 
@@ -341,7 +334,7 @@ class Preparation:
             "batch": batch,
             "sequence": sequence,
             "code": hash_files(registry.source_closure(stages.sketches, "benchmarks")),
-            "versions": versions(*runtime(artifact.manifest["runtime"]).requires),
+            "versions": versions(*runtime(artifact.manifest["runtime"]).requires, *_packages_of(artifact)),
             "fingerprint": self.fingerprint(hardware)["hash"],
         }
 
@@ -417,6 +410,12 @@ def _code_of_answers(quality: Quality) -> set[str]:
 
 def _code_of_step(step: dict[str, Any]) -> list[str]:
     return code_of(registry.build(step["compressor"], step["parameters"]))
+
+
+def _packages_of(artifact: Artifact) -> list[str]:
+    """What the steps of its recipe take, beside its runtime: a library that reads packed weights."""
+    steps = (registry.build(step["compressor"], step["parameters"]) for step in artifact.recipe)
+    return sorted({package for step in steps for package in step.requires})
 
 
 def _once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:

@@ -9,14 +9,12 @@ from typing import Any
 from benchmarks.cache import Cache, content_hash, hash_files, versions
 from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker
-from benchmarks.preparation.agreement import compare
+from benchmarks.preparation.agreement import AGREED, NotShown, compare
 from benchmarks.zoo.dense import INPUTS, LIBRARIES, Dense
 from benchmarks.zoo.model import Model
-from compressors.artifact import Artifact
+from compressors.artifact import Artifact, file_hash
 from compressors.interface import Hardware
 from compressors.registry import source_closure
-
-AGREED = "agreed.json"
 
 
 def inputs_of(model: Model, cache: Cache, worker: Worker, limit: float) -> Path:
@@ -43,6 +41,7 @@ def agreed(
     key = {
         "model": content_hash(model.identity()),
         "artifact": artifact.digest,
+        "inputs": file_hash(inputs),
         "code": hash_files(source_closure(compare, "benchmarks")),
         "versions": versions(*LIBRARIES),
         "fingerprint": machine,
@@ -50,7 +49,12 @@ def agreed(
 
     def build(folder: Path) -> None:
         found = compare(*workers, model, dense.entry, artifact.directory, inputs, cache.root, hardware, limit)
+        if not found["shown"]:  # it may be for want of time or memory: asked again in the next run
+            raise NotShown(found)
         (folder / AGREED).write_text(json.dumps(found), encoding="utf-8")
 
-    entry = cache.build("agreement", model.name, key, build)
+    try:
+        entry = cache.build("agreement", model.name, key, build)
+    except NotShown as error:
+        return error.found
     return dict(json.loads((entry / AGREED).read_text(encoding="utf-8")))

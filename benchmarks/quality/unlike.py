@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 LEVEL = 0.01
 """Agreement that chance gives as often as this, and oftener, is no better than chance."""
 RESTORED = 0.5
-"""Of the agreement that chance leaves open, what another order of the outputs must give to be named."""
+"""Of the agreement that chance leaves open: two that have so much are not doubted, however few the examples; and
+another order of the outputs must give it to be named."""
 MOST_NAMED = 8
 MOST_ORDERED = 1000
 """Classes from which on no order is looked for: tokens of a vocabulary."""
@@ -26,19 +27,26 @@ def unlike(dense: np.ndarray, compressed: np.ndarray, labels: Sequence[str]) -> 
     same = int((dense == compressed).sum())
     shares = [np.bincount(said, minlength=classes) / count for said in (dense, compressed)]
     by_chance = float(shares[0] @ shares[1])
-    if by_chance >= 1 or binomtest(same, count, by_chance, alternative="greater").pvalue <= LEVEL:
+    if by_chance >= 1 or same / count - by_chance >= RESTORED * (1 - by_chance):
+        return None
+    if binomtest(same, count, by_chance, alternative="greater").pvalue <= LEVEL:
         return None
     told = (
         f"agrees with the dense model no better than chance ({same / count:.0%} of answers, {by_chance:.0%} by chance)"
     )
     if classes > MOST_ORDERED:
         return told
-    table = np.zeros((classes, classes), np.int64)
-    np.add.at(table, (dense, compressed), 1)
-    meant, said = linear_sum_assignment(-table)
-    restored = float(table[meant, said].sum()) / count
+    even, odd = (_table(dense[first::2], compressed[first::2], classes) for first in (0, 1))
+    meant, said = linear_sum_assignment(-even)  # the order is found on one half, and must hold on the other
+    restored = float(odd[meant, said].sum()) / max(1, int(odd.sum()))
     if restored - by_chance >= RESTORED * (1 - by_chance):
         order = [str(labels[i]) if i < len(labels) else f"class {i}" for i in meant[np.argsort(said)]]
         listed = ", ".join(order[:MOST_NAMED]) + (", …" if len(order) > MOST_NAMED else "")
         told += f"; with its outputs as {listed} it would agree in {restored:.0%}: they are in another order"
     return told
+
+
+def _table(dense: np.ndarray, compressed: np.ndarray, classes: int) -> np.ndarray:
+    found = np.zeros((classes, classes), np.int64)
+    np.add.at(found, (dense, compressed), 1)
+    return found

@@ -88,6 +88,8 @@ class Session:
             nothing, agreed = quality.nothing_to_lose(before, test, labels), self.prepared.agreed[case.model.name]
             if not nothing and not agreed.get("shown"):
                 nothing = f"it is not shown that the dense model is run as its owner would: {agreed.get('why')}"
+            if not nothing and case.asked and not (own := self.prepared.agreed[case.asked.name]).get("shown"):
+                nothing = f"it is not shown that it is run as its owner would: {own.get('why')}"
             scored = quality.judge(before, after, test, None if nothing else bound)
             more = quality.beside(before, after, test, {} if nothing else case.bounds_beside, labels)
             reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after)
@@ -195,6 +197,7 @@ class Session:
                     "executed": counted.executed.to_json() if counted.executed else None,
                     "dense_executed": counted.dense_executed.to_json() if counted.dense_executed else None,
                     "memory_workload": workload.name,
+                    **_own(workload, own),
                     "memory": memory.to_json(),
                     "first_answer": {
                         "import_seconds": memory.waits.imported,
@@ -290,6 +293,7 @@ class Session:
                     "decided_at": judged.decided_at,
                     "alpha": ALPHA,
                     **watched.evidence(),
+                    **_own(case.workload, case.own_workload(case.workload)),
                     "control": best.name if best else None,
                     **({"greedy": tokens} if tokens else {}),
                     **({"floor": floor.evidence()} if floor else {}),
@@ -394,6 +398,11 @@ def _work(executed: Executed) -> dict[str, Measure]:
         "operations": Measure(value=executed.total),
         "weight_bytes_read": Measure(value=executed.weight_bytes),
     }
+
+
+def _own(workload: Workload, own: Workload) -> dict[str, Any]:
+    """Evidence where an artifact makes other tokens of the same texts."""
+    return {"own_workload": own.name} if own != workload else {}
 
 
 def _taken(memory: Memory) -> dict[str, Measure]:

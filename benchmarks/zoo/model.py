@@ -57,6 +57,8 @@ class Model(abc.ABC):
     """Whether it runs only where it is named: what is about one question would lengthen every run."""
     stands_in: ClassVar[str | None] = None
     """The model in whose place it is asked; None: it is nobody's stand-in."""
+    tokens_made: ClassVar[float] = 1.0
+    """Tokens that it makes of a text for each that the model makes in whose place it is asked."""
     flip_examples: ClassVar[int] = 256
     """On how many the dense model is compared with itself at another batch size."""
 

@@ -13,6 +13,8 @@ from compressors.given.form import GivenError
 from compressors.interface import ModelSpec
 
 CONFIG = "config.json"
+BELOW = ("onnx", "openvino")
+"""Folders in which a repository keeps such graphs, below its config.json."""
 _NUMBERED = re.compile(r"LABEL_\d+")
 """What transformers calls labels that nobody named."""
 
@@ -21,6 +23,8 @@ def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
     """Raises GivenError where config.json in `folder` has the outputs in another order than the dense `model`, others
     than it, or another vocabulary. Nothing is said of a folder without one."""
     path = folder / CONFIG
+    if not path.is_file() and folder.name in BELOW:
+        path = folder.parent / CONFIG
     if not path.is_file():
         return
     try:
@@ -29,7 +33,9 @@ def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
     except (ValueError, OSError, AttributeError):
         raise GivenError(f"{said}: {CONFIG} beside it is not readable as JSON") from None
     ours = _labels(model.config)
-    if theirs and ours and len(theirs) == len(ours):
+    if theirs and ours and len(theirs) != len(ours):
+        raise GivenError(f"{said}: {CONFIG} has {len(theirs)} outputs, the dense model {len(ours)}")
+    if theirs and ours:
         for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
             if one.casefold() != other.casefold():
                 alike = {name.casefold() for name in theirs} == {name.casefold() for name in ours}

@@ -34,9 +34,14 @@ class Looked:
     facts: Mapping[str, Any]
 
     @functools.cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """Name -> SHA-256."""
+        return {name: file_hash(file) for name, file in sorted(self.files.items())}
+
+    @functools.cached_property
     def sha256(self) -> str:
         """Over all files and their names."""
-        parts = "".join(f"{name}\0{file_hash(self.files[name])}\n" for name in sorted(self.files))
+        parts = "".join(f"{name}\0{found}\n" for name, found in self.hashes.items())
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -92,7 +97,7 @@ class Form(abc.ABC):
     def compressed(self, looked: Looked, fit: Fit, model: Any, merged: bool) -> Compressed:
         """What becomes the artifact: the files as they are, unless they are a part of a model alone. model: the dense
         one, in memory. merged: see `ways`. Raises PressbenchError."""
-        return Compressed(Files(looked.files), runtime=self.runtime, options=fit.options)
+        return Compressed(Files(looked.files, looked.hashes), runtime=self.runtime, options=fit.options)
 
     @abc.abstractmethod
     def told(self, looked: Looked) -> str:

@@ -16,15 +16,19 @@ from compressors.runtimes.ports import Ports
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "input_ids": ("input_ids", "ids", "tokens", "token_ids", "input_word_ids", "inputs"),
-    "attention_mask": ("attention_mask", "mask", "input_mask", "padding_mask"),
+    "attention_mask": ("attention_mask", "mask", "input_mask"),
     "token_type_ids": ("token_type_ids", "segment_ids", "input_type_ids", "token_types", "segments"),
     "pixel_values": ("pixel_values", "image", "images", "pixels", "input", "x"),
 }
 """Input of transformers -> what exporters call it, in lower case and without a port's number."""
 NEEDLESS = ("token_type_ids",)
 """What a graph may not take where the dense model does, or take where it does not: as noughts it says nothing."""
+OTHERS = ("position_ids", "head_mask", "labels", "cache_position", "inputs_embeds")
+"""Inputs of transformers that no other stands in for; nor what is of a decoder, of a cache, or of padding."""
 HIDDEN = "last_hidden_state"
 OUTPUTS = ("logits", HIDDEN, "token_embeddings", "output", "output_0")
+SQUASHED = ("softmax", "sigmoid", "logsoftmax")
+"""Operators that make probabilities of logits, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,24 @@ def fit_ports(
     inputs: Mapping[str, str],
     output: str | None,
     own: frozenset[str] = frozenset(),
+    makers: Mapping[str, str] | None = None,
 ) -> Fit:
     """given, made: inputs and outputs of the graph. inputs, output: as a person said, see `Form.fit`. own: inputs that
-    the runtime gives by itself. Raises GivenError."""
+    the runtime gives by itself. makers: output -> the operator that makes it. Raises GivenError."""
     notes: list[str] = []
     taken = _inputs(said, [port for port in given if port.name not in own], model, inputs, notes)
     zeros = tuple(port.name for port in given if port.name not in own and port.name not in taken)
     notes += [f"input {name} is given noughts" for name in zeros]
     by_name = {port.name: port for port in given}
     for theirs, ours in taken.items():
-        _free(said, by_name[theirs], model.inputs[ours].axes)
+        notes += _free(said, by_name[theirs], model.inputs[ours].axes)
     found = _output(said, made, model, output)
+    maker = (makers or {}).get(found.name, "")
+    if model.output == "logits" and maker.lower() in SQUASHED:
+        raise GivenError(
+            f"{said}: its output {found} is made by {maker}: probabilities, where logits are scored; export it "
+            "without, or say output=NAME of its logits"
+        )
     if found.name not in ("logits", model.output):
         notes.append(f"output {found.name}")
     return Fit(Ports(taken, zeros, found.name).as_option(), tuple(notes))
@@ -89,7 +100,11 @@ def _inputs(
             found[port.name] = fitting[0]
     rest = [port for port in given if port.name not in found and _plain(port.name) not in ALIASES["token_type_ids"]]
     left = [ours for ours in model.inputs if ours not in found.values() and ours not in NEEDLESS]
-    if len(rest) == len(left) == 1 and _alike(rest[0], model.inputs[left[0]].dtype, len(model.inputs[left[0]].axes)):
+    if (
+        len(rest) == len(left) == 1
+        and not _another(rest[0].name)
+        and _alike(rest[0], model.inputs[left[0]].dtype, len(model.inputs[left[0]].axes))
+    ):
         found[rest[0].name], rest, left = left[0], [], []
     if rest:
         raise GivenError(f"{said}: wants {rest[0]}, and what that is cannot be told: say inputs.{rest[0].name}=NAME, "
@@ -108,18 +123,27 @@ def _inputs(
     return found
 
 
+def _another(name: str) -> bool:
+    """Whether a name is that of an input that is none of the suite's."""
+    plain = _plain(name)
+    return plain in OTHERS or plain.startswith(("decoder_", "past", "encoder_")) or "pad" in plain
+
+
 def _alike(port: Port, dtype: str, axes: int) -> bool:
-    whole = port.dtype.startswith(("int", "uint", "bool"))
-    return len(port.dims) == axes and whole == dtype.startswith("int")
+    """Ids that are cut to 8 bits or to truth values would be others."""
+    wanted = ("int64", "int32") if dtype.startswith("int") else ("float32", "float16", "bfloat16", "float64")
+    return len(port.dims) == axes and port.dtype in wanted
 
 
-def _free(said: str, port: Port, axes: Sequence[str | int]) -> None:
-    """Raises GivenError where a size is fixed that must be free, or is another one."""
+def _free(said: str, port: Port, axes: Sequence[str | int]) -> list[str]:
+    """What is to be told of sizes that are fixed. Raises GivenError where one must be free, or is another one."""
     for size, axis in zip(port.dims, axes, strict=True):
         if axis == "batch" and size is not None:
             raise GivenError(f"{said}: its input {port} has a fixed batch of {size}; export it with a free first axis")
         if isinstance(axis, int) and size not in (None, axis):
             raise GivenError(f"{said}: its input {port} wants {size} where the dense model has {axis}")
+    lengths = [size for size, axis in zip(port.dims, axes, strict=True) if axis == "sequence" and size is not None]
+    return [f"input {port.name} takes texts of {size} tokens alone" for size in lengths]
 
 
 def _output(said: str, made: Sequence[Port], model: ModelSpec, wanted: str | None) -> Port:
@@ -131,7 +155,7 @@ def _output(said: str, made: Sequence[Port], model: ModelSpec, wanted: str | Non
             raise GivenError(f"{said}: {why}")
         return named
     fitting = [port for port in made if _unfit(port, model) is None]
-    for name in (model.output, *OUTPUTS):
+    for name in (model.output, *(name for name in OUTPUTS if name != HIDDEN or model.output == HIDDEN)):
         if match := next((port for port in fitting if _plain(port.name) == name), None):
             return match
     if len(fitting) == 1:
@@ -145,6 +169,8 @@ def _output(said: str, made: Sequence[Port], model: ModelSpec, wanted: str | Non
 def _unfit(port: Port, model: ModelSpec) -> str | None:
     """Why an output is not what is scored."""
     axes, width = _shape(model)
+    if not port.dtype.startswith(("float", "bfloat")):
+        return f"its output {port} holds no numbers that could be {model.output}"
     if model.output == HIDDEN and len(port.dims) == 2:
         return f"its output {port} is pooled, one vector a text; what is scored is pooled here, from {HIDDEN}"
     if len(port.dims) != axes:
@@ -160,11 +186,12 @@ def _shape(model: ModelSpec) -> tuple[int, int]:
     if model.output == HIDDEN:
         return 3, int(config["hidden_size"])
     if name.endswith(("ForSequenceClassification", "ForImageClassification")):
-        return 2, _classes(config)
-    return 3, _classes(config) if name.endswith("ForTokenClassification") else int(config["vocab_size"])
+        return 2, classes(config)
+    return 3, classes(config) if name.endswith("ForTokenClassification") else int(config["vocab_size"])
 
 
-def _classes(config: Mapping[str, Any]) -> int:
+def classes(config: Mapping[str, Any]) -> int:
+    """How many outputs the head of a configuration has."""
     import transformers
 
     settings = {key: value for key, value in config.items() if key != "model_type"}

@@ -1,6 +1,7 @@
 """Run as a script on an ONNX file: prints what it says of itself, as one line of JSON.
 
 inputs, outputs   [name, type, [size or null, …]] each
+makers            output -> the operator that makes it, seen through those that change nothing
 external          files that hold weights, as the graph names them
 producer, opsets  who wrote it; domain -> version
 dtypes            type of stored weights -> how many
@@ -22,7 +23,8 @@ def facts(path: Path) -> dict[str, Any]:
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
-    graph, stored = model.graph, list(_tensors(model.graph))
+    graph = model.graph
+    stored = [tensor for part in (graph, *model.functions) for tensor in _tensors(part)]
     held = {tensor.name for tensor in graph.initializer}
     external = {
         entry.value
@@ -37,11 +39,19 @@ def facts(path: Path) -> dict[str, Any]:
     return {
         "inputs": [_port(value) for value in graph.input if value.name not in held],
         "outputs": [_port(value) for value in graph.output],
+        "makers": {value.name: _maker(graph, value.name) for value in graph.output},
         "external": sorted(external),
         "producer": " ".join(part for part in (model.producer_name, model.producer_version) if part),
         "opsets": {one.domain or "ai.onnx": one.version for one in model.opset_import},
         "dtypes": dict(dtypes),
     }
+
+
+def _maker(graph: Any, name: str) -> str:
+    made = {output: node for node in graph.node for output in node.output}
+    while name in made and made[name].op_type in ("Identity", "Cast"):
+        name = made[name].input[0]
+    return str(made[name].op_type) if name in made else ""
 
 
 def _port(value: Any) -> list[Any]:
@@ -55,8 +65,10 @@ def _port(value: Any) -> list[Any]:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """All that a graph and the graphs in it hold."""
-    yield from graph.initializer
+    """All that a graph, or a function, and the graphs in it hold."""
+    yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):

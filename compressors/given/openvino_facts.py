@@ -1,6 +1,7 @@
 """Run as a script on an OpenVINO graph: prints what it says of itself, as one line of JSON.
 
 inputs, outputs   [name, type, [size or null, …]] each
+makers            output -> the operator that makes it, seen through those that change nothing
 stateful          whether it keeps a cache as state
 producer          who wrote it, as far as it says
 """
@@ -23,9 +24,17 @@ def facts(path: Path) -> dict[str, Any]:
     return {
         "inputs": [_port(port) for port in model.inputs],
         "outputs": [_port(port) for port in model.outputs],
+        "makers": {_port(port)[0]: _maker(port) for port in model.outputs},
         "stateful": bool(model.get_sinks()),
         "producer": str(version),
     }
+
+
+def _maker(port: Any) -> str:
+    node = port.get_node().input_value(0).get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return str(node.get_type_name())
 
 
 def _port(port: Any) -> list[Any]:

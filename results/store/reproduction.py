@@ -107,10 +107,19 @@ def _lacking(header: RunHeader, folder: Path | None) -> Iterator[str]:
     named = [(name, text(options.get(name))) for name in FILES if name.replace("-", "_") not in of_hub]
     if text(options.get("data")) and "model" not in of_hub:
         named += [("model", value) for value in options.get("model") or () if isinstance(value, str)]
+    given = (value for value in options.get("artifact") or () if isinstance(value, str))
+    named += [("artifact", _file_of(value)) for value in given]
     for name, value in named:
         path = Path(value)
         if value and not ((folder or path.is_absolute()) and _is_there((folder or path) / path)):
             yield name
+
+
+def _file_of(artifact: str) -> str:
+    """The path in `NAME=PATH:KEY=VALUE,…`, of which all but the path may be missing."""
+    path, colon, keys = artifact.rpartition(":")
+    whole = path if colon and "=" in keys else artifact
+    return whole.partition("=")[2] or whole
 
 
 def _is_there(path: Path, folder: bool = False) -> bool:

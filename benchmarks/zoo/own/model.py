@@ -95,6 +95,7 @@ class OwnModel(Model):
     allow_pickle: bool
     understood: Mapping[str, Any]
     stands_in: str | None = None  # type: ignore[misc]
+    tokens_made: float = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         remote = not isinstance(self.weights, LocalWeights)

@@ -13,6 +13,7 @@ import torch
 
 from compressors.accounting import account
 from compressors.given.form import Fit, Form, GivenError, Looked
+from compressors.given.graph import classes
 from compressors.interface import ModelSpec
 from compressors.runtimes.folder import CONFIG
 
@@ -50,6 +51,8 @@ class Folder(Form):
         quantization = _config(main, said).get("quantization_config")
         if quantization is None:
             return {}
+        if not isinstance(quantization, dict):
+            raise GivenError(f"{said}: {CONFIG} has a quantization_config that is no table")
         method = str(quantization.get("quant_method", ""))
         if method not in LIBRARIES:
             raise GivenError(f"{said}: {CONFIG} names the quantization {method!r}, which is not read here; those that "
@@ -75,6 +78,10 @@ class Folder(Form):
         heads = [next((head for head in HEADS if name.endswith(head)), "") for name in (theirs, ours)]
         if heads[0] != heads[1]:
             raise GivenError(f"{looked.said}: {theirs} has another head than the dense model, {ours}")
+        if heads[0].endswith("Classification"):
+            counts = [classes(one) for one in (config, model.config)]
+            if counts[0] != counts[1]:
+                raise GivenError(f"{looked.said}: it has {counts[0]} outputs, the dense model {counts[1]}")
         return Fit()
 
     def check(self, looked: Looked, model: ModelSpec) -> None:
@@ -83,7 +90,7 @@ class Folder(Form):
         import transformers
 
         config = looked.facts["config"]
-        if "quantization_config" in config:
+        if config.get("quantization_config") is not None:
             return
         cls: Any = getattr(transformers, config["architectures"][0])
         loaded, told = cls.from_pretrained(
@@ -125,14 +132,22 @@ def _shards(folder: Path, said: str) -> list[str]:
     if not (folder / INDEX).is_file():
         return [WEIGHTS]
     try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(map(_text, json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise GivenError(f"{said}/{INDEX}: damaged") from None
+    if bad := [name for name in names if Path(name).name != name]:
+        raise GivenError(f"{said}/{INDEX}: names a file outside of the folder: {bad[0]!r}")
     if (folder / WEIGHTS).is_file() and WEIGHTS not in names:
         raise GivenError(f"{said}: two sets of weights in one folder, {WEIGHTS} and those of {INDEX}: take one out")
     if gone := [name for name in names if not (folder / name).is_file()]:
         raise GivenError(f"{said}: {gone[0]} is missing, which {INDEX} names")
     return names
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _inside(folder: Path, name: str, said: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from compressors.artifact import MANIFEST
 from compressors.given import onnx_facts
 from compressors.given.apart import read_apart
 from compressors.given.companions import check_companions
@@ -37,7 +38,7 @@ class Onnx(Form):
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
         check_companions(looked.files[GRAPH].parent, looked.said, model)
         given, made = Port.read(looked.facts["inputs"]), Port.read(looked.facts["outputs"])
-        return fit_ports(looked.said, given, made, model, inputs, output)
+        return fit_ports(looked.said, given, made, model, inputs, output, makers=looked.facts["makers"])
 
     def told(self, looked: Looked) -> str:
         opsets = ", ".join(f"{domain} {version}" for domain, version in looked.facts["opsets"].items())
@@ -47,7 +48,7 @@ class Onnx(Form):
 def _beside(main: Path, name: str, said: str) -> Path:
     """A file of weights that the graph names. Raises GivenError where it is not in the graph's folder, or not there."""
     folder, file = main.parent.resolve(), main.parent / name
-    if Path(name).is_absolute() or folder not in file.resolve().parents or Path(name).name == GRAPH:
+    if Path(name).is_absolute() or folder not in file.resolve().parents or name in (GRAPH, MANIFEST):
         raise GivenError(f"{said}: {main.name} takes weights from outside of its folder: {name!r}")
     if not file.is_file():
         raise GivenError(f"{said}: {name} is missing, which {main.name} takes weights from")

@@ -12,6 +12,7 @@ from compressors.given.companions import check_companions
 from compressors.given.form import Fit, Form, GivenError, Looked, only
 from compressors.given.graph import Port, fit_ports
 from compressors.interface import ModelSpec
+from compressors.runtimes.cached_graph import ROWS
 from compressors.runtimes.openvino import GRAPH
 
 TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
@@ -46,7 +47,9 @@ class Openvino(Form):
         check_companions(looked.files[GRAPH].parent, looked.said, model)
         given, made = Port.read(looked.facts["inputs"]), Port.read(looked.facts["outputs"])
         own = OF_THE_CACHE if looked.facts["stateful"] else frozenset()
-        return fit_ports(looked.said, given, made, model, inputs, output, own)
+        if looked.facts["stateful"] and not any(port.name == ROWS for port in given):
+            raise GivenError(f"{looked.said}: it keeps state from call to call, and has no {ROWS} that begins anew")
+        return fit_ports(looked.said, given, made, model, inputs, output, own, looked.facts["makers"])
 
     def told(self, looked: Looked) -> str:
         cache = ", keeps a cache" if looked.facts["stateful"] else ""

@@ -130,6 +130,18 @@ def test_artifacts_run_instead_of_the_tiers_methods_and_beside_those_that_are_na
     assert [case.compressor_id for case in both.cases["speed"]] == ["x", "int8-onnxruntime"]
 
 
+def test_a_port_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    graph(tmp_path / "a.onnx", "foo:0", "Identity:0")
+    (found,) = named("x=a.onnx:inputs.foo:0=pixel_values,output=Identity:0", at=tmp_path).values()
+    assert (found.given.inputs, found.given.output) == (("foo:0=pixel_values",), "Identity:0")
+
+
+@pytest.mark.parametrize("text", ["x=" + "a" * 300, "~nobody-of-that-name/x", "x=a\0b"])
+def test_what_no_file_system_takes_is_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PressbenchError, match="no such file or folder"):
+        named(text, at=tmp_path)
+
+
 def test_a_target_of_its_own_may_ask_for_speed(tmp_path: Path) -> None:
     graph(tmp_path / "a.onnx")
     given = named("x=a.onnx", at=tmp_path)["x"].given

@@ -41,6 +41,22 @@ def test_one_answer_to_everything_is_doubted_unless_the_dense_model_gives_it_too
     assert unlike(np.zeros(600, int), np.zeros(600, int), NAMES) is None
 
 
+def test_few_examples_that_agree_are_not_doubted() -> None:
+    """Of twenty that are nearly all of one class even agreement throughout could be chance."""
+    dense = np.zeros(20, int)
+    dense[3] = 1
+    assert unlike(dense, dense, NAMES) is None
+    nine_of_ten = np.array([0, 1] * 5)
+    assert unlike(nine_of_ten, np.concatenate([[1], nine_of_ten[1:]]), NAMES) is None
+
+
+def test_an_order_that_fits_by_chance_alone_is_not_named() -> None:
+    coin = np.random.default_rng(0)
+    for _ in range(20):
+        found = unlike(coin.integers(0, 77, 100), coin.integers(0, 77, 100), ())
+        assert found is None or "another order" not in found
+
+
 @pytest.mark.parametrize("shares", [(1, 1, 1), (8, 1, 1)])
 def test_two_that_know_nothing_of_each_other_are_doubted_nearly_always(shares: tuple[int, ...]) -> None:
     """By chance alone one in a hundred agrees better than chance; here that holds with classes of unequal size."""

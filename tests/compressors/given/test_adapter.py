@@ -91,7 +91,7 @@ def _config(**more: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_tensors(lambda t: t.pop(next(n for n in t if "lora_A" in n))), "1 tensors of the adapter are not in adapter_"),
+        (_tensors(lambda t: t.pop(next(n for n in t if "lora_A" in n))), "1 tensors of the adapter are not in"),
         (_tensors(lambda t: t.pop(next(n for n in t if "classifier" in n))), "it is not of this model: "),
         (_tensors(lambda t: t.update({"base_model.model.more.lora_A.weight": torch.ones(4, 8)})), "of no layer here"),
         (_tensors(lambda t: t.update({sorted(t)[-1]: torch.ones(3, 5)})), "it is not of this model: "),

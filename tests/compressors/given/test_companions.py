@@ -50,6 +50,20 @@ def test_another_models_are_told(tmp_path: Path, config: dict[str, Any], told: s
     assert str(error.value).startswith(told)
 
 
+def test_a_graph_in_a_folder_of_a_repository_is_told_by_the_one_above(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 7}))
+    with pytest.raises(GivenError, match="a vocabulary of 7"):
+        check_companions(tmp_path / "onnx", "x", MODEL)
+    (tmp_path / "mine").mkdir()
+    check_companions(tmp_path / "mine", "x", MODEL)
+
+
+def test_other_numbers_of_labels_are_other_models(tmp_path: Path) -> None:
+    with pytest.raises(GivenError, match=r"config\.json has 2 outputs, the dense model 3"):
+        check(tmp_path, id2label={"0": "bad", "1": "good"})
+
+
 def test_labels_of_more_than_ten_outputs_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     names = {str(number): f"c{number}" for number in range(12)}
     (tmp_path / "config.json").write_text(json.dumps({"id2label": dict(sorted(names.items()))}))

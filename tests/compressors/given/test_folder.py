@@ -110,6 +110,13 @@ def _config(**more: Any) -> Callable[[Path], None]:
     return changed
 
 
+def _indexed(text: str) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        (folder / "model.safetensors.index.json").write_text(text)
+
+    return changed
+
+
 def _cut(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -127,10 +134,11 @@ def _cut(folder: Path) -> None:
         (_config(quantization_config={"quant_method": "mine"}), "names the quantization .mine., which is not"),
         (_cut, "model.safetensors: damaged or truncated"),
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "index.json: damaged"),
-        (
-            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b"}}'),
-            "two sets of weights|is missing, which|outside of the folder",
-        ),
+        (_indexed('{"weight_map": {"a": "../b"}}'), "names a file outside of the folder: '../b'"),
+        (_indexed('{"weight_map": {"a": "b.safetensors"}}'), "two sets of weights in one folder"),
+        (_indexed('{"weight_map": {"a": 5}}'), "index.json: damaged"),
+        (_config(quantization_config="int8"), "a quantization_config that is no table"),
+        (_config(id2label={str(n): f"c{n}" for n in range(7)}), "it has 7 outputs, the dense model 3"),
     ],
 )  # fmt: skip
 def test_it_is_one_line(tmp_path: Path, folder: Path, change: Callable[[Path], Any], told: str) -> None:

@@ -95,6 +95,28 @@ def test_what_a_person_says_goes_before_what_a_name_looks_like() -> None:
     assert ports(fit([whole(n) for n in BERT.inputs], TWO, output="second")).output == "second"
 
 
+def test_what_has_a_meaning_of_its_own_is_never_the_one_that_is_left() -> None:
+    """Fed a mask, places would be answered as well, and wrongly."""
+    for name in ("position_ids", "padding_mask", "decoder_mask", "past_mask"):
+        with pytest.raises(GivenError, match=f"wants {name} int64"):
+            fit([whole("input_ids"), whole(name)], [LOGITS])
+
+
+def test_ids_are_not_cut_to_fewer_bits() -> None:
+    with pytest.raises(GivenError, match="its input input_ids uint8"):
+        fit([Port("input_ids", "uint8", (None, None)), whole("attention_mask")], [LOGITS])
+
+
+@pytest.mark.parametrize("maker", ["Softmax", "Sigmoid", "SoftMax"])
+def test_probabilities_are_no_logits(maker: str) -> None:
+    given = [whole("input_ids"), whole("attention_mask")]
+    with pytest.raises(GivenError, match=f"is made by {maker}: probabilities, where logits are scored"):
+        fit(given, [LOGITS], makers={"logits": maker})
+    assert ports(fit(given, [LOGITS], makers={"logits": "Gemm"})).output == "logits"
+    with pytest.raises(GivenError, match="holds no numbers that could be logits"):
+        fit(given, [Port("classes", "int64", (None, classes(BERT)))])
+
+
 IDS, MASK = whole("input_ids"), whole("attention_mask")
 PICTURED = real("logits", None, classes(VIT))
 
@@ -129,7 +151,8 @@ def test_what_does_not_fit_is_one_line_with_the_name(
 
 def test_a_length_that_is_fixed_is_the_datas_matter() -> None:
     """As long as the data it serves; another is told by the runtime, and is an error then."""
-    assert ports(fit([whole("input_ids", None, 128), whole("attention_mask", None, 128)], [LOGITS]))
+    found = fit([whole("input_ids", None, 128), whole("attention_mask", None, 128)], [LOGITS])
+    assert "input input_ids takes texts of 128 tokens alone" in found.notes
 
 
 def test_what_the_runtime_gives_by_itself_is_asked_of_nobody() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from hub_server import HubServer
 
 from benchmarks.cache import Cache
 from benchmarks.matrix.artifacts import GivenArtifact, by_options
+from benchmarks.matrix.cases import Case
+from benchmarks.matrix.targets import Target
 from benchmarks.zoo.own import hub_sources
 from benchmarks.zoo.own.model import OwnModel
+from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.interface import Hardware, PressbenchError
 
@@ -99,6 +103,40 @@ def test_outputs_that_mean_something_else_are_refused(
     with pytest.raises(PressbenchError) as error:
         named(dense, "student", tmp_path)
     assert str(error.value) == f"--artifact student: student: {told}"
+
+
+def test_labels_are_compared_by_number_whatever_the_order_in_the_file(tmp_path: Path, dense: OwnModel) -> None:
+    student(tmp_path / "student")
+    path = tmp_path / "student" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "id2label": {"1": "positive", "0": "negative"}}))
+    assert named(dense, "student", tmp_path).asked is not None
+
+
+def test_a_dense_model_without_names_means_those_of_its_data(tmp_path: Path) -> None:
+    tiny_models.classifier(tmp_path / "model", labels=None)
+    texts(tmp_path)
+    model = understood(tmp_path, model="model", data="reviews.csv", labels=("negative", "positive"))
+    student(tmp_path / "student", ("positive", "negative"))
+    with pytest.raises(PressbenchError, match="in another order"):
+        named(model, "student", tmp_path)
+    shutil.rmtree(tmp_path / "student")
+    student(tmp_path / "student")
+    assert named(model, "student", tmp_path).asked is not None
+
+
+def test_a_workload_is_the_same_texts_in_its_own_tokens(tmp_path: Path, dense: OwnModel) -> None:
+    """Another length of its own changes nothing but what it cuts."""
+    student(tmp_path / "student")
+    same = named(dense, "student", tmp_path).asked
+    assert same is not None and same.tokens_made == 1.0, "one token a word, both"
+    case = Case("speed", "x", registry.build("given"), dense, CPU, Workload(8, 16), Target(), same)
+    assert case.own_workload(Workload(8, 16)) == Workload(8, 16)
+    double = replace(same, tokens_made=2.0)
+    most = double.task.settings["tokens"]
+    assert replace(case, asked=double).own_workload(Workload(8, 5)) == Workload(8, 10)
+    assert replace(case, asked=double).own_workload(Workload(8, most)) == Workload(8, most), "as it cuts them"
+    assert replace(case, asked=None).own_workload(Workload(8, 16)) == Workload(8, 16)
 
 
 def test_another_head_and_an_adapter_are_refused(tmp_path: Path, dense: OwnModel) -> None:
