@@ -272,7 +272,7 @@ def _rows(heading: str) -> dict[str, str]:
 
 
 def test_every_key_and_task_is_on_the_page() -> None:
-    assert _rows("Keys").keys() == {*Declaration.model_fields, "targets"}
+    assert _rows("Keys").keys() == {*Declaration.model_fields, "artifacts", "targets"}
     listed = _rows("Tasks")
     assert listed.keys() == kinds().keys()
     for name, kind in kinds().items():
