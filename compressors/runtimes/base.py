@@ -28,13 +28,13 @@ class Inventory:
     """What an artifact holds, counted from its files and not from what anyone claims.
 
     parameters: weights of the model, counted at their logical shape (a packed 4-bit weight counts
-    once). nonzero: how many of these are not zero. dtypes: storage type -> number of weights.
-    operators: kinds of operators that compute (module types or graph operators) -> count. layers: layer of the
+    once). nonzero: how many of these are not zero, None where that is not known. dtypes: storage type -> number of
+    weights. operators: kinds of operators that compute (module types or graph operators) -> count. layers: layer of the
     model -> its bytes and parameters, which add up to the bytes of all stored tensors and to `parameters`.
     """
 
     parameters: int
-    nonzero: int
+    nonzero: int | None
     dtypes: Mapping[str, int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
     layers: Mapping[str, Layer] = field(default_factory=dict)

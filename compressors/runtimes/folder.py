@@ -7,6 +7,7 @@ it; code of the folder's own is never run, and pickle never read.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from compressors.interface import PressbenchError, Unsupported
+from compressors.interface import PressbenchError, Unsupported, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.files import Files
@@ -74,6 +76,9 @@ class TransformersFolder(Runtime):
         return of_torch(model, lambda: forward(inputs))
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        if config.get("quantization_config") is not None:
+            return _as_stored(directory, config)
         model = self.read(directory, manifest)
         dtypes: Counter[str] = Counter()
         parameters = nonzero = 0
@@ -86,6 +91,22 @@ class TransformersFolder(Runtime):
         sizes = [one for file in sorted(directory.glob("*.safetensors")) for one in stored_bytes(file)]
         layers = by_layer(sizes, [(name, weight.count) for name, weight in weights])
         return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+
+
+def _as_stored(directory: Path, config: Mapping[str, Any]) -> Inventory:
+    """Of weights that a library packed in a way of its own: as many as the model has without, in types and bytes as the
+    files have them. How many are zero only that library knows."""
+    plain = skeleton({key: value for key, value in config.items() if key != "quantization_config"}, device="meta")
+    weights = [(name, values.numel()) for name, values in plain.named_parameters()]
+    dtypes: Counter[str] = Counter()
+    sizes = []
+    for path in sorted(directory.glob("*.safetensors")):
+        sizes += stored_bytes(path)
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  (a safetensors file is no dictionary)
+                part = file.get_slice(name)
+                dtypes[part.get_dtype().lower()] += math.prod(part.get_shape())
+    return Inventory(sum(count for _, count in weights), None, dict(dtypes), {}, by_layer(sizes, weights))
 
 
 def _uncached(model: nn.Module) -> nn.Module:

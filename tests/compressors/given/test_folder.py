@@ -159,3 +159,28 @@ def test_ports_are_said_of_graphs_alone(folder: Path) -> None:
     given = Given(str(folder), output="logits")
     with pytest.raises(GivenError, match="a folder has those of transformers"):
         given.fit(given.looked(), BERT)
+
+
+def test_weights_that_a_library_packed_are_counted_as_the_model_has_them(tmp_path: Path) -> None:
+    """Eight codes of 4 bits lie in a number of 32: counted as they lie they would be an eighth as many."""
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(config())
+    folder = tmp_path / "given"
+    model.save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name in [n for n in tensors if n.endswith("query.weight")]:
+        rows, columns = tensors.pop(name).shape
+        tensors[name.replace("weight", "qweight")] = torch.zeros(columns // 8, rows, dtype=torch.int32)
+        tensors[name.replace("weight", "scales")] = torch.ones(1, rows, dtype=torch.float16)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _config(quantization_config={"quant_method": "gptq", "bits": 4})(folder)
+    dense = conformance.subject("bert").dense
+    looked = Given(str(folder)).looked()
+    given = Given(str(folder), looked.sha256)
+    made = build_step(given, dense, Context(dense.spec, CPU, dense.model), tmp_path / "made")
+    found = made.inventory()
+    assert found.parameters == sum(values.numel() for values in model.parameters())
+    assert found.nonzero is None
+    assert found.dtypes["i32"] == 4 * 64 * 64 // 8
+    stored = sum(layer.bytes for layer in found.layers.values())
+    assert stored == sum(values.numel() * values.element_size() for values in tensors.values())
