@@ -98,8 +98,8 @@ def no_generator(compressor: Compressor, case: Case) -> str | None:
     and a runtime that keeps no cache, or one that is here to be scored alone. None where it may."""
     name = compressor.steps[-1].makes if compressor.steps else "torch"
     runtime = runtime_classes().get(name)
-    if runtime is not None and runtime.elsewhere:
-        return f"{runtime.elsewhere}: no speed"
+    if runtime is not None and runtime.scored_alone:
+        return f"{runtime.scored_alone}: no speed"
     if case.workload is None or not case.workload.generates or runtime is None or runtime.generates:
         return None
     return f"{name} keeps no key-value cache here: no prefill and no decode"

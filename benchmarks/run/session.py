@@ -158,7 +158,7 @@ class Session:
                 )
             if (claimed := inventory.claimed_bytes) is not None and artifact.disk_bytes > OVERHEAD * claimed + 2**18:
                 reason += f"; the method counts its weights as {claimed:,} bytes, what is on disk counts"
-            elsewhere = runtime(artifact.manifest["runtime"]).elsewhere
+            elsewhere = runtime(artifact.manifest["runtime"]).scored_alone
             if elsewhere:
                 reason += f"; {elsewhere}: no memory"
             if memory.grows:

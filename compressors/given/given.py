@@ -15,6 +15,14 @@ from compressors.interface import Compressed, Compressor, Context, Effect, Hardw
 from compressors.runtimes.base import runtime_classes
 
 
+class _OfItsFiles(property):
+    """What a method says as a class, and one of these only by its files: asked of the class, as the usual one says."""
+
+    def __get__(self, given: Any, cls: type | None = None) -> Any:
+        assert self.fget is not None
+        return getattr(Compressor, self.fget.__name__) if given is None else super().__get__(given, cls)
+
+
 @dataclass(frozen=True)
 class Given(Compressor):
     """Takes files as they are: nothing is compressed, and of the dense model nothing is taken.
@@ -38,12 +46,12 @@ class Given(Compressor):
     absent: str = ""
     merged: bool = False
 
-    @property
+    @_OfItsFiles
     def makes(self) -> str:  # type: ignore[override]
         """The runtime of its form."""
         return "torch" if self.absent else self.form[0].runtime
 
-    @property
+    @_OfItsFiles
     def requires(self) -> Mapping[str, str]:  # type: ignore[override]
         """What looking at it and running it take."""
         if self.absent:

@@ -57,7 +57,7 @@ class Runtime(abc.ABC):
     generates: ClassVar[bool] = False
     """Whether it has `generator`, for models that can be had with one."""
 
-    elsewhere: ClassVar[str | None] = None
+    scored_alone: ClassVar[str | None] = None
     """Of a runtime that is here to be scored alone: what really runs such files, whose speed and memory it does not
     have."""
 

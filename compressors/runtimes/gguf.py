@@ -27,8 +27,7 @@ class GgufRuntime(Runtime):
     """For scoring alone."""
 
     name: ClassVar[str] = "gguf"
-    requires: ClassVar[Mapping[str, str]] = {"gguf": "gguf"}
-    elsewhere: ClassVar[str | None] = "llama.cpp runs a GGUF file, and is not one of the runtimes here"
+    scored_alone: ClassVar[str | None] = "llama.cpp runs a GGUF file, and is not one of the runtimes here"
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         if not isinstance(model, Files):
