@@ -39,7 +39,7 @@ def output(tmp_path_factory):
 
     def run(name, arguments, where=ROOT):
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{name}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
