@@ -15,9 +15,8 @@ from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.files import Files
-from compressors.runtimes.layers import by_layer
 from compressors.runtimes.ports import Ports
-from compressors.runtimes.torch import logical_weights
+from compressors.runtimes.torch import inventory_of
 
 PROGRAM = "model.pt2"
 
@@ -52,17 +51,9 @@ class TorchExport(Runtime):
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         module = self.read(directory, manifest).module()
-        dtypes: Counter[str] = Counter()
-        parameters = nonzero = 0
-        weights = logical_weights(module)
-        for _, weight in weights:
-            parameters += weight.count
-            nonzero += weight.nonzero
-            dtypes[weight.dtype] += weight.count
         operators = Counter(str(node.target) for node in module.graph.nodes if node.op == "call_function")
         stored = [(name, value.numel() * value.element_size()) for name, value in module.state_dict().items()]
-        layers = by_layer(stored, [(name, weight.count) for name, weight in weights])
-        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+        return inventory_of(module, operators, stored)
 
 
 def _forward(program: Any, module: nn.Module, options: Mapping[str, Any], device: str, threads: int) -> Forward:

@@ -24,7 +24,7 @@ from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.files import Files
 from compressors.runtimes.generation import Generator, TorchGenerator, generates
 from compressors.runtimes.layers import by_layer
-from compressors.runtimes.torch import TorchRuntime, logical_weights, stored_bytes
+from compressors.runtimes.torch import TorchRuntime, inventory_of, module_types, stored_bytes
 
 CONFIG = "config.json"
 
@@ -80,17 +80,8 @@ class TransformersFolder(Runtime):
         if config.get("quantization_config") is not None:
             return _as_stored(directory, config)
         model = self.read(directory, manifest)
-        dtypes: Counter[str] = Counter()
-        parameters = nonzero = 0
-        weights = logical_weights(model)
-        for _, weight in weights:
-            parameters += weight.count
-            nonzero += weight.nonzero
-            dtypes[weight.dtype] += weight.count
-        operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
-        sizes = [one for file in sorted(directory.glob("*.safetensors")) for one in stored_bytes(file)]
-        layers = by_layer(sizes, [(name, weight.count) for name, weight in weights])
-        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+        stored = [one for file in sorted(directory.glob("*.safetensors")) for one in stored_bytes(file)]
+        return inventory_of(model, module_types(model), stored)
 
 
 def _as_stored(directory: Path, config: Mapping[str, Any]) -> Inventory:

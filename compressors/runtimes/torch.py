@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -154,16 +154,25 @@ class TorchRuntime(Runtime):
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         model = rebuild(directory, manifest)
-        parameters = nonzero = 0
-        dtypes: Counter[str] = Counter()
-        weights = logical_weights(model)
-        for _, weight in weights:
-            parameters += weight.count
-            nonzero += weight.nonzero
-            dtypes[weight.dtype] += weight.count
-        operators = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
-        layers = by_layer(stored_bytes(directory / WEIGHTS), [(name, weight.count) for name, weight in weights])
-        return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
+        return inventory_of(model, module_types(model), stored_bytes(directory / WEIGHTS))
+
+
+def module_types(model: nn.Module) -> Counter[str]:
+    """Types of the modules that hold no others -> how many."""
+    return Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
+
+
+def inventory_of(model: nn.Module, operators: Mapping[str, int], stored: Sequence[tuple[str, int]]) -> Inventory:
+    """What a module holds. stored: (name, bytes) of each tensor in its files."""
+    parameters = nonzero = 0
+    dtypes: Counter[str] = Counter()
+    weights = logical_weights(model)
+    for _, weight in weights:
+        parameters += weight.count
+        nonzero += weight.nonzero
+        dtypes[weight.dtype] += weight.count
+    layers = by_layer(stored, [(name, weight.count) for name, weight in weights])
+    return Inventory(parameters, nonzero, dict(dtypes), dict(operators), layers)
 
 
 def _compiled(model: nn.Module) -> nn.Module:

@@ -64,7 +64,7 @@ class Folder(Form):
         names = _shards(folder, said)
         tensors = {name: kind for shard in names for name, kind in _header(folder / shard, said).items()}
         small = [name for name in (INDEX, *MORE) if (folder / name).is_file()]
-        files = {name: _inside(folder, name, said) for name in (CONFIG, *names, *small)}
+        files = {name: folder / name for name in (CONFIG, *names, *small)}
         return Looked(said, files, {"config": config, "tensors": tensors})
 
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
@@ -148,14 +148,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     return value
-
-
-def _inside(folder: Path, name: str, said: str) -> Path:
-    """A file of the folder; links within a cache of the hub are followed, which keeps its files so. Raises GivenError
-    where its name leads out."""
-    if Path(name).name != name:
-        raise GivenError(f"{said}: names a file outside of the folder: {name!r}")
-    return folder / name
 
 
 def _header(path: Path, said: str) -> dict[str, str]:
