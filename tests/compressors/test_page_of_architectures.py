@@ -59,11 +59,14 @@ def specs() -> dict[str, ModelSpec]:
 
 
 def methods() -> dict[str, Compressor]:
-    """Every method as it is by default, but for chains, what only runs the dense model otherwise, and other people's,
-    which are there or not."""
-    made = {name: registry.build(name) for name in registry.compressor_classes() if name != "pipeline"}
+    """Every method as it is by default, but for chains, what only runs the dense model otherwise, what somebody
+    compressed elsewhere, and other people's methods, which are there or not."""
+    left_out = ("dense", "control", "pipeline", "given")
+    made = {
+        name: registry.build(name) for name, cls in registry.compressor_classes().items() if cls.family not in left_out
+    }
     own = {n: c for n, c in made.items() if type(c).__module__.startswith("compressors.") and not isinstance(c, Peer)}
-    return {name: c for name, c in sorted(own.items()) if c.family not in ("dense", "control", "pipeline")}
+    return dict(sorted(own.items()))
 
 
 def page() -> str:
