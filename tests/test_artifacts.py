@@ -186,13 +186,19 @@ def test_the_page_makes_one_that_is_judged(run: Asked, place: Place, tmp_path: P
         (folder / name).write_text(quoted(name), encoding="utf-8")
         made = finish(place.start(name, at=folder))
         assert made.code == 0, made.err
-    options = ("--data", "reviews.csv", "--artifact", "int8=./model_int8.onnx", "-m", "accuracy or footprint")
+    (folder / "serve.py").write_text(quoted("serve.py"), encoding="utf-8")
+    named = ("--artifact", "int8=./model_int8.onnx", "--artifact", "mine=./serve.py:load")
+    options = ("--data", "reviews.csv", *named, "-m", "accuracy or footprint")
     done = run("--model", "./my-model", *options, results="page", at=folder)
     assert done.code == 0, done.out + done.err
     assert "note: output scores" in done.out
     (path,) = list_runs(place.folder / "page")
-    drop = record(read_run(path), "accuracy", "int8").measures["accuracy_drop"].value
+    drop, mine = (record(read_run(path), "accuracy", name).measures["accuracy_drop"].value for name in ("int8", "mine"))
     assert drop is not None and abs(drop) < 0.05
+    assert mine == drop
+    counted = record(read_run(path), "footprint", "mine").measures
+    assert counted["parameters"].value is None, "nobody counted them"
+    assert (counted["disk_bytes"].value or 0) > (folder / "model_int8.onnx").stat().st_size
 
 
 def test_another_file_of_the_same_name_is_another_artifact(run: Asked, own: Path, place: Place) -> None:

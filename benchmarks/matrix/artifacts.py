@@ -25,8 +25,8 @@ from compressors.given.given import Given
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
 
-KEYS = ("path", "inputs", "output")
-FILES = (".onnx", ".xml", ".gguf", ".pt2")
+KEYS = ("path", "inputs", "output", "function")
+FILES = (".onnx", ".xml", ".gguf", ".pt2", ".py")
 """Endings of what is no name on the hub."""
 
 
@@ -84,10 +84,10 @@ def of_model(
 def _looked_at(
     name: str, values: Mapping[str, Any], model: Model, where: str, start: Path, cache: Cache, pickle: bool
 ) -> GivenArtifact:  # fmt: skip
-    inputs, output = values.get("inputs", {}), values.get("output")
+    inputs, output, function = values.get("inputs", {}), values.get("output"), values.get("function", "")
     strings = isinstance(inputs, dict) and all(isinstance(one, str) for one in inputs.values())
-    if not strings or not (output is None or isinstance(output, str)):
-        raise PressbenchError(f"{where}: inputs must be a table NAME = INPUT, output a name")
+    if not strings or not (output is None or isinstance(output, str)) or not isinstance(function, str):
+        raise PressbenchError(f"{where}: inputs must be a table NAME = INPUT, output and function names")
     said, ports = values["path"], tuple(f"{theirs}={ours}" for theirs, ours in inputs.items())
     try:
         path, commit = _found(said, start, cache)
@@ -97,7 +97,7 @@ def _looked_at(
                 f"{said}: {main.name} holds pickle, a format that can run code; pass --allow-pickle if you trust "
                 "whoever made it"
             )
-        given = Given(str(path), inputs=ports, output=output)
+        given = Given(str(path), inputs=ports, output=output, function=function)
         if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
             return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))
         looked, asked = given.looked(said), None
@@ -134,12 +134,14 @@ def _found(said: str, start: Path, cache: Cache) -> tuple[Path, str]:
 
 
 def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:
-    """`NAME=PATH`, `PATH`, either with `:KEY=VALUE,…` behind it: the name, and the keys of a table."""
+    """`NAME=PATH`, `PATH`, either with `:FUNCTION` or `:KEY=VALUE,…` behind it: the name, and the keys of a table."""
     whole, keys = text, ""
     if not _is_there(text, start):
         for place in (i for i, letter in enumerate(text) if letter == ":"):  # a port's name may have a colon, too
             before, after = text[:place], text[place + 1 :]
-            if after.startswith(("output=", "inputs.")) or _is_there(before.partition("=")[2] or before, start):
+            if after.startswith(("output=", "inputs.", "function=")) or _is_there(
+                before.partition("=")[2] or before, start
+            ):
                 whole, keys = before, after
                 break
     name, equals, path = whole.partition("=")
@@ -149,10 +151,12 @@ def _parsed(text: str, start: Path) -> tuple[str, dict[str, Any]]:
         raise PressbenchError(f"--artifact {text}: not [NAME=]PATH")
     values: dict[str, Any] = {"path": path}
     for part in recipe.split(keys, ",") if keys else []:
+        if part.strip().isidentifier():
+            part = f"function={part.strip()}"
         key, equals, value = part.partition("=")
         outer, _, inner = key.strip().partition(".")
         if not equals or outer not in KEYS[1:] or bool(inner) != (outer == "inputs"):
-            raise PressbenchError(f"--artifact {text}: {part!r} is not output=NAME or inputs.NAME=INPUT")
+            raise PressbenchError(f"--artifact {text}: {part!r} is not a function, output=NAME or inputs.NAME=INPUT")
         if inner:
             values.setdefault("inputs", {})[inner] = value
         else:

@@ -174,9 +174,11 @@ class Session:
                 "measures": {
                     "size_ratio": size_measure,
                     "disk_bytes": Measure(value=artifact.disk_bytes),
-                    "parameters": Measure(value=inventory.parameters),
+                    "parameters": Measure(value=inventory.parameters or None),
                     "nonzero_parameters": Measure(value=inventory.nonzero),
-                    "bits_per_weight": Measure(value=8 * artifact.disk_bytes / max(1, inventory.parameters)),
+                    "bits_per_weight": Measure(
+                        value=8 * artifact.disk_bytes / inventory.parameters if inventory.parameters else None
+                    ),
                     **({} if elsewhere else _taken(memory)),
                     "compress_seconds": Measure(value=made.seconds if made else None),
                     **(_work(counted.executed) if counted.executed else {}),

@@ -67,6 +67,8 @@ class Form(abc.ABC):
     """What is judged of one: suffix of its name -> whether it is merged into the dense model."""
     pickled: ClassVar[bool] = False
     """Whether reading it unpickles, which can run code: only where a person allows that."""
+    called: ClassVar[bool] = False
+    """Whether a function of it is named, which loads the model; `Looked.facts["functions"]` are those that it has."""
     reads_by_itself: ClassVar[bool] = False
     """Whether it may come with a tokenizer or an image processor of its own."""
 

@@ -12,6 +12,7 @@ from torch import nn
 from compressors.adapters.kept import put_beside
 from compressors.given.form import Fit, Form, GivenError, Looked, form_of
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.nearest import nearest
 from compressors.runtimes.base import runtime_classes
 
 
@@ -29,8 +30,8 @@ class Given(Compressor):
 
     path: the file or the folder. sha256: of all that counts of it when it was named, see `Looked`; whatever it is made
     the artifact of must be that still. inputs, output: how a graph calls what the suite feeds and scores, where it
-    cannot be told: "ids=input_ids", as its own name and the suite's. absent: why it could not be fetched.
-    merged: of a part that goes with the dense model, whether it becomes one with its weights.
+    cannot be told: "ids=input_ids", as its own name and the suite's. function: of a file of code. absent: why it could
+    not be fetched. merged: of a part that goes with the dense model, whether it becomes one with its weights.
     """
 
     name: ClassVar[str] = "given"
@@ -43,6 +44,7 @@ class Given(Compressor):
     sha256: str = ""
     inputs: tuple[str, ...] = ()
     output: str | None = None
+    function: str = ""
     absent: str = ""
     merged: bool = False
 
@@ -80,7 +82,18 @@ class Given(Compressor):
         pairs = [text.partition("=") for text in self.inputs]
         if bad := [text for text, (_, equals, ours) in zip(self.inputs, pairs, strict=True) if not (equals and ours)]:
             raise GivenError(f"{self.path}: inputs: {bad[0]!r}: not NAME=INPUT, as ids=input_ids")
-        return self.form[0].fit(looked, model, {theirs: ours for theirs, _, ours in pairs}, self.output)
+        form = self.form[0]
+        found = form.fit(looked, model, {theirs: ours for theirs, _, ours in pairs}, self.output)
+        if not form.called:
+            if self.function:
+                raise GivenError(f"{looked.said}: :{self.function}: a function is named of a Python file alone")
+            return found
+        there = looked.facts["functions"]
+        if self.function not in there:
+            if not self.function:
+                raise GivenError(f"{looked.said}: name the function in it that loads the model: {looked.said}:FUNCTION")
+            raise GivenError(f"{looked.said}: has no function {self.function!r}{nearest(self.function, there)}")
+        return replace(found, options={**found.options, "function": self.function})
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         if self.absent:

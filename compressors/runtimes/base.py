@@ -27,10 +27,10 @@ Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 class Inventory:
     """What an artifact holds, counted from its files and not from what anyone claims.
 
-    parameters: weights of the model, counted at their logical shape (a packed 4-bit weight counts
-    once). nonzero: how many of these are not zero, None where that is not known. dtypes: storage type -> number of
-    weights. operators: kinds of operators that compute (module types or graph operators) -> count. layers: layer of the
-    model -> its bytes and parameters, which add up to the bytes of all stored tensors and to `parameters`.
+    parameters: weights of the model, counted at their logical shape (a packed 4-bit weight counts once), 0 where that
+    is not known. nonzero: how many of these are not zero, None where that is not known. dtypes: storage type -> number
+    of weights. operators: kinds of operators that compute (module types or graph operators) -> count. layers: layer of
+    the model -> its bytes and parameters, which add up to the bytes of all stored tensors and to `parameters`.
     """
 
     parameters: int

@@ -60,6 +60,19 @@ def test_what_ports_are_is_said_behind_a_colon(tmp_path: Path) -> None:
     assert of_model(zoo_file, MODEL, "zoo.toml: [m.artifacts]", tmp_path, Cache(tmp_path))["x"].given == found.given
 
 
+def test_the_function_of_a_python_file_is_said_behind_a_colon(tmp_path: Path) -> None:
+    (tmp_path / "serve.py").write_text("def load(directory, threads): ...")
+    (found,) = named("serve.py:load", at=tmp_path).values()
+    assert (found.said, found.given.function) == ("serve.py", "load")
+    assert found.told[0] == "a Python file, 33 bytes"
+    zoo_file = {"x": {"path": "serve.py", "function": "load"}}
+    assert of_model(zoo_file, MODEL, "zoo.toml: [m.artifacts]", tmp_path, Cache(tmp_path))["x"].given == found.given
+    with pytest.raises(
+        PressbenchError, match=r"--artifact serve-py: serve\.py: has no function 'lod'; did you mean load"
+    ):
+        named("serve.py:lod", at=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
@@ -69,8 +82,14 @@ def test_what_ports_are_is_said_behind_a_colon(tmp_path: Path) -> None:
         (["Int 8=a.onnx"], "--artifact Int 8: a name is made of small letters"),
         (["=a.onnx"], "--artifact =a.onnx: not [NAME=]PATH"),
         (["x="], "--artifact x=: not [NAME=]PATH"),
-        (["x=a.onnx:outputs=b"], "--artifact x=a.onnx:outputs=b: 'outputs=b' is not output=NAME or inputs.NAME=INPUT"),
-        (["x=a.onnx:inputs=b"], "--artifact x=a.onnx:inputs=b: 'inputs=b' is not output=NAME or inputs.NAME=INPUT"),
+        (
+            ["x=a.onnx:outputs=b"],
+            "--artifact x=a.onnx:outputs=b: 'outputs=b' is not a function, output=NAME or inputs.NAME=INPUT",
+        ),
+        (
+            ["x=a.onnx:inputs=b"],
+            "--artifact x=a.onnx:inputs=b: 'inputs=b' is not a function, output=NAME or inputs.NAME=INPUT",
+        ),
         (["x=a.onnx:output=b"], "--artifact x: a.onnx: has no output 'b'; there are logits float32 [?, 10]"),
         (
             ["x=other.onnx"],
@@ -101,7 +120,7 @@ def test_it_goes_with_one_model(tmp_path: Path) -> None:
         ({"x": 3}, r"\[m.artifacts\] x: must be a path, or a table with path"),
         ({"x": {"output": "a"}}, "must be a path, or a table with path"),
         ({"x": {"path": "a.onnx", "outputs": "a"}}, "unknown key 'outputs'; did you mean output"),
-        ({"x": {"path": "a.onnx", "inputs": ["a"]}}, "inputs must be a table NAME = INPUT, output a name"),
+        ({"x": {"path": "a.onnx", "inputs": ["a"]}}, "inputs must be a table NAME = INPUT, output and function names"),
     ],
 )
 def test_a_zoo_file_that_is_wrong_is_one_line(tmp_path: Path, stated: dict[str, Any], told: str) -> None:
