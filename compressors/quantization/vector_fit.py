@@ -35,29 +35,41 @@ def nearest(vectors: Tensor, codebook: Tensor, beam: int = BEAM) -> Tensor:
     """The codes of the sums of entries nearest to `vectors`, (n, width): (n, codebooks) int64. codebook: (codebooks,
     entries, width). Exact for one codebook, for several by beam search."""
     half = codebook.square().sum(2) / 2
-    codes = [_beam(some, codebook, half, beam) for some in vectors.split(_ROWS)]
+    # One table of scores for all: to ask for the memory anew each time takes longer than to fill it.
+    table = vectors.new_empty(_ROWS * (1 if len(codebook) == 1 else beam) * codebook.shape[1])
+    codes = [_beam(some, codebook, half, beam, table) for some in vectors.split(_ROWS)]
     return torch.cat(codes)
 
 
-def _beam(vectors: Tensor, codebook: Tensor, half: Tensor, beam: int) -> Tensor:
-    books, entries, _ = codebook.shape
+def _beam(vectors: Tensor, codebook: Tensor, half: Tensor, beam: int, table: Tensor) -> Tensor:
+    books, entries, width = codebook.shape
     left, cost = vectors.unsqueeze(1), vectors.new_zeros(len(vectors), 1)
     codes = torch.zeros(len(vectors), 1, 0, dtype=torch.int64)
     for book in range(books):
         # Half the squared distance to what is left, but for a part that is the same for all.
-        scores = half[book] - left @ codebook[book].T
+        scores = table[: left.shape[0] * left.shape[1] * entries].view(-1, entries)
+        torch.mm(left.reshape(-1, width), codebook[book].T, out=scores)
+        torch.sub(half[book], scores, out=scores)
+        scores = scores.view(len(vectors), -1, entries)
         if book:
             scores += cost.unsqueeze(2)
-        flat = scores.flatten(1)
         if book == books - 1:
-            cost, best = flat.min(1, keepdim=True)
+            came, code = _least(scores)
         else:
+            flat = scores.flatten(1)
             cost, best = flat.topk(min(beam, flat.shape[1]), 1, largest=False)
-        came, code = best // entries, best % entries
+            came, code = best // entries, best % entries
         codes = torch.cat([codes.gather(1, came.unsqueeze(2).expand(-1, -1, book)), code.unsqueeze(2)], 2)
         if book < books - 1:
-            left = left.gather(1, came.unsqueeze(2).expand(-1, -1, left.shape[2])) - codebook[book][code]
+            left = left.gather(1, came.unsqueeze(2).expand(-1, -1, width)) - codebook[book][code]
     return codes[:, 0]
+
+
+def _least(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the least of each of `scores`, (n, sums, entries), is: (n, 1) int64 each. First the sum, by its least,
+    which takes a twentieth of the time that looking for a place takes."""
+    came = scores.amin(2).argmin(1, keepdim=True)
+    return came, scores[torch.arange(len(scores)), came[:, 0]].argmin(1, keepdim=True)
 
 
 def kmeans(vectors: Tensor, importance: Tensor, entries: int, rounds: int = ROUNDS) -> Tensor:
