@@ -12,6 +12,7 @@ from torch import nn
 
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.runtimes import gguf_writing
 from compressors.runtimes.export import ONNX, to_onnx, to_openvino
 
 FAMILY = "control"
@@ -117,3 +118,22 @@ class OpenvinoBf16(Compressor):
 
     def compress(self, model: Any, context: Context) -> Compressed:
         return Compressed(model, runtime="openvino", options={"precision": "bf16"})
+
+
+@dataclass(frozen=True)
+class LlamaCppFp16(Compressor):
+    """The model as a GGUF file of fp16 on llama.cpp: what many would run a language model with."""
+
+    name: ClassVar[str] = "llamacpp-fp16"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+    requires: ClassVar[Mapping[str, str]] = {"llama_cpp": "llama-cpp-python"}
+    makes: ClassVar[str] = "llamacpp"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _cpu_reason(hardware) or gguf_writing.reason(model)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        return Compressed(gguf_writing.Written.of(model, context.model, "f16"), runtime="llamacpp")

@@ -1,6 +1,6 @@
 """A GGUF file read by transformers, its weights decoded to fp32: what it answers, not how fast llama.cpp does.
 
-The artifact is `model.gguf`.
+For where llama.cpp is not installed; with it, see `llamacpp.py`. The artifact is `model.gguf`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class GgufRuntime(Runtime):
     """For scoring alone."""
 
     name: ClassVar[str] = "gguf"
-    scored_alone: ClassVar[str | None] = "llama.cpp runs a GGUF file, and is not one of the runtimes here"
+    scored_alone: ClassVar[str | None] = "what runs a GGUF file is llama.cpp, which is not installed"
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         if not isinstance(model, Files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,12 +43,18 @@ def test_every_variant_of_every_tier_is_in_what_is_checked_or_a_stronger_setting
     names = {check.compressor.name for check in matrix()}
     # Peers: see test_real_peers.
     peers = {name for name, cls in registry.compressor_classes().items() if issubclass(cls, Peer)}
-    every = {c.name for c in registry.variants("full").values() if role(c) != "dense"} - peers
+    every = {c.name for c in registry.variants("full").values() if role(c) != "dense"} - peers - ABSENT
     nightly_only = every - {c.name for c in registry.variants("quick").values()}
     assert names == every - nightly_only
     assert nightly_only == {check.compressor.name for check in NIGHTLY}, "give it a quick variant, or check it here"
 
 
+ABSENT = {
+    name
+    for name, cls in registry.compressor_classes().items()
+    if any(not importlib.util.find_spec(m) for m in cls.requires)
+}
+"""What needs packages that are not installed: llama.cpp is compiled where it is."""
 SCORES = ("random", "threshold", "gradient", "fisher", "wanda", "sparsegpt", "regularized")
 GRIDS = ("log2", "nf4", "codebook", "hqq")
 ENSEMBLE = {"members": ["prune-structured:recovery_epochs=0", "low-rank-svd:recovery_epochs=0"], "epochs": 0.25}
@@ -93,6 +100,7 @@ NIGHTLY = [
     *checks(registry.build("weight-only-onnxruntime", {"bits": 4}), "weight-only-onnxruntime-4bit"),
     # The texts here have 16 tokens, of which half are then old.
     *checks(registry.build("quantize-cache", {"bits": 4, "group_size": 4, "residual": 4}), "quantize-cache-4bit"),
+    *(c for name in ("llamacpp-fp16", "quantize-gguf") if name not in ABSENT for c in checks(registry.build(name))),
     *checks(registry.build("int8-dynamic-torch")),
     *checks(registry.build("int8-static-torch")),
     *(c for granularity in ("row", "tensor") for c in on_gpu("fp8", granularity=granularity)),

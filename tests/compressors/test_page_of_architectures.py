@@ -60,12 +60,18 @@ def specs() -> dict[str, ModelSpec]:
 
 def methods() -> dict[str, Compressor]:
     """Every method as it is by default, but for chains, what only runs the dense model otherwise, what somebody
-    compressed elsewhere, and other people's methods, which are there or not."""
+    compressed elsewhere, and what is there or not: other people's methods, and llama.cpp's."""
     left_out = ("dense", "control", "pipeline", "given")
     made = {
         name: registry.build(name) for name, cls in registry.compressor_classes().items() if cls.family not in left_out
     }
-    own = {n: c for n, c in made.items() if type(c).__module__.startswith("compressors.") and not isinstance(c, Peer)}
+    own = {
+        name: compressor
+        for name, compressor in made.items()
+        if type(compressor).__module__.startswith("compressors.")
+        and not isinstance(compressor, Peer)
+        and "llama_cpp" not in compressor.requires
+    }
     return dict(sorted(own.items()))
 
 

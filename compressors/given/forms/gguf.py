@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from compressors import install
 from compressors.given import gguf_facts
 from compressors.given.apart import read_apart
 from compressors.given.form import Fit, Form, GivenError, Looked, only
@@ -14,10 +16,10 @@ from compressors.runtimes.gguf import FILE
 
 
 class Gguf(Form):
-    """Scored by transformers' reading of it, which decodes the weights; what runs such files is llama.cpp."""
+    """Run by llama.cpp; without it scored by transformers' reading of it, which decodes the weights."""
 
     name: ClassVar[str] = "a GGUF file"
-    runtime: ClassVar[str] = "gguf"
+    runtime: ClassVar[str] = "llamacpp" if importlib.util.find_spec("llama_cpp") else "gguf"
     requires: ClassVar[Mapping[str, str]] = {"gguf": "gguf"}
 
     def main(self, path: Path, said: str) -> Path | None:
@@ -40,7 +42,10 @@ class Gguf(Form):
                 f"{looked.said}: it has a vocabulary of {theirs:,} tokens, the dense model one of {wanted:,}: it reads "
                 "the numbers of another tokenizer"
             )
-        return Fit(notes=("scored by transformers' reading of it; its speed and memory in llama.cpp are not measured",))
+        if self.runtime == "llamacpp":
+            return Fit()
+        how = install.command(["llama-cpp-python"])
+        return Fit(notes=(f"scored by transformers' reading of it; its speed and memory in llama.cpp take it: {how}",))
 
     def told(self, looked: Looked) -> str:
         facts = looked.facts

@@ -30,7 +30,7 @@ def write(path: Path) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(TOKENS)
     writer.add_token_types([1] * len(TOKENS))
-    writer.add_token_merges([])
+    writer.add_token_merges(["< 0"])  # llama.cpp takes none without
     group = WIDTH // HEADS * GROUPS
     shapes = {
         "attn_q": (WIDTH, WIDTH),

@@ -48,6 +48,9 @@ CONFIG = {
 SPEC = ModelSpec("tiny", CONFIG, {"input_ids": TEXTS, "attention_mask": TEXTS})
 
 
+ALONE = pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is not None, reason="llama.cpp runs it: test_llamacpp")
+
+
 def model(path: Path) -> transformers.LlamaForCausalLM:
     """The file's weights by the suite's own reader, in a model of transformers'."""
     settings = {key: value for key, value in CONFIG.items() if key not in ("model_type", "architectures")}
@@ -59,6 +62,7 @@ def model(path: Path) -> transformers.LlamaForCausalLM:
     return made.eval()
 
 
+@ALONE
 def test_it_is_scored_by_its_own_weights_and_counted_by_its_own_bytes(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     FILES.write(path)
@@ -79,11 +83,12 @@ def test_it_is_scored_by_its_own_weights_and_counted_by_its_own_bytes(tmp_path: 
     assert made.disk_bytes < 0.4 * dense.disk_bytes
 
 
+@ALONE
 def test_it_claims_no_speed(tmp_path: Path) -> None:
     FILES.write(tmp_path / "tiny.gguf")
     given = Given(str(tmp_path / "tiny.gguf"))
     case = Case("speed", "x", given, find_model("smollm2-bbc"), CPU, decode(1, 8, 4), Target())
-    assert no_generator(given, case) == "llama.cpp runs a GGUF file, and is not one of the runtimes here: no speed"
+    assert no_generator(given, case) == "what runs a GGUF file is llama.cpp, which is not installed: no speed"
 
 
 def test_what_is_not_the_dense_models_kind_is_refused(tmp_path: Path) -> None:
