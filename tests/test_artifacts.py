@@ -215,3 +215,12 @@ def test_another_file_of_the_same_name_is_another_artifact(run: Asked, own: Path
     assert sizes[1] is not None and sizes[0] is not None
     assert sizes[1] < 0.9 * sizes[0]  # of a model so small most is graph
     assert np.isfinite(sizes).all()
+    # A run of the first file goes on with no other in its place.
+    (first,) = list_runs(place.folder / "again-fp32.onnx")
+    *begun, _end = first.read_text().splitlines(keepends=True)
+    first.write_text("".join(begun))
+    refused = run(*options, "--resume", results="again-fp32.onnx")
+    assert refused.code == pytest.ExitCode.USAGE_ERROR, refused.out + refused.err
+    assert "cannot be resumed: the files of --artifact (its SHA-256) was" in refused.out + refused.err
+    shutil.copy(own / "fp32.onnx", folder / "m.onnx")
+    assert run(*options, "--resume", results="again-fp32.onnx").code == 0

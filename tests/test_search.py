@@ -16,7 +16,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_models
-from matrix_run import ROOT
+from forked_python import ForkedPython
+from matrix_run import ROOT, finish
 
 from results.store.store import list_runs, read_run
 
@@ -36,12 +37,18 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*more: str) -> list[str]:
     given = ("--model", "model", "--data", "reviews.csv", "--cache", "cache", "--no-qualify", "--name", "one")
-    return [sys.executable, "-m", "pressbench.cli", "search", *given, *more]
+    return ["-m", "pressbench.cli", "search", *given, *more]
+
+
+def python(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own, which need not import torch anew."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "PRESSBENCH_STATE": str(at / "state")}
+    ended = finish(ForkedPython(arguments, at, environment))
+    return subprocess.CompletedProcess(arguments, ended.code, ended.out, ended.err)
 
 
 def run(at: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "PRESSBENCH_STATE": str(at / "state")}
-    return subprocess.run(command(*more), cwd=at, capture_output=True, text=True, env=environment, timeout=300)
+    return python(at, *command(*more))
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +56,8 @@ def killed(own: Path) -> list[str]:
     """A search that was killed after its first trial: the recipes that it had measured."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     process = subprocess.Popen(
-        command(SPACE, "--goal", "size", "--within", "5pt", "--sampler", "grid"), cwd=own, env=environment,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, *command(SPACE, "--goal", "size", "--within", "5pt", "--sampler", "grid")],
+        cwd=own, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stderr
     seen: list[str] = []
@@ -120,19 +127,8 @@ def test_asked_again_nothing_is_measured(done: subprocess.CompletedProcess[str],
 def test_the_line_for_a_zoo_file_is_taken_there(done: subprocess.CompletedProcess[str], own: Path) -> None:
     line = next(part.partition("zoo.toml: ")[2] for part in done.stdout.splitlines() if part.startswith("zoo.toml: "))
     (own / "zoo.toml").write_text(f'[mine]\nmodel = "model"\ndata = "reviews.csv"\n{line}\n', encoding="utf-8")
-    arguments = [
-        "-m",
-        "pytest",
-        str(ROOT / "benchmarks"),
-        "--zoo",
-        "zoo.toml",
-        "--cache",
-        "cache",
-        "--collect-only",
-        "-q",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    listed = subprocess.run([sys.executable, *arguments], cwd=own, capture_output=True, text=True, env=environment)
+    asked = ("-p", "no:xdist", "-p", "no:hypothesispytest", "--zoo", "zoo.toml", "--cache", "cache", "--collect-only")
+    listed = python(own, "-m", "pytest", str(ROOT / "benchmarks"), *asked, "-q")
     recipe = json.loads(line.partition(" = ")[2])[0].replace(":", "-").replace(",", "-")
     assert f"[{recipe}-mine-cpu]" in listed.stdout, listed.stdout + listed.stderr
 

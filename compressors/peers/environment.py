@@ -6,6 +6,7 @@ of which a method sees nothing but what it was given.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import re
@@ -40,7 +41,13 @@ def installed(name: str) -> dict[str, str]:
     places = [str(place) for place in (*root.glob("lib/python3*/site-packages"), *root.glob("Lib/site-packages"))]
     if not python_of(name).exists() or not places:
         return {}
-    found = importlib.metadata.distributions(path=places)
+    return dict(_versions(tuple((place, os.stat(place).st_mtime_ns) for place in places)))
+
+
+@functools.cache
+def _versions(places: tuple[tuple[str, int], ...]) -> dict[str, str]:
+    """Of what lies in folders, each with when it last changed: a matrix asks a peer once a model."""
+    found = importlib.metadata.distributions(path=[place for place, _ in places])
     return {re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in found}
 
 

@@ -55,7 +55,8 @@ class LlamaCpp(GgufRuntime):
             some = max(1, TOKENS // ids.shape[1])
             for start in range(0, len(ids), some):
                 part = slice(start, start + some)
-                found[part][there[part]] = model.read([row[own] for row, own in zip(ids[part], there[part])])  # noqa: B905
+                texts = [row[own] for row, own in zip(ids[part], there[part], strict=True)]
+                found[part][there[part]] = model.read(texts)
             return found
 
         return forward
