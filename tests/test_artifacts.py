@@ -178,6 +178,38 @@ def test_named_by_options_beside_the_same_data(run: Asked, own: Path, place: Pla
     assert record(read_run(path), "footprint", "small").verdict == "measured"
 
 
+def test_a_language_model_with_other_tokens_is_judged_by_the_byte(run: Asked, place: Place, tmp_path: Path) -> None:
+    tiny_models.writer(tmp_path / "writer")
+    tiny_models.write_csv(tmp_path / "texts.csv", ("text",), [[text] for text, _ in tiny_models.reviews(200)])
+    words = (*tiny_models.SPECIAL, *reversed(tiny_models.VOCABULARY[len(tiny_models.SPECIAL) :]))
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "writer")
+    order = [tiny_models.VOCABULARY.index(word) for word in words]
+    for table in (model.model.embed_tokens, model.lm_head):
+        table.weight.data = table.weight.data[order].clone()
+    tiny_models.save(model, tmp_path / "moved", words)
+    options = (
+        "--model",
+        "writer",
+        "--data",
+        "texts.csv",
+        "--task",
+        "causal-lm",
+        "--artifact",
+        "moved",
+        "-m",
+        "accuracy",
+    )
+    done = run(*options, results="bytes", at=tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert "judged by bits per byte" in done.out
+    (path,) = list_runs(place.folder / "bytes")
+    found, dense = (record(read_run(path), "accuracy", name) for name in ("moved", "dense"))
+    assert found.verdict == "measured" and found.evidence["owners_run_of_its_own"]["shown"], found.reason
+    assert found.measures["perplexity_rise"].value == pytest.approx(0.0, abs=1e-5), "the same model by other numbers"
+    assert found.evidence["dense_perplexity"] == dense.measures["perplexity"].value
+    assert found.measures["bits_per_byte"].value == pytest.approx(found.evidence["dense_bits_per_byte"], rel=1e-6)
+
+
 def test_the_page_makes_one_that_is_judged(run: Asked, place: Place, tmp_path: Path) -> None:
     """The script that docs/your-own-models.md shows, and the command beside it."""
     folder = tmp_path / "page"

@@ -48,12 +48,13 @@ class Case:
         return self.asked or self.model
 
     def own_workload(self, workload: Workload) -> Workload:
-        """The same work as the artifact is given it: the same texts, in as many tokens as it reads them in."""
+        """The same work as the artifact is given it: the same texts, in as many tokens as it reads and writes them."""
         if self.asked is None or not workload.sequence:
             return workload
         most = _tokens(self.asked)
         tokens = max(1, round(workload.sequence * self.asked.tokens_made))
-        return replace(workload, sequence=tokens if most is None else min(tokens, most))
+        new = workload.new_tokens and max(1, round(workload.new_tokens * self.asked.tokens_made))
+        return replace(workload, sequence=tokens if most is None else min(tokens, most), new_tokens=new)
 
     @property
     def quality_bound(self) -> float | None:

@@ -19,14 +19,21 @@ from benchmarks.quality.beside import Beside, Bounds, agreement, joined, repetit
 from benchmarks.quality.scoring import Answers, Quality, Scored
 from benchmarks.quality.unlike import unlike
 from benchmarks.verdicts.judged import measure_of
-from compressors.interface import NOT_SCORED, Examples
+from compressors.interface import NOT_SCORED, Examples, Unsupported
 from results.store.record import Measure
 
 
 @dataclass(frozen=True)
 class LanguageModelling(Quality):
     """Outputs are logits, (documents, tokens, vocabulary); labels are the token that follows each position,
-    (documents, tokens), NOT_SCORED where there is none to predict."""
+    (documents, tokens), NOT_SCORED where there is none to predict.
+
+    lengths: of a model whose tokens are not the dense model's, for each document the bytes of it that the dense
+    model's scored tokens hold, and those that its own do. It is judged by the surprise a byte, told at the dense
+    model's tokens, so that a bound means for it what it means for all.
+    """
+
+    lengths: tuple[tuple[int, int], ...] = ()
 
     bound: ClassVar[str] = "perplexity_rise"
     more_bounds: ClassVar[frozenset[str]] = frozenset({"agreement"})
@@ -48,6 +55,8 @@ class LanguageModelling(Quality):
         }
 
     def judge(self, dense: Answers, compressed: Answers, test: Examples, bound: float | None) -> Scored:
+        if self.lengths:
+            return self._by_bytes(dense, compressed, bound)
         judged = verdicts.perplexity_rise(dense["nll"], compressed["nll"], compressed["tokens"], bound)
         rise = measure_of(judged, bound)
         scored = dense["likeliest"] != NOT_SCORED
@@ -64,6 +73,37 @@ class LanguageModelling(Quality):
                 "tokens": compressed["tokens"].tolist(),
                 "dense_perplexity": judged.dense_perplexity,
                 "likeliest_agreement": agreement,
+                "minimum_detectable_rise": judged.minimum_detectable,
+                "method": judged.method,
+            },
+        )
+
+    @property
+    def judges(self) -> bool:
+        return bool(self.lengths)
+
+    def _by_bytes(self, dense: Answers, compressed: Answers, bound: float | None) -> Scored:
+        ours, own = np.asarray(self.lengths, dtype=np.float64).T
+        # As if its tokens held those bytes that the dense model's do: of a text all but its first token.
+        nll = compressed["nll"] * ours / own
+        judged = verdicts.perplexity_rise(dense["nll"], nll, dense["tokens"], bound)
+        rise = measure_of(judged, bound)
+        before, after = (float(one.sum() / np.log(2) / ours.sum()) for one in (dense["nll"], nll))
+        return Scored(
+            rise.verdict,
+            f"{after:.4g} bits a byte for the dense model's {before:.4g}, each by its own tokens; at the dense "
+            f"model's: {judged.reason}",
+            {"bits_per_byte": Measure(value=after), "perplexity_rise": rise},
+            {
+                "examples": judged.documents,
+                "nll": compressed["nll"].tolist(),
+                "dense_nll": dense["nll"].tolist(),
+                "tokens": compressed["tokens"].tolist(),
+                "dense_tokens": dense["tokens"].tolist(),
+                "bytes": own.astype(int).tolist(),
+                "dense_bytes": ours.astype(int).tolist(),
+                "dense_bits_per_byte": before,
+                "dense_perplexity": judged.dense_perplexity,
                 "minimum_detectable_rise": judged.minimum_detectable,
                 "method": judged.method,
             },
@@ -88,12 +128,18 @@ class LanguageModelling(Quality):
         )
 
     def unlike(self, dense: Answers, compressed: Answers, labels: Sequence[str]) -> str | None:
+        if self.lengths:
+            return None
         scored = (dense["likeliest"] != NOT_SCORED) & (compressed["likeliest"] != NOT_SCORED)
         return unlike(dense["likeliest"][scored], compressed["likeliest"][scored], labels)
 
     def beside(
         self, dense: Answers, compressed: Answers, test: Examples, bounds: Bounds, labels: Sequence[str]
     ) -> Beside:
+        if self.lengths:
+            if "agreement" in bounds:
+                raise Unsupported("agreement by token is asked for, and its tokens are not the dense model's")
+            return Beside()
         scored, ids = dense["likeliest"] != NOT_SCORED, test.inputs["input_ids"].numpy()
         before, after = (repetition(ids, answers["likeliest"], scored) for answers in (dense, compressed))
         more = Beside({"repetition": Measure(value=after)}, {"dense_repetition": before})

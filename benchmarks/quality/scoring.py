@@ -93,6 +93,12 @@ class Quality(abc.ABC):
         shown: what a person is shown of each example."""
         return {}
 
+    @property
+    def judges(self) -> bool:
+        """Whether answers that were asked for by this are judged by this, and not by how the dense model's are: what
+        stands in for that one may answer in another way."""
+        return False
+
     def nothing_to_lose(self, dense: Answers, test: Examples, labels: Sequence[str]) -> str | None:
         """Why the dense model's answers are no quality that a method could keep, in one line: no better than one answer
         to everything, or a test set that asks one thing alone. None where they are. labels: names of the classes."""

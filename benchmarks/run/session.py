@@ -90,6 +90,7 @@ class Session:
                 nothing = f"it is not shown that the dense model is run as its owner would: {agreed.get('why')}"
             if not nothing and case.asked and not (own := self.prepared.agreed[case.asked.name]).get("shown"):
                 nothing = f"it is not shown that it is run as its owner would: {own.get('why')}"
+            quality = case.asked_as.task.quality if case.asked_as.task.quality.judges else quality
             scored = quality.judge(before, after, test, None if nothing else bound)
             more = quality.beside(before, after, test, {} if nothing else case.bounds_beside, labels)
             reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after)
@@ -271,7 +272,7 @@ class Session:
                 floor = floor_of(bytes_read, standing, watched.conditions.probes if watched.conditions else ())
                 measures["bytes_per_token"] = Measure(value=bytes_read)
             if floor is not None:
-                share = floor.share(statistics.median(pairs.compressed) / case.workload.new_tokens)
+                share = floor.share(statistics.median(pairs.compressed) / case.own_workload(case.workload).new_tokens)
                 measures["bandwidth_floor_share"] = Measure(value=share)
             measures |= {"speedup": measure_of(judged, case.speed_target)}
             reason = judged.reason

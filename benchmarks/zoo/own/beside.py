@@ -44,12 +44,18 @@ def beside(model: OwnModel, name: str, folder: Path, said: str, cache: Cache) ->
         )
     rows = {split: [dict(row) for row in rows] for split, rows in model.task.load(cache).items()}
     if kind.name not in WHOLE_ANSWERS:
-        if not _same_preprocessing(found.folder, model.folder):
-            raise ModelError(
-                f"{said}: it has another tokenizer than {model.said}, or none, and {kind.name} is scored token by "
-                "token: those of two tokenizers are not comparable"
-            )
         task, inputs, notes, made = replace(model.task, folder=folder.absolute()), model.inputs, [], 1.0
+        if not _same_preprocessing(found.folder, model.folder):
+            dense = Checkpoint(model.said, model.folder, model.configuration, model.task.labels)
+            other = kind.fit_beside(rows, found, dense, int(model.task.settings.get("tokens") or 0))
+            if other is None:
+                raise ModelError(
+                    f"{said}: it has another tokenizer than {model.said}, or none, and {kind.name} is scored token by "
+                    "token: those of two tokenizers are not comparable"
+                )
+            made = _tokens_made(rows["test"], found, model)
+            task, inputs = replace(task, settings=other.settings), other.inputs
+            notes = [*other.notes, f"makes {made:.2f} tokens for each of {model.said}"]
     else:
         made = _tokens_made(rows["test"], found, model)
         fitted = kind.fit(rows, found, _asked(model, said))

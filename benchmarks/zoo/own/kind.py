@@ -88,6 +88,13 @@ class Kind(abc.ABC):
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
         """Those of every tier, the usual one first, and those of the nightly one, unless the user says which."""
 
+    def fit_beside(
+        self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, dense: Checkpoint, tokens: int
+    ) -> Fitted | None:
+        """As `fit`, for a model that reads as much of each text as `dense` reads in so many tokens, by a tokenizer of
+        its own, and is scored by the texts; None where numbers are by token. Raises ModelError or DataError."""
+        return None
+
     def settled(self, model: Checkpoint) -> Checkpoint:
         """The model, with what its folder leaves open or contradicts settled, and a note of it."""
         return model

@@ -12,7 +12,8 @@ from benchmarks.quality.language_modelling import LanguageModelling, next_tokens
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo import owners_run
 from benchmarks.zoo.own import texts
-from benchmarks.zoo.own.checkpoint import Checkpoint
+from benchmarks.zoo.own.as_read import as_read, check_places, ends_a_text, lost, scored_bytes
+from benchmarks.zoo.own.checkpoint import Checkpoint, ModelError
 from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table, missing
@@ -95,13 +96,52 @@ class CausalLm(Kind):
         inputs = texts.text_inputs(model, tokenizer)
         return Fitted({"tokens": found.tokens, "inputs": list(inputs)}, inputs, found.notes)
 
+    def fit_beside(
+        self, rows: Mapping[str, Sequence[Row]], model: Checkpoint, dense: Checkpoint, tokens: int
+    ) -> Fitted | None:
+        if any("ids" in row for split in rows.values() for row in split):
+            raise ModelError(
+                f"{model.said}: joined texts are cut into windows of {dense.said}'s tokens: leave out join"
+            )
+        own, theirs = (texts.tokenizer_of(one.folder, one.said) for one in (model, dense))
+        for tokenizer, one in ((own, model), (theirs, dense)):
+            check_places(tokenizer, one.said)
+        if ends_a_text(own) != ends_a_text(theirs):
+            raise ModelError(f"{model.said}: of it and {dense.said} one alone puts a token behind every text")
+        every = [row for split in rows.values() for row in split]
+        cut = as_read(theirs, [row["text"] for row in every], tokens)
+        for tokenizer, one in ((own, model), (theirs, dense)):
+            if gone := lost(tokenizer, cut):
+                raise ModelError(
+                    f"{one.said}: its tokens do not hold all of {len(gone):,} of {len(cut):,} texts, first "
+                    f"{every[gone[0]]['place']}: bits per byte would be of two texts"
+                )
+        ids, places = texts.token_ids(own, cut), [row["place"] for row in every]
+        texts.check_vocabulary(ids, places, model, own)
+        longest = max(map(len, ids))
+        if model.longest is not None and longest > model.longest:
+            raise ModelError(
+                f"{model.said}: what {dense.said} reads in {tokens} tokens is up to {longest} of its own, and it has "
+                f"positions for {model.longest}: say tokens = {int(tokens * model.longest / longest)}"
+            )
+        tested = as_read(theirs, [row["text"] for row in rows["test"]], tokens)
+        lengths = list(zip(scored_bytes(theirs, tested), scored_bytes(own, tested), strict=True))
+        if short := [i for i, pair in enumerate(lengths) if not all(pair)]:
+            raise DataError(f"{rows['test'][short[0]]['place']}: a text of one token has nothing to predict")
+        inputs = texts.text_inputs(model, own)
+        settings = {
+            "tokens": longest, "inputs": list(inputs), "lengths": [list(pair) for pair in lengths],
+            "as_read": {"folder": str(dense.folder), "said": dense.said, "tokens": tokens},
+        }  # fmt: skip
+        return Fitted(settings, inputs, ("judged by bits per byte of the same texts, as its tokens are others",))
+
     def encode(self, rows: Mapping[str, Sequence[Any]], folder: Path, settings: Mapping[str, Any]) -> Examples:
         if "ids" in rows:
             ids = torch.tensor([list(window) for window in rows["ids"]], dtype=torch.int64)
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         else:
             tokenizer = texts.tokenizer_of(folder, str(folder))
-            inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], rows["text"])
+            inputs = texts.padded(tokenizer, settings["tokens"], settings["inputs"], _texts(rows, settings))
         return Examples(inputs, next_tokens(**inputs))
 
     def owners_run(
@@ -112,17 +152,24 @@ class CausalLm(Kind):
             given = ({"input_ids": torch.tensor([list(window)])} for window in rows["ids"][:FEW])
         else:
             tokenizer = owners_run.tokenizer(model.folder)
-            given = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), rows["text"][:FEW])
+            given = map(tokens_of(tokenizer, settings["inputs"], settings["tokens"]), _texts(rows, settings)[:FEW])
         return by_calls(loaded(whole, model.architecture), given, "logits", suspects=texts.suspects(model))
 
     def quality(self, settings: Mapping[str, Any], folder: Path) -> Quality:
-        return LanguageModelling()
+        return LanguageModelling(tuple((int(ours), int(own)) for ours, own in settings.get("lengths", ())))
 
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
         return (prefill(1, CONTEXT), decode(1, CONTEXT, NEW)), (prefill(8, CONTEXT), decode(8, CONTEXT, NEW))
 
     def memory_workload(self, settings: Mapping[str, Any]) -> Workload | None:
         return Workload(1, settings["tokens"])
+
+
+def _texts(rows: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Sequence[str]:
+    """The texts, or as much of them as another model reads whose place is taken."""
+    if (other := settings.get("as_read")) is None:
+        return rows["text"]
+    return as_read(texts.tokenizer_of(Path(other["folder"]), other["said"]), rows["text"], other["tokens"])
 
 
 KIND = CausalLm()

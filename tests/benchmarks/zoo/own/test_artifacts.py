@@ -149,14 +149,16 @@ def test_another_head_and_an_adapter_are_refused(tmp_path: Path, dense: OwnModel
         named(dense, "student", tmp_path)
 
 
-def test_tokens_of_two_tokenizers_are_not_compared(tmp_path: Path) -> None:
-    tiny_models.writer(tmp_path / "writer")
-    rows = [[text, "x"] for text, _ in tiny_models.reviews(240)]
-    tiny_models.write_csv(tmp_path / "reviews.csv", ("text", "label"), rows)
-    model = understood(tmp_path, model="writer", data="reviews.csv", task="causal-lm")
-    shutil.copytree(tmp_path / "writer", tmp_path / "same")
+def test_tags_of_two_tokenizers_are_not_compared(tmp_path: Path) -> None:
+    tiny_models.tagger(tmp_path / "model")
+    kind = {**dict.fromkeys(tiny_models.GOOD, "B-GOOD"), **dict.fromkeys(tiny_models.BAD, "B-BAD")}
+    rows = [text.split() for text, _ in tiny_models.reviews(120)]
+    lines = [json.dumps({"tokens": words, "ner_tags": [kind.get(word, "O") for word in words]}) for words in rows]
+    (tmp_path / "tagged.jsonl").write_text("\n".join(lines))
+    model = understood(tmp_path, model="model", data="tagged.jsonl")
+    shutil.copytree(tmp_path / "model", tmp_path / "same")
     assert named(model, "same", tmp_path).asked is not None
-    shutil.copytree(tmp_path / "writer", tmp_path / "other")
+    shutil.copytree(tmp_path / "model", tmp_path / "other")
     tiny_models.tokenizer(WORDS[:-1]).save_pretrained(tmp_path / "other")
-    with pytest.raises(PressbenchError, match=r"it has another tokenizer than writer, .* not comparable"):
+    with pytest.raises(PressbenchError, match=r"it has another tokenizer than model, .* not comparable"):
         named(model, "other", tmp_path)
