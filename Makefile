@@ -28,7 +28,7 @@ bench: .venv/.bench ## run the quick tier of the benchmarks, draw the table and 
 	$(info bench: pytest benchmarks --tier quick $(CHOSEN) $(ARGS))
 	@status=0; \
 	$(BIN)/python -m pytest benchmarks --tier quick --tb short $(CHOSEN) $(ARGS) || status=$$?; \
-	$(if $(ELSEWHERE),,$(BIN)/pressbench report -o $(REPORT);) \
+	$(if $(ELSEWHERE),,$(BIN)/pressbench report --runs results/runs -o $(REPORT);) \
 	exit $$status
 
 test: .venv/.dev ## run the tests of the suite itself
