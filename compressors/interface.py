@@ -273,6 +273,11 @@ class Compressor(abc.ABC):
         return ()
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Files and folders of the user's that it reads, of which it would see none that lie in the suite's cache."""
+        return ()
+
+    @property
     def helpers(self) -> tuple[type[Any], ...]:
         """Classes that it finds as it runs, and imports nowhere: their code decides what it makes, too."""
         return ()

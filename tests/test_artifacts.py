@@ -233,6 +233,21 @@ def test_the_page_makes_one_that_is_judged(run: Asked, place: Place, tmp_path: P
     assert (counted["disk_bytes"].value or 0) > (folder / "model_int8.onnx").stat().st_size
 
 
+def test_a_file_that_lies_in_the_cache_is_seen_by_who_takes_it(run: Asked, own: Path, place: Place) -> None:
+    """As all does that came from a hub; of the rest of the cache a method sees nothing."""
+    folder = place.cache / "hub" / "theirs"
+    folder.mkdir(parents=True)
+    shutil.copy(own / "theirs.onnx", folder / "model.onnx")
+    done = run(
+        "--model", "./dense", "--data", "reviews.csv", "--artifact", f"kept={folder}", "-m", "footprint", results="kept"
+    )
+    assert done.code == 0, done.out + done.err
+    (path,) = list_runs(place.folder / "kept")
+    found = record(read_run(path), "footprint", "kept")
+    assert found.verdict == "measured", found.reason
+    assert found.evidence["files"]["model.onnx"]["bytes"] == (own / "theirs.onnx").stat().st_size
+
+
 def test_another_file_of_the_same_name_is_another_artifact(run: Asked, own: Path, place: Place) -> None:
     folder = own / "again"
     folder.mkdir()

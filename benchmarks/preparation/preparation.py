@@ -198,7 +198,8 @@ class Preparation:
                 name = f"{label} on {model.name}"
                 fresh.append(folder)
                 try:
-                    given = (dense.artifact.directory, dense.training_path, *([what.found] if what.found else []))
+                    found = [what.found] if what.found else []
+                    given = (dense.artifact.directory, dense.training_path, *found, *map(Path, step.reads))
                     closed = self.enclosure(source.directory, *given, writable=folder)
                     with self.worker(name, hardware, closed) as worker:
                         worker.call(does, what, folder, timeout=self.settings.stage_seconds, progress=report)

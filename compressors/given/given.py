@@ -66,6 +66,10 @@ class Given(Compressor):
         return () if self.absent else (type(self.form[0]),)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.absent else (self.path,)  # what came from a hub lies in the cache
+
+    @property
     def form(self) -> tuple[Form, Path]:
         """What it is, and the file that is the model."""
         if not self.path:
