@@ -6,12 +6,11 @@ heads and neurons inside of them are in `compressors.units`.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -87,11 +86,6 @@ def block_linears(model: nn.Module) -> list[str]:
 def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> str | None:
     """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None."""
     key = json.dumps(spec.config, sort_keys=True, default=repr)
-    with _without_values():
-        return _structure_reason(spec, key, check)
-
-
-def _structure_reason(spec: ModelSpec, key: str, check: Callable[[nn.Module], object]) -> str | None:
     try:
         model = _SKELETONS.pop(key, None) or skeleton(spec.config, device="meta")
     except Exception as error:  # transformers refuses a configuration in any way: no sdpa, a missing field
@@ -113,21 +107,6 @@ def _structure_reason(spec: ModelSpec, key: str, check: Callable[[nn.Module], ob
 _SKELETONS: dict[str, nn.Module] = {}
 """The skeletons asked about last, by configuration: a matrix asks each model as often as there are methods, and
 building one takes a tenth of a second. One that a check has changed is not kept."""
-
-
-@contextlib.contextmanager
-def _without_values() -> Iterator[None]:
-    """Within it no layer is filled with random numbers when it is made: of one without weights that is more than half
-    of the time."""
-    init = torch.nn.init
-    was = {name: fill for name, fill in vars(init).items() if name.endswith("_") and not name.startswith("_")}
-    try:
-        for name in was:
-            setattr(init, name, lambda tensor, *_, **__: tensor)
-        yield
-    finally:
-        for name, fill in was.items():
-            setattr(init, name, fill)
 
 
 def _parts(model: nn.Module) -> list[Any]:
