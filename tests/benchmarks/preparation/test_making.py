@@ -50,7 +50,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         current: Any = dense.artifact
         for number, took in enumerate(seconds.values()):
             worker = Worker(took)
-            usual = {"parameters": {"strength": strength}, "requires": (), "finds_by": by}
+            usual = {"parameters": {"strength": strength}, "requires": (), "reads": (), "finds_by": by}
             recipe = tuple(SimpleNamespace(name=n, **usual) for n in list(seconds)[: number + 1])
             monkeypatch.setattr(prepared, "worker", lambda *_, worker=worker: worker)
             model: Any = SimpleNamespace(name="m")
