@@ -80,6 +80,11 @@ def _speed(name: str, heading: str, measure: str) -> Column:
     )  # fmt: skip
 
 
+def _plain(name: str, heading: str, measure: str, better: str) -> Column:
+    """A column of numbers as they are recorded, without an interval."""
+    return Column(name=name, heading=heading, measure=measure, recorded=measure, digits=3, better=better, marked=True)
+
+
 def _least(name: str, heading: str, unit: str, measure: str, recorded: str, scale: float, marked: bool) -> Column:
     """A column of plain sizes, of which the least is best."""
     digits = 3 if recorded == "ratio" else None
@@ -120,24 +125,11 @@ COLUMNS: tuple[Column, ...] = (
     _share("confidence", "mean confidence", "confidence"),
     _share("repetition", "repeated tokens", "repetition"),
     _share("length-ratio", "length of dense's texts", "length_ratio"),
-    Column(
-        name="f1",
-        heading="F1 of entities",
-        measure="f1",
-        recorded="f1",
-        digits=3,
-        better="higher",
-        marked=True,
-    ),
-    Column(
-        name="mrr",
-        heading="mean reciprocal rank",
-        measure="mrr",
-        recorded="mrr",
-        digits=3,
-        better="higher",
-        marked=True,
-    ),
+    _plain("bits-per-byte", "bits a byte of text", "bits_per_byte", "lower"),
+    _plain("f1", "F1 of entities", "f1", "higher"),
+    _plain("micro-f1", "F1 over all labels", "micro_f1", "higher"),
+    _plain("macro-f1", "mean F1 of a label", "macro_f1", "higher"),
+    _plain("mrr", "mean reciprocal rank", "mrr", "higher"),
     _speed("speedup", "speed-up over dense", "speedup"),
     _speed("over-control", "speed-up over best control", "speedup_vs_control"),
     Column(

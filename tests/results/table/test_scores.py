@@ -24,12 +24,14 @@ from results.report.trends import charts
 from results.report.trends import history as trend
 from results.store.quality import ACCURACY, SCORE, metric_of, quality_of
 from results.store.query import history
-from results.store.record import CaseRecord, Measure
+from results.store.record import MEASURE_NAMES, CaseRecord, Measure
 from results.table.best import best_measures
 from results.table.cells import cells
 from results.table.choice import ALL, sections_of
 from results.table.columns import column
 from results.table.export import to_csv, to_json, to_markdown
+from results.table.grid import grid
+from results.table.grid_text import grid_markdown
 from results.table.rows import Row
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -159,3 +161,16 @@ def test_flips_of_another_form_are_none(odd: Any) -> None:
     record = scored("int8", 0.4, 0.0)[0]
     found = flips(replace(record, evidence={**record.evidence, "flipped": odd}))
     assert found is None or found.listed == []
+
+
+def test_every_number_that_a_method_is_asked_for_has_a_column():
+    named = {name for names in MEASURE_NAMES.values() for name in names}
+    assert {column(name).measure for name in named} == named
+
+
+def test_numbers_of_other_tokens_and_of_several_labels_are_shown_where_they_are_asked_for(tmp_path):
+    more = {"bits_per_byte": Measure(value=0.8612), "micro_f1": Measure(value=0.75), "macro_f1": Measure(value=0.5)}
+    one = case("student", measures=more)
+    run = write(tmp_path, [one])
+    shown = grid_markdown(grid([run], replace(ALL, columns=("bits-per-byte", "micro-f1", "macro-f1"))))
+    assert "| 0.861 ✓ | 0.750 | 0.500 |" in shown
