@@ -25,7 +25,7 @@ from torch import nn
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
-from compressors.runtimes.files import Files
+from compressors.runtimes.files import copy_files
 from compressors.runtimes.torch import inventory_of, module_types, stored_bytes
 
 PROGRAM = "program.py"
@@ -37,9 +37,7 @@ class Called(Runtime):
     name: ClassVar[str] = "called"
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
-        if not isinstance(model, Files):
-            raise PressbenchError(f"the runtime {self.name} takes a file that is there already")
-        model.copy(directory)
+        copy_files(model, directory, self.name)
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
         """What the function returns."""

@@ -14,7 +14,7 @@ from torch import nn
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
-from compressors.runtimes.files import Files
+from compressors.runtimes.files import copy_files
 from compressors.runtimes.ports import Ports
 from compressors.runtimes.torch import inventory_of
 
@@ -28,9 +28,7 @@ class TorchExport(Runtime):
     name: ClassVar[str] = "torch-export"
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
-        if not isinstance(model, Files):
-            raise PressbenchError(f"the runtime {self.name} takes an archive that is there already")
-        model.copy(directory)
+        copy_files(model, directory, self.name)
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> Any:
         return torch.export.load(str(directory / PROGRAM))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from compressors.interface import PressbenchError
 
@@ -29,3 +30,11 @@ class Files:
                 found = hashlib.file_digest(copied, "sha256").hexdigest()
             if self.hashes.get(name, found) != found:
                 raise PressbenchError(f"{file}: changed while it was being read; start again")
+
+
+def copy_files(model: Any, directory: Path, runtime: str) -> None:
+    """What a runtime saves that makes no model of its own. Raises PressbenchError for anything but Files, and as
+    `Files.copy` does."""
+    if not isinstance(model, Files):
+        raise PressbenchError(f"the runtime {runtime} takes what is there already, not a model that was made here")
+    model.copy(directory)

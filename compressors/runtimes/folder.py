@@ -18,10 +18,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from compressors.interface import PressbenchError, Unsupported, skeleton
+from compressors.interface import Unsupported, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
-from compressors.runtimes.files import Files
+from compressors.runtimes.files import copy_files
 from compressors.runtimes.generation import Generator, TorchGenerator, generates
 from compressors.runtimes.layers import by_layer
 from compressors.runtimes.torch import TorchRuntime, inventory_of, module_types, stored_bytes
@@ -36,9 +36,7 @@ class TransformersFolder(Runtime):
     generates: ClassVar[bool] = True
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
-        if not isinstance(model, Files):
-            raise PressbenchError(f"the runtime {self.name} takes a folder that is there already")
-        model.copy(directory)
+        copy_files(model, directory, self.name)
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         import transformers

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from compressors.interface import PressbenchError, Unsupported
+from compressors.interface import Unsupported
 from compressors.runtimes.base import Forward, Inventory, Runtime
-from compressors.runtimes.files import Files
+from compressors.runtimes.files import copy_files
 from compressors.runtimes.layers import by_layer
 from compressors.runtimes.torch import TorchRuntime
 
@@ -30,9 +30,7 @@ class GgufRuntime(Runtime):
     scored_alone: ClassVar[str | None] = "what runs a GGUF file is llama.cpp, which is not installed"
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
-        if not isinstance(model, Files):
-            raise PressbenchError(f"the runtime {self.name} takes a file that is there already")
-        model.copy(directory)
+        copy_files(model, directory, self.name)
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         import transformers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,21 +15,14 @@ from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed
 from compressors.runtimes.files import Files
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
+from compressors.runtimes.onnx_executed import executed, number
 from compressors.runtimes.ports import Ports
 
 GRAPH = "model.onnx"
 
 
-CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
-INTEGER = {
-    "MatMulInteger": "int8", "QLinearMatMul": "int8", "QGemm": "int8", "ConvInteger": "int8", "QLinearConv": "int8",
-    "DynamicQuantizeMatMul": "int8", "MatMulIntegerToFloat": "int8",
-}  # fmt: skip
-"""Products on integers -> bits of what they multiply."""
 CODED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Operators on codes of weights, which say of how many bits -> which of their inputs the codes are."""
-PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "Conv", "MatMulNBits", *INTEGER)
-_SEEN_THROUGH = ("DequantizeLinear", "Transpose")
 
 
 class OnnxRuntime(Runtime):
@@ -84,41 +77,22 @@ class OnnxRuntime(Runtime):
         import onnx
         import onnxruntime
 
-        model = onnx.load(str(directory / GRAPH))
-        graph = model.graph
-        products = [node for node in graph.node if node.op_type in PRODUCTS]
-        stored = {tensor.name: tensor for tensor in graph.initializer}
-        wanted = {name for node in products for name in (*_operands(node), node.output[0]) if name not in stored}
-        given = {value.name for value in (*graph.output, *graph.input)}
-        graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted - given))
-        settings = onnxruntime.SessionOptions()
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # names stay
-        settings.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-        if ports := Ports.of(manifest["options"]):
-            inputs = ports.fed(inputs, _types(session))
-        names = [value.name for value in session.get_outputs()]
-        shapes = {name: list(value.shape) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)}
-        shapes |= {name: list(values.shape) for name, values in inputs.items()}
-        shapes |= {name: list(tensor.dims) for name, tensor in stored.items()}
-        made = {name: node for node in graph.node for name in node.output}
-        operations: Counter[str] = Counter()
-        read = {}
-        for node in products:
-            first, second = _operands(node)
-            if node.op_type in CONVOLUTIONS:
-                inner = int(np.prod(shapes[second][1:]))
-            else:
-                transposed = any(a.name == "transA" and a.i for a in node.attribute)
-                inner = shapes[first][0] if transposed else shapes[first][-1]
-            operations[_operand_type(node, made, stored)] += 2 * int(np.prod(shapes[node.output[0]])) * inner
-            for name in (first, second):
-                source = name
-                while source not in stored and source in made and made[source].op_type in _SEEN_THROUGH:
-                    source = made[source].input[0]
-                if source in stored:
-                    read[source] = stored[source].ByteSize()
-        return Executed(dict(operations), sum(read.values()), dict(Counter(node.op_type for node in products)))
+        def shapes_of(model: Any, names: Sequence[str]) -> dict[str, list[int]]:
+            given = {value.name for value in (*model.graph.output, *model.graph.input)}
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+            settings = onnxruntime.SessionOptions()
+            settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # names stay
+            settings.log_severity_level = 3
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+            )
+            ports = Ports.of(manifest["options"])
+            fed = ports.fed(inputs, _types(session)) if ports else dict(inputs)
+            outputs = [value.name for value in session.get_outputs()]
+            found = {name: list(value.shape) for name, value in zip(outputs, session.run(outputs, fed), strict=True)}
+            return found | {name: list(values.shape) for name, values in fed.items()}
+
+        return executed(onnx.load(str(directory / GRAPH)), shapes_of)
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
         import onnx
@@ -155,11 +129,6 @@ def _types(session: Any) -> dict[str, Any]:
     return {name: np.dtype(named.get(kind, kind)) for name, kind in kinds.items()}
 
 
-def _number(node: Any, name: str) -> int:
-    """An attribute of an operator."""
-    return int(next(attribute.i for attribute in node.attribute if attribute.name == name))
-
-
 def _coded(graph: Any) -> dict[str, tuple[np.ndarray, str]]:
     """Initialiser of codes -> how many steps each weight is from zero, (rows, columns), and the type of a code."""
     from onnx import numpy_helper
@@ -172,7 +141,7 @@ def _coded(graph: Any) -> dict[str, tuple[np.ndarray, str]]:
             continue
         name = node.input[CODED[node.op_type]]
         name = made[name].input[0] if name in made else name  # a table is a view of them
-        bits, zero = _number(node, "bits"), (*node.input[3:4], "")[0]
+        bits, zero = number(node, "bits"), (*node.input[3:4], "")[0]
         if name in found or bits not in (4, 8):
             continue
         rows, blocks, _ = stored[name].dims
@@ -181,7 +150,7 @@ def _coded(graph: Any) -> dict[str, tuple[np.ndarray, str]]:
         if zero:
             middle = _unpacked(numpy_helper.to_array(stored[zero]), bits)[:, :blocks]
         steps = (codes - middle[..., None]).reshape(rows, -1)
-        columns = _number(node, "K") if node.op_type == "MatMulNBits" else steps.shape[1]
+        columns = number(node, "K") if node.op_type == "MatMulNBits" else steps.shape[1]
         found[name] = steps[:, :columns], f"uint{bits}"
     return found
 
@@ -190,25 +159,6 @@ def _unpacked(values: np.ndarray, bits: int) -> np.ndarray:
     """Codes of 4 bits, two a byte, the first in the lower half, or of 8: (…, bytes) -> (…, codes) int16."""
     halves = np.stack([values & 15, values >> 4], -1).reshape(*values.shape[:-1], -1) if bits == 4 else values
     return halves.astype(np.int16)
-
-
-def _operands(node: Any) -> tuple[str, str]:
-    """The names of the two tensors that a product multiplies."""
-    if node.op_type in ("QLinearMatMul", "QLinearConv"):  # each comes with a scale and a zero point
-        return node.input[0], node.input[3]
-    return node.input[0], node.input[1]
-
-
-def _operand_type(node: Any, made: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
-    if node.op_type == "MatMulNBits":
-        return f"int{_number(node, 'bits')}"
-    if node.op_type in INTEGER:
-        return INTEGER[node.op_type]
-    sources = [made[name].op_type for name in _operands(node) if name in made]
-    if sources.count("DequantizeLinear") == 2:  # which the runtime computes in integers
-        return "int8"
-    weights = [stored[name].data_type for name in _operands(node) if name in stored]
-    return {10: "float16", 16: "bfloat16"}.get(weights[0] if weights else 1, "float32")  # of onnx.TensorProto
 
 
 def _paths(graph: Any) -> dict[str, str]:

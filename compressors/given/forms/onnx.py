@@ -12,6 +12,7 @@ from compressors.given.apart import read_apart
 from compressors.given.companions import check_companions
 from compressors.given.form import Fit, Form, GivenError, Looked, only
 from compressors.given.graph import Port, fit_ports
+from compressors.given.within import leads_out
 from compressors.interface import ModelSpec
 from compressors.runtimes.onnxruntime import GRAPH
 
@@ -47,9 +48,9 @@ class Onnx(Form):
 
 def _beside(main: Path, name: str, said: str) -> Path:
     """A file of weights that the graph names. Raises GivenError where it is not in the graph's folder, or not there."""
-    folder, file = main.parent.resolve(), main.parent / name
-    if Path(name).is_absolute() or folder not in file.resolve().parents or name in (GRAPH, MANIFEST):
+    if leads_out(main.parent, name) or name in (GRAPH, MANIFEST):
         raise GivenError(f"{said}: {main.name} takes weights from outside of its folder: {name!r}")
+    file = main.parent / name
     if not file.is_file():
         raise GivenError(f"{said}: {name} is missing, which {main.name} takes weights from")
     return file

@@ -9,6 +9,7 @@ from typing import ClassVar
 from compressors.given import program_facts
 from compressors.given.apart import read_apart
 from compressors.given.form import Fit, Form, GivenError, Looked
+from compressors.given.within import leads_out
 from compressors.interface import ModelSpec
 from compressors.runtimes.called import PROGRAM
 
@@ -26,10 +27,10 @@ class Program(Form):
 
     def look(self, main: Path, said: str) -> Looked:
         found = read_apart(program_facts, main, said)
-        files, within = {PROGRAM: main}, main.parent.resolve()
+        files = {PROGRAM: main}
         for name in found["files"]:
             file = main.parent / name
-            if not file.resolve().is_relative_to(within) or Path(name).is_absolute():
+            if leads_out(main.parent, name):
                 raise GivenError(f"{said}: FILES: {name!r} lies outside of its folder")
             if not file.is_file():
                 raise GivenError(f"{said}: FILES: there is no {name} beside it")
