@@ -22,7 +22,13 @@ from compressors.runtimes.ports import Ports
 GRAPH = "model.xml"
 ON_INTEGERS = "MatMulOnIntegers"
 """What an inventory calls a matrix product whose weights are stored as integers, which its kernel decodes."""
-PRODUCTS = ("MatMul", "Convolution", "ScaledDotProductAttention")
+PRODUCTS = ("MatMul", "Convolution", "GroupConvolution", "ScaledDotProductAttention")
+UNCOUNTED = frozenset({
+    "Einsum", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "DeformableConvolution", "BinaryConvolution",
+    "LSTMCell", "GRUCell", "RNNCell", "LSTMSequence", "GRUSequence", "RNNSequence", "TensorIterator", "Loop", "If",
+    "GroupQueryAttention", "PagedAttentionExtension",
+})  # fmt: skip
+"""Operators that multiply in ways that are not counted here."""
 _DECODING = ("Convert", "Subtract", "Multiply", "Reshape", "FakeQuantize")
 
 
@@ -93,6 +99,8 @@ class OpenvinoRuntime(Runtime):
         read: dict[str, int] = {}
         for node in graph.get_ops():
             kind = node.get_type_name()
+            if kind in UNCOUNTED:
+                return None
             if kind not in PRODUCTS:
                 continue
             if any(shape.is_dynamic for shape in (node.get_output_partial_shape(0), node.get_input_partial_shape(0))):
@@ -103,8 +111,9 @@ class OpenvinoRuntime(Runtime):
             elif kind == "MatMul":
                 inner = first[-2] if node.get_attributes().get("transpose_a") and len(first) > 1 else first[-1]
                 count = 2 * int(np.prod(out)) * inner
-            else:
-                count = 2 * int(np.prod(out)) * int(np.prod(list(node.get_input_shape(1))[1:]))
+            else:  # (outputs, inputs, …), or (groups, outputs, inputs, …)
+                own = list(node.get_input_shape(1))[2 if kind == "GroupConvolution" else 1 :]
+                count = 2 * int(np.prod(out)) * int(np.prod(own))
             name = float_
             if kind != "ScaledDotProductAttention":
                 stored = _weight_of(node)

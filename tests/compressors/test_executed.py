@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
 import pytest
 import torch
+from openvino import opset13 as opset
 from torch import nn
 
 from compressors import conformance, registry
 from compressors.runtimes.executed import Executed, of_torch, product
+from compressors.runtimes.openvino import GRAPH, OpenvinoRuntime
 
 KINDS = ("bert", "llama", "vit")
 
@@ -71,3 +78,32 @@ def test_a_table_is_not_read_whole_and_codes_are() -> None:
         found = of_torch(model, lambda: model(torch.tensor([1, 2, 3])))
     assert found.total == product(3, 8, 8)
     assert found.weight_bytes == 64, "the codes of one byte, and not the thousand rows"
+
+
+def of_graph(node: Any, inputs: dict[str, np.ndarray], folder: Path) -> Executed | None:
+    """What OpenVINO is told to execute of one operator and what it takes."""
+    parameters = [
+        source.get_node() for source in node.input_values() if source.get_node().get_type_name() == "Parameter"
+    ]
+    node.output(0).get_tensor().set_names({"out"})
+    openvino.save_model(openvino.Model([node], parameters), str(folder / GRAPH), compress_to_fp16=False)
+    return OpenvinoRuntime().executed(folder, {"options": {"precision": "fp32"}}, inputs)
+
+
+def test_a_convolution_in_groups_is_counted_by_its_groups(tmp_path: Path) -> None:
+    layer, images = nn.Conv1d(6, 12, 3, groups=3, bias=False), torch.randn(2, 6, 9)
+    with torch.inference_mode():
+        wanted = of_torch(layer, lambda: layer(images))
+    assert wanted.total == 2 * (2 * 12 * 7) * (6 // 3 * 3)
+    x = opset.parameter([-1, 6, 9], openvino.Type.f32, name="x")
+    x.output(0).get_tensor().set_names({"x"})
+    weight = opset.constant(layer.weight.detach().numpy().reshape(3, 4, 2, 3))
+    found = of_graph(opset.group_convolution(x, weight, [1], [0], [0], [1]), {"x": images.numpy()}, tmp_path)
+    assert found is not None and found.operations == wanted.operations
+
+
+def test_nothing_is_told_of_a_graph_that_multiplies_in_other_ways(tmp_path: Path) -> None:
+    x = opset.parameter([-1, 4], openvino.Type.f32, name="x")
+    x.output(0).get_tensor().set_names({"x"})
+    product_ = opset.einsum([x.output(0), opset.constant(np.ones((4, 2), np.float32)).output(0)], "ij,jk->ik")
+    assert of_graph(product_, {"x": np.ones((3, 4), np.float32)}, tmp_path) is None
