@@ -24,7 +24,7 @@ PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispy
 COMMANDS = {
     "cases": [*PYTEST, "benchmarks", "--collect-only"],
     "classes": ["-c", "from compressors import registry as r; print(r.broken_plugins(), *r.compressor_classes())"],
-    "listing": ["-m", "pressbench.cli", "list", "compressors", "--json"],
+    "listing": ["-m", "pressbench.cli", "list", "compressors", "--tier", "quick", "--json"],
 }
 
 
