@@ -17,13 +17,13 @@ import numpy as np
 from compressors.runtimes.executed import Executed, product
 
 CONVOLUTIONS = ("Conv", "FusedConv", "ConvInteger", "QLinearConv")
-INTEGER = {
-    "MatMulInteger": "int8", "QLinearMatMul": "int8", "QGemm": "int8", "ConvInteger": "int8", "QLinearConv": "int8",
-    "DynamicQuantizeMatMul": "int8", "MatMulIntegerToFloat": "int8", "QAttention": "int8",
-}  # fmt: skip
-"""Products on integers -> bits of what they multiply."""
-PLAIN = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "GemmFastGelu", "MatMulNBits", *CONVOLUTIONS, *INTEGER)
-"""Products of two tensors: all of these but QAttention."""
+INTEGER = (
+    "MatMulInteger", "QLinearMatMul", "QGemm", "ConvInteger", "QLinearConv", "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+)  # fmt: skip
+"""Products on integers of 8 bits."""
+PLAIN = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulNBits", *CONVOLUTIONS, *INTEGER)
+"""Products of two tensors."""
 SECOND = {"QLinearMatMul": 3, "QLinearConv": 3, "QGemm": 3}
 """Where the second of them is not the input after the first: each comes with a scale and a zero point."""
 UNCOUNTED = frozenset({
@@ -32,7 +32,7 @@ UNCOUNTED = frozenset({
     "DecoderAttention", "DecoderMaskedSelfAttention", "DecoderMaskedMultiHeadAttention", "QOrderedAttention",
     "QOrderedMatMul", "QOrderedLongformerAttention", "MatMulBnb4", "MatMulFpQ4", "MoE", "QMoE", "GreedySearch",
     "BeamSearch", "Sampling", "WhisperBeamSearch", "TransposeMatMul", "GatedRelativePositionBias", "NhwcFusedConv",
-    "CausalConvWithState", "LinearAttention",
+    "CausalConvWithState", "LinearAttention", "GemmFastGelu",
 })  # fmt: skip
 """Operators that multiply in ways that are not counted here."""
 DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -53,7 +53,7 @@ def executed(model: Any, shapes_of: Callable[[Any, Sequence[str]], Mapping[str, 
     graph = model.graph
     if any(_unknown(node) for node in graph.node):
         return None
-    nodes = [node for node in graph.node if node.op_type in PLAIN or node.op_type in ATTENTIONS or _einsum(node)]
+    nodes = [node for node in graph.node if _multiplies(node)]
     stored = {tensor.name: tensor for tensor in graph.initializer}
     wanted = {name for node in nodes for name in (*node.input, *node.output) if name and name not in stored}
     shapes = {**shapes_of(model, sorted(wanted)), **{name: list(tensor.dims) for name, tensor in stored.items()}}
@@ -93,7 +93,11 @@ def _unknown(node: Any) -> bool:
     if node.domain not in DOMAINS or node.op_type in UNCOUNTED or number(node, "transBatchA", 0):
         return True
     inner = [one for a in node.attribute for graph in (a.g, *a.graphs) for one in graph.node]
-    return any(_unknown(one) or one.op_type in PLAIN or one.op_type in ATTENTIONS or _einsum(one) for one in inner)
+    return any(_unknown(one) or _multiplies(one) for one in inner)
+
+
+def _multiplies(node: Any) -> bool:
+    return node.op_type in PLAIN or node.op_type in ATTENTIONS or _einsum(node)
 
 
 def _counted(node: Any, given: Shapes, outs: Shapes, kind: str) -> Iterator[tuple[int, str]]:
@@ -113,7 +117,6 @@ def _counted(node: Any, given: Shapes, outs: Shapes, kind: str) -> Iterator[tupl
     else:
         first = given[0]
         assert first is not None
-        # A batch of matrices may be turned as a whole by FusedMatMul, which does not change what there is to do.
         inner = first[-2] if number(node, "transA", 0) and len(first) > 1 else first[-1]
         yield 2 * int(np.prod(out)) * inner, kind
 
@@ -224,8 +227,8 @@ _PROJECTING = (("Attention", "com.microsoft"), ("QAttention", "com.microsoft"))
 def _operand_type(node: Any, operands: Sequence[str], made: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
     if node.op_type == "MatMulNBits":
         return f"int{number(node, 'bits')}"
-    if node.op_type in INTEGER:
-        return INTEGER[node.op_type]
+    if node.op_type in INTEGER or node.op_type == "QAttention":
+        return "int8"
     sources = [made[name].op_type for name in operands if name in made]
     if sources.count("DequantizeLinear") == 2:  # which the runtime computes in integers
         return "int8"

@@ -99,6 +99,22 @@ def fused_attention(one: Graph, plain: bool) -> str:
     return one.node("Attention", x, one.weight(weight), one.weight(bias), domain="com.microsoft", num_heads=HEADS)
 
 
+def projected_after_a_past(one: Graph, plain: bool) -> str:
+    """With the projection in it, and nine tokens cached."""
+    x, weight = one.input("x", values(BATCH, TOKENS, 7)), values(7, 3 * WIDTH)
+    past = values(2, BATCH, HEADS, 9, HEAD)
+    if plain:
+        q, k, v = one.split(one.projected(x, weight), WIDTH, WIDTH, WIDTH)
+        laid = [one.weight(old.swapaxes(1, 2).reshape(BATCH, 9, WIDTH).copy()) for old in past]
+        k, v = (one.node("Concat", old, new, axis=1) for old, new in zip(laid, (k, v), strict=True))
+        return one.attention(q, k, v, HEADS, HEADS)
+    bias = one.weight(np.zeros(3 * WIDTH, np.float32))
+    return one.node(
+        "Attention", x, one.weight(weight), bias, "", one.weight(past), domain="com.microsoft", num_heads=HEADS,
+        outputs=2,
+    )  # fmt: skip
+
+
 def across(one: Graph, plain: bool) -> str:
     """Queries look at more keys than there are queries."""
     q, k, v = (one.input(name, values(BATCH, n, WIDTH)) for name, n in (("q", TOKENS), ("k", 9), ("v", 9)))
@@ -178,7 +194,19 @@ def in_a_function(one: Graph, plain: bool) -> str:
 
 
 @pytest.mark.parametrize(
-    "what", [fused_attention, across, by_heads, after_a_past, grouped, of_onnx, fused_gemm, einsum, in_a_function]
+    "what",
+    [
+        fused_attention,
+        projected_after_a_past,
+        across,
+        by_heads,
+        after_a_past,
+        grouped,
+        of_onnx,
+        fused_gemm,
+        einsum,
+        in_a_function,
+    ],
 )
 def test_as_many_as_of_the_same_in_plain_products(what: Any, tmp_path: Path) -> None:
     global ROWS
