@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.interface import ModelSpec, PressbenchError, skeleton
+from compressors.interface import ModelSpec, NoFilling, PressbenchError, skeleton
 
 
 class UnknownStructure(PressbenchError):
@@ -83,9 +83,19 @@ def block_linears(model: nn.Module) -> list[str]:
     return [f"{s}.{n}" for s in stacks for n, m in get(model, s).named_modules() if type(m) is nn.Linear]
 
 
-def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> str | None:
-    """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None."""
+def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object], asked: tuple[Any, ...] = ()) -> str | None:
+    """Run `check` on a weightless skeleton of the model; the reason it gives for not fitting, or None. asked: all but
+    the model that the answer depends on: a check that takes long is then asked once for all who ask the same."""
     key = json.dumps(spec.config, sort_keys=True, default=repr)
+    if not asked:
+        return _structure_reason(spec, check, key)
+    kept = (key, repr(spec.inputs), spec.output, *asked)
+    if kept not in _ANSWERS:
+        _ANSWERS[kept] = _structure_reason(spec, check, key)
+    return _ANSWERS[kept]
+
+
+def _structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object], key: str) -> str | None:
     try:
         model = _SKELETONS.pop(key, None) or skeleton(spec.config, device="meta")
     except Exception as error:  # transformers refuses a configuration in any way: no sdpa, a missing field
@@ -104,6 +114,7 @@ def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object]) -> s
     return None
 
 
+_ANSWERS: dict[tuple[Any, ...], str | None] = {}
 _SKELETONS: dict[str, nn.Module] = {}
 """The skeletons asked about last, by configuration: a matrix asks each model as often as there are methods, and
 building one takes a tenth of a second. One that a check has changed is not kept."""
@@ -119,12 +130,22 @@ def _parts(model: nn.Module) -> list[Any]:
 
 def keep_rows(layer: nn.Linear, rows: Tensor) -> nn.Linear:
     """A linear layer with only these outputs. rows: (kept,) int64 positions."""
+    if layer.weight.is_meta:
+        return _empty(layer, layer.in_features, len(rows))
     return _linear(layer.weight[rows], None if layer.bias is None else layer.bias[rows])
 
 
 def keep_columns(layer: nn.Linear, columns: Tensor) -> nn.Linear:
     """A linear layer with only these inputs. columns: (kept,) int64 positions."""
+    if layer.weight.is_meta:
+        return _empty(layer, len(columns), layer.out_features)
     return _linear(layer.weight[:, columns], layer.bias)
+
+
+def _empty(like: nn.Linear, inputs: int, outputs: int) -> nn.Linear:
+    """A layer without memory: to pick from a weight that has none takes torch longer than from one that has."""
+    with NoFilling():
+        return nn.Linear(inputs, outputs, like.bias is not None, device="meta", dtype=like.weight.dtype)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -191,14 +191,22 @@ def _feed_forward(of: str, rest: dict[str, nn.Linear]) -> FeedForward:
 def shared_bias(model: nn.Module, block: Block) -> str | None:
     """The table of position biases by head that the block's stack shares: one that is cut with the first attention of
     all its blocks, which must therefore keep the same heads. None where there is none."""
+    return shared_biases(model, [block])[0]
+
+
+def shared_biases(model: nn.Module, blocks: Sequence[Block]) -> list[str | None]:
+    """The same of each of these blocks."""
+    tables = [
+        (name, module.embedding_dim)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] == SHARED_BIAS
+    ]
+    return [next((t for t, width in tables if _shares(t, width, block)), None) for block in blocks]
+
+
+def _shares(table: str, width: int, block: Block) -> bool:
     home = block.name.rpartition(".")[0].rpartition(".")[0]
-    home = f"{home}." if home else ""
-    found = [name for name, module in model.named_modules() if _is_table(module, block) and name.startswith(home)]
-    return next((name for name in found if name.rpartition(".")[2] == SHARED_BIAS), None)
-
-
-def _is_table(module: nn.Module, block: Block) -> bool:
-    return isinstance(module, nn.Embedding) and module.embedding_dim == block.attention.heads
+    return width == block.attention.heads and (not home or table.startswith(f"{home}."))
 
 
 def keep_heads(model: nn.Module, attention: Attention, heads: Sequence[int]) -> None:
@@ -207,9 +215,19 @@ def keep_heads(model: nn.Module, attention: Attention, heads: Sequence[int]) -> 
     Of a group of which no head is kept the key and the value go too; of every other group the same number must be
     kept, as attention repeats each key and value as often. A shared table of biases is the caller's to cut, by
     `keep_biases`."""
+    check_heads_can_go(model, attention)
+    take_heads(model, attention, heads)
+
+
+def check_heads_can_go(model: nn.Module, attention: Attention) -> None:
+    """Raises UnknownStructure where the model has a position bias for each head, all of which then must stay."""
     slopes = any("alibi" in name for one in (model, getattr(model, "base_model", model)) for name in dir(one))
     if slopes or any(OWN_BIAS in name for name, _ in model.named_parameters()):
         raise UnknownStructure(f"{attention.name}: a position bias for each head, they cannot be pruned one by one")
+
+
+def take_heads(model: nn.Module, attention: Attention, heads: Sequence[int]) -> None:
+    """`keep_heads` of a model that was asked already whether heads can go: to ask is to look through all of it."""
     heads, per = sorted(heads), attention.per_group
     kept = {group: sum(h // per == group for h in heads) for group in dict.fromkeys(h // per for h in heads)}
     if len(set(kept.values())) != 1:

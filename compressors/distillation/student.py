@@ -122,7 +122,8 @@ class DistilStudent(Compressor):
             if self.start == "teacher":
                 begun.check(student, teacher, shape)
 
-        return surgery.structure_reason(model, check)
+        shape = (self.layers, self.width, self.heads, self.neurons, self.start)
+        return surgery.structure_reason(model, check, asked=("student", *shape, self.signals))
 
     def _shape(self, teacher: nn.Module) -> shapes.Shape:
         return shapes.shape(teacher, layers=self.layers, width=self.width, heads=self.heads, neurons=self.neurons)

@@ -45,7 +45,7 @@ def chosen(
     """Each block with what stays of it, by what `heads` and `neurons` say of the scores of a part. Blocks that share a
     table of biases keep the same heads of their first attention, those of the largest sums."""
     blocks = units.blocks(model)
-    tables = [units.shared_bias(model, block) for block in blocks]
+    tables = units.shared_biases(model, blocks)
     for block, table, own in zip(blocks, tables, scores, strict=True):
         of_heads = list(own.heads)
         if table is not None:
@@ -106,7 +106,8 @@ class ScoredUnits(Recovering):
             if sum(weight.numel() for weight in skeleton.parameters()) == before:
                 raise surgery.UnknownStructure("so small a share of its heads and neurons is none: nothing would go")
 
-        return surgery.structure_reason(model, check)
+        shares = (self.heads_removed, self.neurons_removed, self.groups_removed)
+        return surgery.structure_reason(model, check, asked=(type(self)._chosen, *shares))
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         surgery.as_linears(model)

@@ -18,9 +18,20 @@ Kept = tuple[Block, Sequence[Sequence[int]], Tensor]
 def cut(model: nn.Module, block: Block, heads: Sequence[Sequence[int]], neurons: Tensor) -> None:
     """Keep only these heads, of each of its attentions, and neurons of a block; equals multiplying the others' outputs
     by zero. Biases that the stack shares are left."""
-    for attention, kept in zip(block.attentions, heads, strict=True):
-        if len(kept) < attention.heads:
-            units.keep_heads(model, attention, kept)
+    if any(_fewer(block, heads)):
+        units.check_heads_can_go(model, block.attention)
+    _cut(model, block, heads, neurons)
+
+
+def _fewer(block: Block, heads: Sequence[Sequence[int]]) -> list[bool]:
+    """Of each attention of a block whether heads go."""
+    return [len(kept) < one.heads for one, kept in zip(block.attentions, heads, strict=True)]
+
+
+def _cut(model: nn.Module, block: Block, heads: Sequence[Sequence[int]], neurons: Tensor) -> None:
+    for attention, kept, fewer in zip(block.attentions, heads, _fewer(block, heads), strict=True):
+        if fewer:
+            units.take_heads(model, attention, kept)
     if len(neurons) < block.feed_forward.neurons:
         units.keep_neurons(model, block.feed_forward, neurons)
 
@@ -29,9 +40,9 @@ def cut_all(model: nn.Module, kept: Iterable[Kept]) -> dict[str, Any]:
     """Keep only these heads and neurons of every block, in place, and tell how many there are, for `rebuild`. Blocks
     that share a table of biases must keep the same heads of their first attention."""
     structure: dict[str, Any] = {"heads": [], "neurons": []}
-    for block, heads, neurons in list(kept):
-        _cut_biases(model, block, heads[0])
-        cut(model, block, heads, neurons)
+    kept = list(kept)
+    _cut_blocks(model, kept)
+    for block, heads, neurons in kept:
         shapes = []
         for one, own in zip(block.attentions, heads, strict=True):
             groups = len({h // one.per_group for h in own})
@@ -45,20 +56,28 @@ def cut_all(model: nn.Module, kept: Iterable[Kept]) -> dict[str, Any]:
 def rebuild(model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
     """The model with as many heads and neurons in each block as `cut_all` told, in place."""
     stored = zip(units.blocks(model), structure["heads"], structure["neurons"], strict=True)
-    for block, heads, neurons in list(stored):
+    found: list[Kept] = []
+    for block, heads, neurons in stored:
         # A number is that of the only attention's heads, of which none share a key; else groups and heads of each.
         shapes = [(heads, 1)] if isinstance(heads, int) else heads
         kept = [
             [g * one.per_group + h for g in range(groups) for h in range(per)]
             for one, (groups, per) in zip(block.attentions, shapes, strict=True)
         ]
-        _cut_biases(model, block, kept[0])
-        cut(model, block, kept, torch.arange(neurons))
+        found.append((block, kept, torch.arange(neurons)))
+    _cut_blocks(model, found)
     return model
 
 
-def _cut_biases(model: nn.Module, block: Block, heads: Sequence[int]) -> None:
-    """Cut the table of biases that the block's stack shares, unless an earlier block has had it cut."""
-    table = units.shared_bias(model, block)
-    if table is not None and len(heads) < block.attention.heads:
-        units.keep_biases(model, table, heads)
+def _cut_blocks(model: nn.Module, kept: Sequence[Kept]) -> None:
+    """Cut blocks, and with them the tables of biases that their stacks share."""
+    tables = units.shared_biases(model, [block for block, _, _ in kept])
+    going = next((block for block, heads, _ in kept if any(_fewer(block, heads))), None)
+    if going is not None:
+        units.check_heads_can_go(model, going.attention)
+    done: set[str] = set()
+    for (block, heads, neurons), table in zip(kept, tables, strict=True):
+        if table is not None and table not in done and _fewer(block, heads)[0]:
+            units.keep_biases(model, table, heads[0])
+            done.add(table)
+        _cut(model, block, heads, neurons)

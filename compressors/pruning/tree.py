@@ -75,10 +75,11 @@ def parts(model: nn.Module, depth: int, worth: Sequence[Importance] | None = Non
     same; without it they are halved as they stand.
     """
     found = []
-    for number, block in enumerate(units.blocks(model)):
+    blocks = units.blocks(model)
+    for number, (block, table) in enumerate(zip(blocks, units.shared_biases(model, blocks), strict=True)):
         own = None if worth is None else worth[number]
         for i, one in enumerate(block.attentions):
-            if i == 0 and units.shared_bias(model, block) is not None:
+            if i == 0 and table is not None:
                 continue
             groups = _order(one.groups, None if own is None else own.heads[i].view(one.groups, -1).sum(1))
             width = one.per_group * one.head_size

@@ -183,7 +183,7 @@ class PruneWidth(Recovering):
             if self.kept(stream.width) >= stream.width:
                 raise surgery.UnknownStructure(f"{self.removed:g} of its width of {stream.width} is none")
 
-        return surgery.structure_reason(model, check)
+        return surgery.structure_reason(model, check, asked=("width", self.removed))
 
     def kept(self, width: int) -> int:
         """The width that stays."""
