@@ -16,6 +16,7 @@ import pytest
 from _pytest.runner import runtestprotocol  # what plugins that repeat tests use
 
 from benchmarks.matrix.options import add_options
+from benchmarks.measure import forkserver
 
 if TYPE_CHECKING:  # the rest of pytest must not wait for torch
     from benchmarks.matrix.matrix import Matrix
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[UNWRITTEN] = []
     config.stash[CASES] = []
     config.pluginmanager.register(AnswerLast(), "pressbench-answer")
+    if _asks_for_cases(config) and not config.getoption("collectonly") and not config.getoption("--help"):
+        forkserver.begin()
 
 
 TRACEBACK: pytest.StashKey[str] = pytest.StashKey()
@@ -71,10 +74,15 @@ def matrix(config: pytest.Config) -> Matrix:
 def pytest_collection(session: pytest.Session) -> None:
     """A mistake in the options or the targets ends the run here, in one line: while a file is being
     collected it would be a traceback for each file."""
-    start = session.config.invocation_params.dir
-    paths = [(start / argument.partition("::")[0]).resolve() for argument in session.config.args]
-    if any(path == MATRIX or MATRIX in path.parents or path in MATRIX.parents for path in paths):
+    if _asks_for_cases(session.config):
         matrix(session.config)
+
+
+def _asks_for_cases(config: pytest.Config) -> bool:
+    """Whether cases of the matrix are among what the command names."""
+    start = config.invocation_params.dir
+    paths = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(path == MATRIX or MATRIX in path.parents or path in MATRIX.parents for path in paths)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,10 +25,10 @@ from multiprocessing.connection import arbitrary_address
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import worker
+from benchmarks.measure.forkserver import PRELOAD, context
 
-IMPORTED = [*worker.PRELOAD, "pytest", "datasets", "scipy.stats", "benchmarks.matrix.matrix", "benchmarks.run.run"]
-worker._context.set_forkserver_preload(IMPORTED)
+IMPORTED = [*PRELOAD, "pytest", "datasets", "scipy.stats", "benchmarks.matrix.matrix", "benchmarks.run.run"]
+context.set_forkserver_preload(IMPORTED)
 
 
 class ForkedPython:
@@ -37,7 +37,7 @@ class ForkedPython:
     def __init__(self, command: Sequence[str], at: Path, environment: Mapping[str, str]) -> None:
         self._kept = tempfile.TemporaryDirectory(prefix="forked-python-")
         self._folder = Path(self._kept.name)
-        self._process = worker._context.Process(
+        self._process = context.Process(
             target=_run, args=(list(command), str(at), dict(environment), str(self._folder))
         )
         self._process.start()

@@ -21,6 +21,8 @@ from compressors.interface import InputSpec, ModelSpec
 from compressors.runtimes.export import to_onnx
 from results.store.store import Run, list_runs, read_run
 
+ALONE = ("--compressor", "dense")
+"""No controls beside what is named: each is exported for ten seconds, and nothing is asked of it."""
 TEXTS = InputSpec("int64", ("batch", "sequence"))
 TARGETS = """
 [reviews]
@@ -170,7 +172,7 @@ def test_no_command_pretends_to_build_it(done: Done) -> None:
 
 def test_named_by_options_beside_the_same_data(run: Asked, own: Path, place: Place) -> None:
     found = run(
-        "--model", "./dense", "--data", "reviews.csv", "--artifact", "small=theirs.onnx", "-m", "footprint",
+        "--model", "./dense", "--data", "reviews.csv", *ALONE, "--artifact", "small=theirs.onnx", "-m", "footprint",
         results="options",
     )  # fmt: skip
     assert found.code == 0, found.out + found.err
@@ -194,6 +196,7 @@ def test_a_language_model_with_other_tokens_is_judged_by_the_byte(run: Asked, pl
         "texts.csv",
         "--task",
         "causal-lm",
+        *ALONE,
         "--artifact",
         "moved",
         "-m",
@@ -221,7 +224,7 @@ def test_the_page_makes_one_that_is_judged(run: Asked, place: Place, tmp_path: P
     (folder / "serve.py").write_text(quoted("serve.py"), encoding="utf-8")
     named = ("--artifact", "int8=./model_int8.onnx", "--artifact", "mine=./serve.py:load")
     options = ("--data", "reviews.csv", *named, "-m", "accuracy or footprint")
-    done = run("--model", "./my-model", *options, results="page", at=folder)
+    done = run("--model", "./my-model", *ALONE, *options, results="page", at=folder)
     assert done.code == 0, done.out + done.err
     assert "note: output scores" in done.out
     (path,) = list_runs(place.folder / "page")
@@ -239,7 +242,16 @@ def test_a_file_that_lies_in_the_cache_is_seen_by_who_takes_it(run: Asked, own: 
     folder.mkdir(parents=True)
     shutil.copy(own / "theirs.onnx", folder / "model.onnx")
     done = run(
-        "--model", "./dense", "--data", "reviews.csv", "--artifact", f"kept={folder}", "-m", "footprint", results="kept"
+        "--model",
+        "./dense",
+        "--data",
+        "reviews.csv",
+        *ALONE,
+        "--artifact",
+        f"kept={folder}",
+        "-m",
+        "footprint",
+        results="kept",
     )
     assert done.code == 0, done.out + done.err
     (path,) = list_runs(place.folder / "kept")
@@ -252,7 +264,7 @@ def test_another_file_of_the_same_name_is_another_artifact(run: Asked, own: Path
     folder = own / "again"
     folder.mkdir()
     shutil.copy(own / "fp32.onnx", folder / "m.onnx")
-    options = ("--model", "./dense", "--data", "reviews.csv", "--artifact", "m=again/m.onnx", "-m", "footprint")
+    options = ("--model", "./dense", "--data", "reviews.csv", *ALONE, "--artifact", "m=again/m.onnx", "-m", "footprint")
     sizes = []
     for name in ("fp32.onnx", "theirs.onnx"):
         shutil.copy(own / name, folder / "m.onnx")

@@ -11,7 +11,6 @@ faster than `TICK_SECONDS` shows.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -27,19 +26,10 @@ from typing import Any
 from benchmarks.measure import memory
 from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
 from benchmarks.measure.enclosure import Enclosure
+from benchmarks.measure.forkserver import context
 from compressors import plugin_import
 from compressors.interface import PressbenchError, Progress, Unsupported, no_progress
 
-PRELOAD = [
-    "torch",
-    "numpy",
-    "transformers",
-    # transformers imports these when the first model is built, which takes 2 s: once, here, and not in every worker.
-    "transformers.modeling_utils",
-    "transformers.modeling_layers",
-    "transformers.activations",
-    "benchmarks.measure.stages",
-]
 TICK_SECONDS = 0.1
 """The time between two looks at a worker's memory while it is busy. A slot that is timed is over before the first."""
 LOG_END = 2000
@@ -48,8 +38,6 @@ PRINTED = "printed:"
 """The line of an error's detail between the traceback, if there is one, and the end of the log."""
 TOLD = {"unsupported": Unsupported, "told": PressbenchError}
 """The errors that mean the same on both sides: what the worker sends -> what the parent raises."""
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(PRELOAD)
 
 
 class WorkerError(Exception):
@@ -81,8 +69,8 @@ class Worker:
         self.memory_limit = memory_limit
         self._folder = Path(tempfile.mkdtemp(prefix="pressbench-worker-"))
         self._log = self._folder / "log"
-        self._pipe, theirs = _context.Pipe()
-        self._process = _context.Process(
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
             target=_serve,
             args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal(), enclosure),
             daemon=True,

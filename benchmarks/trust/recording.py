@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import multiprocessing
 import platform
 import random
 import time
@@ -20,10 +19,10 @@ import transformers
 
 from benchmarks.cache import versions
 from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
+from benchmarks.measure.forkserver import PRELOAD, context
 from benchmarks.measure.lane import Lane
 from benchmarks.measure.speed import Budget, measure
 from benchmarks.measure.timing import TRIAL
-from benchmarks.measure.worker import PRELOAD
 from benchmarks.trust.decisions import ALPHA, MARGIN
 from benchmarks.trust.samples import BATCH, LONGEST, PAIRS, Recording, Session
 from benchmarks.verdicts import SpeedTest
@@ -110,7 +109,7 @@ def record(
     """Record up to `rounds` rounds, and no further round after `seconds`. `folder` is for the model's files."""
     hardware = dataclasses.replace(hardware, threads=1)  # a pass of 1 to 3 ms gains nothing from a second thread
     # Its import would take half of the time that a worker needs to start.
-    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, MODEL_CODE])
+    context.set_forkserver_preload([*PRELOAD, MODEL_CODE])
     files = write_model(folder, hardware)
     began = time.perf_counter()
     found: list[Recording] = []
