@@ -103,7 +103,7 @@ TINY_SPECS = {
             "model_type": "vit",
             "architectures": ["ViTForImageClassification"],
             "hidden_size": 64,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": 3,
             "num_attention_heads": 4,
             "intermediate_size": 128,
             "image_size": 8,

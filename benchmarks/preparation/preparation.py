@@ -1,5 +1,5 @@
-"""What cases share, each made once: the dense model, its predictions, the artifacts by recipe, so that a
-pipeline finds its beginning ready."""
+"""What cases share, each made once: the dense model and the artifacts by recipe, so that a pipeline finds its
+beginning ready."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from safetensors import safe_open
 
 from benchmarks.cache import Cache, content_hash, damage, hash_files, versions
 from benchmarks.hardware import select
@@ -25,9 +22,7 @@ from benchmarks.preparation.agreement import AGREED, NotShown, compare
 from benchmarks.preparation.making import Makings
 from benchmarks.preparation.memory import Memory, measured
 from benchmarks.preparation.settings import Settings
-from benchmarks.preparation.steadiness import noise, scored
 from benchmarks.progress import Stages
-from benchmarks.quality.scoring import Answers, Quality
 from benchmarks.zoo.dense import Dense, dense_key
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.workload import Workload
@@ -35,13 +30,7 @@ from compressors import registry
 from compressors.artifact import Artifact, ArtifactError, file_hash, open_artifact
 from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
-from compressors.runtimes.base import runtime
 from compressors.runtimes.executed import Executed
-
-CUT_EXAMPLES = 256
-"""Examples that are scored at another length than the usual one, to compare what is timed at that length."""
-FLIP_BATCH = 1
-"""The batch size at which the dense model is compared with itself."""
 
 
 class Preparation:
@@ -55,9 +44,7 @@ class Preparation:
         self.makings = Makings()
         self._inputs: dict[str, Path] = {}
         self._artifacts: dict[tuple[str, ...], Artifact | Exception] = {}
-        self._answers: dict[str, Answers | Exception] = {}
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
-        self._sketches: dict[str, np.ndarray | Exception] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._measured_on: dict[str, dict[str, str]] = {}
 
@@ -85,7 +72,7 @@ class Preparation:
             self.agreed[model.name] = self._agreed(model, dense, hardware)
             return dense
 
-        return _once(self._dense, model.name, make)
+        return once(self._dense, model.name, make)
 
     def _agreed(self, model: Model, dense: Dense, hardware: Hardware) -> dict[str, Any]:
         """That the suite runs the model as its owner does, asked once; again in the next run where it could not be
@@ -154,7 +141,7 @@ class Preparation:
                 self.agreed[asked.name] = self._stands_in(asked, current, dense, hardware)
             return current
 
-        return _once(self._artifacts, key, make)
+        return once(self._artifacts, key, make)
 
     def _stands_in(self, asked: Model, artifact: Artifact, dense: Dense, hardware: Hardware) -> dict[str, Any]:
         inputs, machine = self.inputs_path(asked), self.fingerprint(hardware)["hash"]
@@ -268,103 +255,6 @@ class Preparation:
         """Of all that is kept, what was given alone."""
         return Enclosure(self.cache.kinds(), tuple(dict.fromkeys(given)), writable)
 
-    def answers(
-        self,
-        artifact: Artifact,
-        model: Model,
-        hardware: Hardware,
-        label: str,
-        *,
-        batch: int | None = None,
-        first: int | None = None,
-    ) -> Answers:
-        """What the task keeps of an artifact's outputs on the test set: from the cache where these very files were
-        evaluated before by the same code and libraries, with the same batches, on a machine of the same
-        fingerprint. batch: another than the model's usual one. first: so many examples alone.
-        Raises WorkerError or PressbenchError, the same again when asked again."""
-        inputs = self.inputs_path(model)
-        batch, quality = batch or model.evaluation_batch, model.task.quality
-        manifest = artifact.manifest
-        code = {file for step in artifact.recipe for file in _code_of_step(step)}
-        key = {
-            "files": artifact.digest,
-            "runtime": [manifest["runtime"], manifest["options"]],
-            "recipe": [{"compressor": s["compressor"], "parameters": s["parameters"]} for s in artifact.recipe],
-            "examples": file_hash(inputs),
-            "batch": batch,
-            "first": first,
-            "quality": dataclasses.asdict(quality),
-            "code": hash_files({*code, *_code_of_answers(quality)}),
-            "versions": versions(*runtime(manifest["runtime"]).requires, *_packages_of(artifact)),
-            "fingerprint": self.fingerprint(hardware)["hash"],
-        }
-
-        def build(folder: Path) -> None:
-            closed = self.enclosure(artifact.directory, inputs)
-            with self.stage("evaluate", label) as report, self.worker(label, hardware, closed) as worker:
-                limit = self.settings.stage_seconds
-                worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-                if first is None:
-                    found = scored(worker, quality, inputs, batch, limit, report)
-                else:
-                    found = worker.call(stages.answer, quality, inputs, batch, first, timeout=limit, progress=report)
-            for kept, values in found.items():
-                np.save(folder / f"{kept}.npy", values, allow_pickle=False)
-
-        def make() -> Answers:
-            entry = self.cache.build("answers", f"{model.name}-{manifest['runtime']}", key, build)
-            return {path.stem: np.load(path, allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
-
-        return _once(self._answers, content_hash(key), make)
-
-    def sketches(
-        self, artifact: Artifact, model: Model, hardware: Hardware, sequence: int | None
-    ) -> tuple[np.ndarray, float]:
-        """Of the artifact's scored answers, (examples, numbers), see `benchmarks.measure.sketch`, and how far they move
-        with their batch. sequence: of texts cut to so many tokens, of the first examples alone where that is another
-        length than the scored one."""
-        usual = self.answers(artifact, model, hardware, f"{model.name}: {label_of(artifact)}")
-        quality, path = model.task.quality, self.inputs_path(model)
-        if type(quality).ask is Quality.ask and sequence in (None, _places(path)):
-            return usual[stages.SKETCH], noise(usual)
-        batch, rows = model.evaluation_batch, list(range(min(CUT_EXAMPLES, len(usual[stages.SKETCH]))))
-        key = {
-            "files": artifact.digest,
-            "runtime": [artifact.manifest["runtime"], artifact.manifest["options"]],
-            "examples": file_hash(path),
-            "batch": batch,
-            "sequence": sequence,
-            "code": hash_files(registry.source_closure(stages.sketches, "benchmarks")),
-            "versions": versions(*runtime(artifact.manifest["runtime"]).requires, *_packages_of(artifact)),
-            "fingerprint": self.fingerprint(hardware)["hash"],
-        }
-
-        def build(folder: Path) -> None:
-            closed, limit = self.enclosure(artifact.directory, path), self.settings.stage_seconds
-            label = f"{model.name}: {label_of(artifact)} at {sequence} tokens"
-            with self.stage("evaluate", label), self.worker(label, hardware, closed) as worker:
-                worker.call(stages.load, artifact.directory, hardware, timeout=limit)
-                found = worker.call(stages.sketches, path, rows, batch, sequence, timeout=limit)
-            np.save(folder / "sketch.npy", found, allow_pickle=False)
-
-        def make() -> np.ndarray:
-            entry = self.cache.build("answers", f"{model.name}-cut", key, build)
-            return np.load(entry / "sketch.npy", allow_pickle=False)
-
-        found: np.ndarray = _once(self._sketches, content_hash(key), make)
-        return found, noise(usual)
-
-    def flip_floor(self, model: Model, hardware: Hardware) -> tuple[dict[str, Any], str]:
-        """How far the dense model's own answers move at another batch size, as numbers and in words: a drop of the
-        same size would mean nothing beside it."""
-        dense = self.dense(model).artifact
-        usual = self.answers(dense, model, hardware, f"{model.name}: dense")
-        usual = {name: values[: model.flip_examples] for name, values in usual.items()}
-        label = f"{model.name}: dense at batch {FLIP_BATCH}"
-        other = self.answers(dense, model, hardware, label, batch=FLIP_BATCH, first=model.flip_examples)
-        found, words = model.task.quality.unsteadiness(usual, other)
-        return {**found, "batch": FLIP_BATCH}, f"at batch {FLIP_BATCH} {words}"
-
     def measured_on(self, model: Model) -> dict[str, str]:
         """Part -> hash, of what results are measured on, see `results.history.baseline.PARTS`: the model that was given
         or fetched, the inputs and labels in their order, and how they are scored."""
@@ -395,31 +285,7 @@ def label_of(artifact: Artifact) -> str:
     return "+".join(step["compressor"] for step in artifact.recipe) or "dense"
 
 
-def _places(path: Path) -> int | None:
-    """How many places the first input of examples has: tokens of a text."""
-    with safe_open(path, framework="numpy") as file:
-        first = next(name for name in file.keys() if name.startswith("input:"))  # noqa: SIM118
-        shape = file.get_slice(first).get_shape()
-    return int(shape[1]) if len(shape) == 2 else None
-
-
-def _code_of_answers(quality: Quality) -> set[str]:
-    return {
-        file for made in (stages.answer, scored, type(quality)) for file in registry.source_closure(made, "benchmarks")
-    }
-
-
-def _code_of_step(step: dict[str, Any]) -> list[str]:
-    return code_of(registry.build(step["compressor"], step["parameters"]))
-
-
-def _packages_of(artifact: Artifact) -> list[str]:
-    """What the steps of its recipe take, beside its runtime: a library that reads packed weights."""
-    steps = (registry.build(step["compressor"], step["parameters"]) for step in artifact.recipe)
-    return sorted({package for step in steps for package in step.requires})
-
-
-def _once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def once(known: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     """`make()` the first time, then the same answer or the same error again: a method that fails after
     a minute is not tried three times."""
     if key not in known:

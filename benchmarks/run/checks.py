@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.matrix.cases import Case
 from benchmarks.measure import sketch, stages
 from benchmarks.measure.lane import Lane
-from benchmarks.preparation.preparation import Preparation
+from benchmarks.preparation.evaluation import Evaluation
 from compressors.artifact import Artifact
 from compressors.interface import PressbenchError
 
@@ -31,7 +31,7 @@ UNLIKELY, MOST_UNLIKELY = 0.5, 0.05
 tokens that may be so."""
 
 
-def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int) -> dict[str, Any]:
+def check_passes(lane: Lane, artifact: Artifact, case: Case, evaluated: Evaluation, inputs: int) -> dict[str, Any]:
     """Compare a lane's timed answers with the artifact's scored ones, and some that were given to inputs drawn for
     timing with what is said to the same when it is scored; what came of it, for a record. inputs: the seed of what
     was drawn.
@@ -41,14 +41,14 @@ def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparati
     if not lane.checks:
         return {}
     workload = case.own_workload(case.workload)
-    scored, noise = prepared.sketches(artifact, case.asked_as, case.hardware, workload.sequence)
+    scored, noise = evaluated.sketches(artifact, case.asked_as, case.hardware, workload.sequence)
     scale, most, found = sketch.spread(scored), max(LEAST, TIMES * noise), []
     for one in lane.checks:
         if one.rows is not None:
             known = one.rows < len(scored)
             found.append(sketch.differences(scored[one.rows[known]], one.answer[known], scale))
     real = np.concatenate(found) if found else np.empty(0)
-    drawn = _drawn(lane, artifact, case, prepared, inputs, scale)
+    drawn = _drawn(lane, artifact, case, evaluated, inputs, scale)
     for apart, what in ((real, "answers given under the clock"), (drawn, "answers to what was drawn for timing")):
         if (moved := sketch.whole(apart)) > most:
             raise PressbenchError(
@@ -66,7 +66,7 @@ def check_passes(lane: Lane, artifact: Artifact, case: Case, prepared: Preparati
 
 
 def _drawn(
-    lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int, scale: float
+    lane: Lane, artifact: Artifact, case: Case, evaluated: Evaluation, inputs: int, scale: float
 ) -> np.ndarray:  # fmt: skip
     """(examples,) the differences of some answers to drawn inputs from those of a fresh worker that scores: of slots
     early and late, which nobody knows beforehand."""
@@ -76,6 +76,7 @@ def _drawn(
     chosen = coin.sample(known, min(DRAWN, len(known)))
     if not chosen:
         return np.empty(0)
+    prepared = evaluated.prepared
     path, limit = prepared.inputs_path(case.asked_as), prepared.settings.stage_seconds
     closed, calls = prepared.enclosure(artifact.directory, path), [(one.slot, one.calls, one.call) for one in chosen]
     with prepared.stage("check", case.id), prepared.worker(lane.name, case.hardware, closed) as worker:
@@ -94,13 +95,14 @@ def _drawn(
     )
 
 
-def check_tokens(lane: Lane, artifact: Artifact, case: Case, prepared: Preparation, inputs: int) -> dict[str, Any]:
+def check_tokens(lane: Lane, artifact: Artifact, case: Case, evaluated: Evaluation, inputs: int) -> dict[str, Any]:
     """Compare tokens that a lane made with the artifact's forward passes over the same texts.
 
     Raises PressbenchError where they are not those that the passes would choose."""
     texts = random.Random(inputs).sample(lane.checks, min(TEXTS, len(lane.checks)))
     if not texts:
         return {}
+    prepared = evaluated.prepared
     closed = prepared.enclosure(artifact.directory)
     limit = prepared.settings.stage_seconds
     with prepared.stage("check", f"{case.id}: its tokens"), prepared.worker(lane.name, case.hardware, closed) as worker:

@@ -56,9 +56,8 @@ class Run:
         self._uncaptured = uncaptured
         self.stages = Stages(sys.__stderr__, uncaptured)
         settings = _settings(option, selected)
-        self.session = Session(
-            identity, Cache(Path(root) if root else default_root(), self._say), settings, self.stages
-        )
+        cache = Cache(Path(root) if root else default_root(), self._say)
+        self.session = Session(cache, settings, self.stages, identity)
         device = selected.hardware[0]
         print_ = self.session.prepared.fingerprint(device)
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}

@@ -139,11 +139,11 @@ class Bench:
 
     def judged(self, case: Case, half: int) -> Scored:
         """The case's quality by one half of the test examples, or by all where they are not scored one by one."""
-        prepared, quality = self.run.session.prepared, self.model.task.quality
-        dense = prepared.dense(self.model)
-        artifact = prepared.artifact(case.compressor, self.model, self.hardware)
-        before = prepared.answers(dense.artifact, self.model, self.hardware, f"{self.model.name}: dense")
-        after = prepared.answers(artifact, self.model, self.hardware, case.id)
+        session, quality = self.run.session, self.model.task.quality
+        dense = session.prepared.dense(self.model)
+        artifact = session.prepared.artifact(case.compressor, self.model, self.hardware)
+        before = session.evaluated.answers(dense.artifact, self.model, self.hardware, f"{self.model.name}: dense")
+        after = session.evaluated.answers(artifact, self.model, self.hardware, case.id)
         test = dense.test()
         if not quality.one_by_one:
             return quality.judge(before, after, test, self.wanted.within)

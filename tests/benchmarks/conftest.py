@@ -18,4 +18,4 @@ from benchmarks.verdicts import FEWEST
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     settings = Settings(budget=Budget(pairs=FEWEST, at_least=FEWEST))
-    return Session("run", Cache(tmp_path), settings, Stages(io.StringIO()))
+    return Session(Cache(tmp_path), settings, Stages(io.StringIO()), "run")

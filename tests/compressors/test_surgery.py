@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
-from compressors import conformance, surgery, units
-from compressors.interface import ModelSpec, skeleton
+from compressors import conformance, registry, surgery, units
+from compressors.conformance import HARDWARE
+from compressors.interface import InputSpec, ModelSpec, NoFilling, skeleton
 from compressors.surgery import UnknownStructure
 from compressors.units import Block
 
@@ -265,3 +267,58 @@ def test_a_cast_leaves_alone_what_no_file_holds() -> None:
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     for name, values in model.named_buffers():
         torch.testing.assert_close(values, wanted[name], rtol=0, atol=0)
+
+
+# -- asking without weights --------------------------------------------------------------------------
+
+
+def test_a_skeleton_without_memory_is_not_filled_and_one_with_memory_is() -> None:
+    torch.manual_seed(3)
+    ours = skeleton(LLAMA)
+    torch.manual_seed(3)
+    parsed = transformers.AutoConfig.for_model(**{k: v for k, v in LLAMA.items() if k != "architectures"})
+    theirs = transformers.LlamaForSequenceClassification(parsed)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    before = torch.get_rng_state()
+    empty = skeleton(LLAMA, empty=True)
+    assert torch.equal(torch.get_rng_state(), before), "what has no memory drew numbers"
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    own, wanted = dict(empty.named_buffers()), dict(theirs.named_buffers())
+    assert own and all(torch.equal(own[name], wanted[name]) for name in wanted), "buffers are not saved: they are real"
+
+
+def test_fills_of_tensors_without_memory_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._refs.normal", lambda *_, **__: pytest.fail("torch filled what has no memory"))
+    with NoFilling():
+        assert torch.empty(3, device="meta").normal_().is_meta
+        nn.Linear(3, 4, device="meta")
+        assert torch.zeros(100).normal_().std() > 0.5
+
+
+def test_what_was_asked_before_of_the_same_model_is_answered_at_once() -> None:
+    asked: list[int] = []
+
+    def check(model: nn.Module) -> None:
+        asked.append(len(list(model.parameters())))
+        raise UnknownStructure(f"asked {len(asked)} times")
+
+    spec = ModelSpec("a", LLAMA, {})
+    other = ModelSpec("b", {**LLAMA, "num_hidden_layers": 2}, {})
+    inputs = ModelSpec("a", LLAMA, {"input_ids": InputSpec("int64", ("batch", "sequence"))})
+    key = ("test_surgery", 0.5)
+    assert [surgery.structure_reason(spec, check, key) for _ in range(2)] == ["asked 1 times"] * 2
+    assert surgery.structure_reason(other, check, key) == "asked 2 times"
+    assert surgery.structure_reason(inputs, check, key) == "asked 3 times"
+    assert surgery.structure_reason(spec, check, (*key, 1)) == "asked 4 times"
+    assert surgery.structure_reason(spec, check) == "asked 5 times"
+
+
+def test_shares_that_take_nothing_are_told_beside_shares_that_do() -> None:
+    """Both were asked of one model, and each has its own answer."""
+    spec = ModelSpec("few", {**TEXT, "model_type": "bert", "architectures": ["BertForSequenceClassification"]}, {})
+    reasons = [
+        registry.build("prune-structured", {"heads_removed": 0.0, "neurons_removed": share}).supports(spec, HARDWARE)
+        for share in (0.5, 0.001, 0.5)
+    ]
+    assert reasons[0] is None and reasons[2] is None
+    assert reasons[1] is not None and "nothing would go" in reasons[1]

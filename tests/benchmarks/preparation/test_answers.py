@@ -78,12 +78,12 @@ def test_the_same_files_are_evaluated_once_and_by_the_next_run_not_at_all(
 ) -> None:
     model = find_model("vit-digits")
     for label in ("first", "second"):
-        assert session.prepared.answers(saved(), model, CPU, label)["predictions"].tolist() == [0, 1, 2]
+        assert session.evaluated.answers(saved(), model, CPU, label)["predictions"].tolist() == [0, 1, 2]
     assert evaluated.evaluated == ["first"]
-    again = Session("later", Cache(tmp_path), session.settings, Stages(io.StringIO()))
+    again = Session(Cache(tmp_path), session.settings, Stages(io.StringIO()), "later")
     monkeypatch.setattr(again.prepared, "dense", session.prepared.dense)
     monkeypatch.setattr(again.prepared, "worker", evaluated)
-    assert again.prepared.answers(saved(), model, CPU, "third")["predictions"].tolist() == [0, 1, 2]
+    assert again.evaluated.answers(saved(), model, CPU, "third")["predictions"].tolist() == [0, 1, 2]
     assert evaluated.evaluated == ["first"]
 
 
@@ -91,7 +91,7 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     session: Session, evaluated: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(label: str, artifact: Any, hardware: Hardware = CPU) -> None:
-        session.prepared.answers(artifact, find_model("vit-digits"), hardware, label)
+        session.evaluated.answers(artifact, find_model("vit-digits"), hardware, label)
 
     ask("as it was", saved())
     ask("other bytes", saved(digest="1" * 64))
@@ -100,7 +100,7 @@ def test_whatever_could_change_an_answer_is_evaluated_again(
     ask("more threads", saved(), Hardware("cpu-2", "cpu-vnni", threads=2))
     (tmp_path / "examples").write_bytes(b"another test set")
     ask("other examples", saved())
-    monkeypatch.setattr("benchmarks.preparation.preparation.code_of", lambda step: [__file__])
+    monkeypatch.setattr("benchmarks.preparation.evaluation.code_of", lambda step: [__file__])
     ask("other code", saved())
     assert len(evaluated.evaluated) == 7
 
@@ -135,7 +135,7 @@ def test_texts_of_another_length_are_written_again(
     for longest in (8, 8, 9):
         task = SimpleNamespace(quality=TextGeneration("chrf", longest, (1,), "nowhere"))
         monkeypatch.setattr(type(model), "task", task)
-        session.prepared.answers(saved(), model, CPU, str(longest))
+        session.evaluated.answers(saved(), model, CPU, str(longest))
     assert evaluated.evaluated == ["8", "9"]
 
 
@@ -163,8 +163,8 @@ def test_the_dense_models_own_flips_are_counted_at_another_batch_size(
 
     monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=saved()))
     monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
-    monkeypatch.setattr(session.prepared, "answers", answers)
-    found, words = session.prepared.flip_floor(find_model("vit-digits"), CPU)
+    monkeypatch.setattr(session.evaluated, "answers", answers)
+    found, words = session.evaluated.flip_floor(find_model("vit-digits"), CPU)
     assert found == {"examples": 256, "batch": 1, "flips": 1}
     assert words == "at batch 1 1 of 256 predictions differ"
     assert asked == [(None, None), (1, 256)]
@@ -204,7 +204,7 @@ def recorded(
     monkeypatch.setattr(session.prepared, "dense", lambda *_: entry)
     monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: entry.artifact)
-    monkeypatch.setattr(session.prepared, "answers", lambda *_: answered(next(answers)))
+    monkeypatch.setattr(session.evaluated, "answers", lambda *_: answered(next(answers)))
     session.prepared.agreed["vit-digits"] = {"shown": True} if shown else {"shown": False, "why": "no reason"}
     model, compressor = find_model("vit-digits"), registry.variants()["distil-layers"]
     return session.accuracy(Case("accuracy", "distil-layers", compressor, model, CPU, None, target))

@@ -42,7 +42,8 @@ class Prepared:
 def test_one_half_chooses_and_the_other_judges() -> None:
     model = find_model("vit-digits")
     assert type(model.task.quality) is Classification
-    run: Any = SimpleNamespace(session=SimpleNamespace(prepared=Prepared()))
+    prepared = Prepared()
+    run: Any = SimpleNamespace(session=SimpleNamespace(prepared=prepared, evaluated=prepared))
     bench = Bench(run, model, CPU, Wanted(0.2))
     (case,) = expand("accuracy", {"m": registry.build("prune-layers")}, [model], [CPU], {}, "quick")
     lost = {half: bench.judged(case, half) for half in (CHOOSING, CONFIRMING)}
