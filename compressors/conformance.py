@@ -86,7 +86,7 @@ TINY_SPECS = {
             "architectures": ["BertForSequenceClassification"],
             "vocab_size": _VOCABULARY,
             "hidden_size": 64,
-            "num_hidden_layers": 3,
+            "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "intermediate_size": 128,
             "max_position_embeddings": 32,
