@@ -3,6 +3,7 @@ of its classes; one list for all."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import pkgutil
@@ -35,10 +36,27 @@ def detected() -> dict[str, Hardware]:
 
 
 def select(name: str) -> Hardware:
-    """The device of that name, or the first of that class (`cpu-vnni`); one line if there is none."""
+    """The device of that name, or the first of that class (`cpu-vnni`); of a CPU with as many threads as a number
+    behind a colon says (`cpu:1`), each on a core of its own. Raises PressbenchError, in one line, where there is
+    none."""
+    device, colon, threads = name.partition(":")
     found = detected()
     for hardware in found.values():
-        if name in (hardware.name, hardware.hardware_class):
-            return hardware
+        if device in (hardware.name, hardware.hardware_class):
+            return _with_threads(hardware, name, threads) if colon else hardware
     known = {*found, *(h.hardware_class for h in found.values())}
-    raise PressbenchError(f"unknown hardware {name!r} on this machine{nearest(name, known)}")
+    raise PressbenchError(f"unknown hardware {name!r} on this machine{nearest(device, known)}")
+
+
+def _with_threads(hardware: Hardware, name: str, threads: str) -> Hardware:
+    if hardware.device != "cpu":
+        raise PressbenchError(f"hardware {name!r}: a number of threads is a CPU's, {hardware.name} has none")
+    if not (threads.isascii() and threads.isdigit()) or not 1 <= int(threads) <= hardware.threads:
+        cores = f"a whole number from 1 to {hardware.threads}, of the cores that this process may run on"
+        raise PressbenchError(f"hardware {name!r}: after the colon there must be {cores}")
+    return dataclasses.replace(hardware, name=f"{hardware.name}:{int(threads)}", threads=int(threads))
+
+
+def device_of(hardware: Hardware) -> str:
+    """The name of the device alone, which is one whatever threads are used of it: what is locked for timing."""
+    return hardware.name.partition(":")[0]

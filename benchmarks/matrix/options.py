@@ -63,7 +63,8 @@ def add_options(add: Callable[..., None]) -> None:
         "--hardware",
         action="append",
         metavar="NAME",
-        help="devices, or classes of device, to run on, as cpu or cpu-vnni (default: cpu); may be repeated",
+        help="devices, or classes of device, to run on, as cpu or cpu-vnni, or cpu:1 for one thread of it (default: "
+        "cpu); may be repeated",
     )
     add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     add(

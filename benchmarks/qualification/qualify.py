@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.cache import versions
+from benchmarks.hardware import device_of
 from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.measure.conditions import Conditions, faults, medians
 from benchmarks.measure.exclusive import WAIT_SECONDS, exclusive
@@ -47,7 +48,7 @@ def qualify(
     machine = machine or fingerprint(hardware)
     effort = QUICK if quick else FULL
     store.check()
-    with exclusive(hardware.name, wait=wait, say=say, progress=progress):
+    with exclusive(device_of(hardware), wait=wait, say=say, progress=progress):
         earlier = store.history(machine["hash"])  # read within the lock: who was waited for may have added to it
         started = time.perf_counter()
         watch = Watch(hardware, cpus_of(hardware))

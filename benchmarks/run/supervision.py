@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmarks.hardware import device_of
 from benchmarks.matrix.cases import Case
 from benchmarks.measure.conditions import Conditions, faults, out_of_range
 from benchmarks.measure.exclusive import WAIT_AGAIN_SECONDS, WAIT_SECONDS, Occupied, exclusive
@@ -97,7 +98,7 @@ class Supervision:
         """Hold the device's lock. Raises Occupied."""
         with (
             self._impatient(),
-            exclusive(hardware.name, wait=self._patience, say=self._prepared.cache.say, progress=report),
+            exclusive(device_of(hardware), wait=self._patience, say=self._prepared.cache.say, progress=report),
         ):
             yield
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks import hardware
-from benchmarks.hardware import detected, is_class, select
+from benchmarks.hardware import detected, device_of, is_class, select
 from benchmarks.hardware.devices import cpu
-from compressors.interface import PressbenchError
+from benchmarks.preparation import preparation
+from compressors.interface import Hardware, PressbenchError
 
 # From /proc/cpuinfo of the machines named, the flags about vectors.
 SAPPHIRE_RAPIDS = """avx f16c avx2 avx512f avx512dq avx512ifma avx512cd avx512bw avx512vl avx_vnni avx512_bf16
@@ -96,6 +97,45 @@ def test_this_machine_has_a_cpu() -> None:
 def test_a_device_is_found_by_its_name_and_by_its_class() -> None:
     found = detected()["cpu"]
     assert select("cpu") is select(found.hardware_class) is found
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with four cores and a GPU."""
+    devices = [
+        Hardware("cpu", "cpu-vnni", frozenset({"avx2", "vnni"}), threads=4),
+        Hardware("cuda0", "cuda-sm90", frozenset({"cuda", "sm90"}), device="cuda:0"),
+    ]
+    monkeypatch.setattr(hardware, "detected", lambda: {one.name: one for one in devices})
+
+
+@pytest.mark.parametrize("name", ["cpu:2", "cpu-vnni:2", "cpu:02"])
+def test_a_cpu_with_fewer_threads_is_a_device_of_its_own(machine: None, name: str) -> None:
+    found = select(name)
+    assert found == Hardware("cpu:2", "cpu-vnni", frozenset({"avx2", "vnni"}), threads=2)
+    assert device_of(found) == device_of(select("cpu")) == "cpu", "one lock: they are the same cores"
+    assert select("cpu").threads == 4
+
+
+@pytest.mark.parametrize("name", ["cpu:0", "cpu:5", "cpu:", "cpu:-1", "cpu:1.5", "cpu:two", "cpu:²", "cpu:1:1"])
+def test_threads_that_cannot_be_had_are_one_line(machine: None, name: str) -> None:
+    with pytest.raises(PressbenchError) as told:
+        select(name)
+    assert str(told.value) == (
+        f"hardware {name!r}: after the colon there must be a whole number from 1 to 4, of the cores that this process "
+        "may run on"
+    )
+
+
+def test_a_gpu_has_no_threads(machine: None) -> None:
+    with pytest.raises(PressbenchError, match="hardware 'cuda0:1': a number of threads is a CPU's, cuda0 has none"):
+        select("cuda0:1")
+
+
+def test_a_worker_has_the_cores_of_its_threads(machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "physical_cpus", lambda: [0, 2, 4, 6])
+    assert preparation.cpus_of(select("cpu:1")) == [0]
+    assert preparation.cpus_of(select("cpu:3")) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("name", ["cqu", "cpu-vnnni", "cuda99", ""])
