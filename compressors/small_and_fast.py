@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from compressors import registry
 from compressors.interface import Compressor, Hardware, ModelSpec
 from compressors.pipeline import Chain, Pipeline
 
@@ -30,7 +31,7 @@ RECIPES: Mapping[str, Mapping[str, Chain]] = {
         "cpu-avx2": (*STUDENT, ("int8-onnxruntime", ())),
     },
     "writes words": {
-        # Each token reads every weight once: the fewer bits, the sooner, and a layer less is a layer not read.
+        # Each token reads every weight once: the fewer bits, the sooner.
         "": (("gptq-openvino", ()),),
     },
     "sees images": {
@@ -40,21 +41,25 @@ RECIPES: Mapping[str, Mapping[str, Chain]] = {
 }
 """Kind of model -> class of hardware, "" for all that have none of their own -> the chain."""
 
+BY_LLAMACPP: Chain = (("quantize-gguf", ()),)
+"""Of what writes words, where llama.cpp is installed and takes the model: with as many bits it decodes twice as fast as
+OpenVINO, and is ready in seconds (docs/methods.md has the figures)."""
+
 
 def kind_of(model: ModelSpec) -> str:
     """The kind of a model, by its inputs and its class."""
     if "pixel_values" in model.inputs:
         return "sees images"
-    return (
-        "writes words" if str((model.config.get("architectures") or [""])[0]).endswith("ForCausalLM") else "reads words"
-    )
+    head = str((model.config.get("architectures") or [""])[0])
+    return "writes words" if head.endswith(("ForCausalLM", "LMHeadModel")) else "reads words"
 
 
 @dataclass(frozen=True)
 class SmallAndFast(Pipeline):
     """The smallest and fastest that several methods together make of a model: of an encoder of texts a student with
     fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model half of its heads and
-    neurons; each on the kernels that are fast on the hardware. `RECIPES` says which."""
+    neurons; each on the kernels that are fast on the hardware, and of what is installed: `RECIPES` and `BY_LLAMACPP`
+    say which."""
 
     name: ClassVar[str] = "small-and-fast"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
@@ -64,5 +69,7 @@ class SmallAndFast(Pipeline):
     def suited(self, model: ModelSpec, hardware: Hardware) -> Compressor:
         if self.chain != SmallAndFast.chain:  # somebody said what it is to be
             return self
-        known = RECIPES[kind_of(model)]
-        return dataclasses.replace(self, chain=known.get(hardware.hardware_class, known[""]))
+        kind = kind_of(model)
+        if kind == "writes words" and not registry.unsupported_reason(Pipeline(chain=BY_LLAMACPP), model, hardware):
+            return dataclasses.replace(self, chain=BY_LLAMACPP)
+        return dataclasses.replace(self, chain=RECIPES[kind].get(hardware.hardware_class, RECIPES[kind][""]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
+
 import pytest
 
 from benchmarks.hardware import is_class
@@ -9,10 +12,12 @@ from benchmarks.matrix.cases import expand
 from benchmarks.zoo import find_model
 from compressors import registry
 from compressors.interface import Hardware
-from compressors.small_and_fast import RECIPES, SmallAndFast, kind_of
+from compressors.quantization.gguf import QuantizeGguf
+from compressors.small_and_fast import BY_LLAMACPP, RECIPES, SmallAndFast, kind_of
 
 AVX2 = Hardware("cpu", "cpu-avx2", frozenset({"avx2"}))
 VNNI = Hardware("cpu-vnni", "cpu-vnni", frozenset({"avx2", "vnni"}))
+CUDA = Hardware("cuda0", "cuda-sm90", frozenset({"cuda", "sm90"}), device="cuda:0")
 MODELS = {"minilm-bbc": "reads words", "smollm2-bbc": "writes words", "vit-digits": "sees images"}
 
 
@@ -31,7 +36,37 @@ def test_it_runs_on_every_kind_of_model(name: str, kind: str) -> None:
     for hardware in (AVX2, VNNI):
         suited = registry.build("small-and-fast").suited(model.spec(), hardware)
         assert registry.unsupported_reason(suited, model.spec(), hardware) is None
-        assert suited.parameters["chain"] == RECIPES[kind].get(hardware.hardware_class, RECIPES[kind][""])
+        usual = RECIPES[kind].get(hardware.hardware_class, RECIPES[kind][""])
+        by_llamacpp = kind == "writes words" and importlib.util.find_spec("llama_cpp")
+        assert suited.parameters["chain"] == (BY_LLAMACPP if by_llamacpp else usual)
+
+
+@pytest.mark.parametrize(
+    ("installed", "model_type", "hardware", "wanted"),
+    [
+        (True, "llama", AVX2, BY_LLAMACPP),
+        (False, "llama", AVX2, RECIPES["writes words"][""]),
+        (True, "gpt2", AVX2, RECIPES["writes words"][""]),  # whose file we do not write
+        (True, "llama", CUDA, RECIPES["writes words"][""]),
+    ],
+    ids=["installed", "not installed", "another architecture", "a GPU"],
+)
+def test_what_writes_words_runs_in_llamacpp_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, model_type: str, hardware: Hardware, wanted: object
+) -> None:
+    monkeypatch.setattr(QuantizeGguf, "requires", {"json" if installed else "no_such_module": "llama-cpp-python"})
+    head = {"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}[model_type]
+    spec = dataclasses.replace(
+        find_model("smollm2-bbc").spec(),
+        config={**find_model("smollm2-bbc").spec().config, "model_type": model_type, "architectures": [head]},
+    )
+    assert SmallAndFast().suited(spec, hardware).parameters["chain"] == wanted
+
+
+def test_what_reads_words_or_sees_never_runs_in_llamacpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QuantizeGguf, "requires", {})
+    for name in ("minilm-bbc", "vit-digits"):
+        assert SmallAndFast().suited(find_model(name).spec(), AVX2).parameters["chain"] != BY_LLAMACPP
 
 
 def test_int8_is_where_it_is_fast() -> None:
