@@ -89,7 +89,7 @@ def structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object], aske
     key = json.dumps(spec.config, sort_keys=True, default=repr)
     if not asked:
         return _structure_reason(spec, check, key)
-    kept = (key, repr(spec.inputs), spec.output, *asked)
+    kept = (spec.name, key, repr(spec.inputs), spec.output, *asked)
     if kept not in _ANSWERS:
         _ANSWERS[kept] = _structure_reason(spec, check, key)
     return _ANSWERS[kept]
@@ -115,6 +115,7 @@ def _structure_reason(spec: ModelSpec, check: Callable[[nn.Module], object], key
 
 
 _ANSWERS: dict[tuple[Any, ...], str | None] = {}
+"""What came of checks that say what they depend on."""
 _SKELETONS: dict[str, nn.Module] = {}
 """The skeletons asked about last, by configuration: a matrix asks each model as often as there are methods, and
 building one takes a tenth of a second. One that a check has changed is not kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -311,6 +312,7 @@ def test_what_was_asked_before_of_the_same_model_is_answered_at_once() -> None:
     assert surgery.structure_reason(inputs, check, key) == "asked 3 times"
     assert surgery.structure_reason(spec, check, (*key, 1)) == "asked 4 times"
     assert surgery.structure_reason(spec, check) == "asked 5 times"
+    assert surgery.structure_reason(dataclasses.replace(spec, name="c"), check, key) == "asked 6 times"  # it is named
 
 
 def test_shares_that_take_nothing_are_told_beside_shares_that_do() -> None:
