@@ -69,7 +69,7 @@ class SmallAndFast(Pipeline):
     def suited(self, model: ModelSpec, hardware: Hardware) -> Compressor:
         if self.chain != SmallAndFast.chain:  # somebody said what it is to be
             return self
-        kind = kind_of(model)
-        if kind == "writes words" and not registry.unsupported_reason(Pipeline(chain=BY_LLAMACPP), model, hardware):
+        if not registry.unsupported_reason(Pipeline(chain=BY_LLAMACPP), model, hardware):
             return dataclasses.replace(self, chain=BY_LLAMACPP)
-        return dataclasses.replace(self, chain=RECIPES[kind].get(hardware.hardware_class, RECIPES[kind][""]))
+        known = RECIPES[kind_of(model)]
+        return dataclasses.replace(self, chain=known.get(hardware.hardware_class, known[""]))
