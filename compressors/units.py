@@ -188,14 +188,9 @@ def _feed_forward(of: str, rest: dict[str, nn.Linear]) -> FeedForward:
     raise UnknownStructure(f"{of}: no feed-forward part of the usual form")
 
 
-def shared_bias(model: nn.Module, block: Block) -> str | None:
-    """The table of position biases by head that the block's stack shares: one that is cut with the first attention of
-    all its blocks, which must therefore keep the same heads. None where there is none."""
-    return shared_biases(model, [block])[0]
-
-
 def shared_biases(model: nn.Module, blocks: Sequence[Block]) -> list[str | None]:
-    """The same of each of these blocks."""
+    """For each block the table of position biases by head that its stack shares: one that is cut with the first
+    attention of all its blocks, which must therefore keep the same heads. None where there is none."""
     tables = [
         (name, module.embedding_dim)
         for name, module in model.named_modules()

@@ -50,12 +50,12 @@ def tell(line: str) -> None:
 
 
 def _measured(options: argparse.Namespace) -> Session:
-    from benchmarks.hardware import device_of, select  # with torch, which redrawing can do without
+    from benchmarks.hardware import select  # with torch, which redrawing can do without
     from benchmarks.measure.exclusive import exclusive
     from benchmarks.trust.recording import record
 
     hardware = select("cpu")
-    with tempfile.TemporaryDirectory(prefix="pressbench-trust-") as folder, exclusive(device_of(hardware), say=tell):
+    with tempfile.TemporaryDirectory(prefix="pressbench-trust-") as folder, exclusive(hardware.name, say=tell):
         session = record(
             Path(folder), hardware, rounds=options.rounds, seed=options.seed, seconds=options.seconds, tell=tell
         )

@@ -15,20 +15,13 @@ Kept = tuple[Block, Sequence[Sequence[int]], Tensor]
 """A block, the heads that stay of each of its attentions, and the neurons that stay, (kept,) int64."""
 
 
-def cut(model: nn.Module, block: Block, heads: Sequence[Sequence[int]], neurons: Tensor) -> None:
-    """Keep only these heads, of each of its attentions, and neurons of a block; equals multiplying the others' outputs
-    by zero. Biases that the stack shares are left."""
-    if any(_fewer(block, heads)):
-        units.check_heads_can_go(model, block.attention)
-    _cut(model, block, heads, neurons)
-
-
 def _fewer(block: Block, heads: Sequence[Sequence[int]]) -> list[bool]:
     """Of each attention of a block whether heads go."""
     return [len(kept) < one.heads for one, kept in zip(block.attentions, heads, strict=True)]
 
 
 def _cut(model: nn.Module, block: Block, heads: Sequence[Sequence[int]], neurons: Tensor) -> None:
+    """Biases that the stack shares are left."""
     for attention, kept, fewer in zip(block.attentions, heads, _fewer(block, heads), strict=True):
         if fewer:
             units.take_heads(model, attention, kept)
@@ -37,8 +30,9 @@ def _cut(model: nn.Module, block: Block, heads: Sequence[Sequence[int]], neurons
 
 
 def cut_all(model: nn.Module, kept: Iterable[Kept]) -> dict[str, Any]:
-    """Keep only these heads and neurons of every block, in place, and tell how many there are, for `rebuild`. Blocks
-    that share a table of biases must keep the same heads of their first attention."""
+    """Keep only these heads and neurons of every block, in place, which equals multiplying the others' outputs by zero,
+    and tell how many there are, for `rebuild`. Blocks that share a table of biases must keep the same heads of their
+    first attention."""
     structure: dict[str, Any] = {"heads": [], "neurons": []}
     kept = list(kept)
     _cut_blocks(model, kept)

@@ -14,7 +14,7 @@ from compressors import conformance, surgery, units
 from compressors.build import build
 from compressors.interface import Context, Examples, Hardware
 from compressors.pruning.scored_units import best
-from compressors.pruning.smaller_blocks import cut
+from compressors.pruning.smaller_blocks import cut_all
 from compressors.pruning.structured import PruneStructured
 from compressors.pruning.unit_scores.taylor import importance
 
@@ -42,7 +42,7 @@ def test_cutting_equals_multiplying_by_zero(tiny: conformance.Subject) -> None:
         output.register_forward_pre_hook(zero_others(output.in_features, columns))
         contract.register_forward_pre_hook(zero_others(contract.in_features, NEURONS))
     for block in units.blocks(smaller):
-        cut(smaller, block, [HEADS.tolist()], NEURONS)
+        cut_all(smaller, [(block, [HEADS.tolist()], NEURONS)])
     with torch.inference_mode():
         expected, found = masked(**tiny.examples.inputs).logits, smaller(**tiny.examples.inputs).logits
     assert float((expected - found).abs().max()) <= 1e-6

@@ -55,7 +55,7 @@ def silence_heads(model: nn.Module, attention: Attention, kept: list[int]) -> No
 
 
 def cut(model: nn.Module, block: Block, kept: list[list[int]]) -> None:
-    table = units.shared_bias(model, block)
+    (table,) = units.shared_biases(model, [block])
     if table:
         units.keep_biases(model, table, kept[0])
     for attention, heads in zip(block.attentions, kept, strict=True):
@@ -91,7 +91,7 @@ def test_fewer_heads_are_the_others_at_zero(subject: Subject) -> None:
             units.keep_heads(pruned, units.blocks(pruned)[0].attention, [0])
         return
     blocks = units.blocks(pruned)
-    shared = [units.shared_bias(pruned, block) is not None for block in blocks]
+    shared = [table is not None for table in units.shared_biases(pruned, blocks)]
     assert any(shared) == subject.name.startswith(("t5", "flan", "mpnet"))
     for number, block in enumerate(blocks):
         kept = [some_heads(one, number + i, shared[number]) for i, one in enumerate(block.attentions)]

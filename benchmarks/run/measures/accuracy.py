@@ -12,6 +12,8 @@ from compressors.interface import Unsupported
 
 
 def measure(bench: Workbench, case: Case) -> dict[str, Any]:
+    """How well it answers: verdict, reason, measures, evidence and the artifact, for a record. Raises what making and
+    evaluating it do."""
     quality, bound = case.model.task.quality, case.quality_bound
     if reason := quality.missing():
         raise Unsupported(reason)

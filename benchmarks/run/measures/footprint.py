@@ -20,6 +20,7 @@ OVERHEAD = 1.6
 
 
 def measure(bench: Workbench, case: Case) -> dict[str, Any]:
+    """What it takes, and whether its effect is witnessed; the same, for a record."""
     dense = bench.prepared.dense(case.model)
     artifact = bench.artifact(case)
     made = None if case.compressor.family == "given" else bench.prepared.makings.of(artifact.directory)

@@ -32,6 +32,8 @@ ALPHA = 0.01
 
 
 def measure(bench: Workbench, case: Case) -> dict[str, Any]:
+    """How fast it is, judged; the same, for a record. Raises Unsupported where it cannot be timed so, and
+    PressbenchError where what was timed is not what was scored, or cannot have been."""
     assert case.workload is not None
     if reason := no_generator(case.compressor, case):
         raise Unsupported(reason)
