@@ -76,10 +76,13 @@ class Int8x8Linear(KernelLinear, abc.ABC):
         self.register_buffer("weight", torch.empty(rows, columns, dtype=torch.int8))
         self.register_buffer("scale", torch.empty(rows))
 
-    def quantize(self, weight: Tensor, steps: int = 127) -> None:
-        """Take the values of `weight`, (out, in), each row rounded to that many steps on either side of zero."""
-        largest = weight.float().abs().amax(1)
-        self.scale = torch.where(largest > 0, largest / steps, 1.0)
+    def quantize(self, weight: Tensor, steps: int = 127, scale: Tensor | None = None) -> None:
+        """Take the values of `weight`, (out, in), each row rounded to that many steps on either side of zero. scale:
+        (out,) float32, the length of a step; None for one that reaches the row's largest."""
+        if scale is None:
+            largest = weight.float().abs().amax(1)
+            scale = torch.where(largest > 0, largest / steps, 1.0)
+        self.scale = scale
         self.weight = (weight.float() / self.scale[:, None]).round().clamp(-steps, steps).to(torch.int8)
 
     def dequantize(self) -> Tensor:

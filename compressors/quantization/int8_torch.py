@@ -51,17 +51,32 @@ class _Int8Torch(Compressor, abc.ABC):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         layers = covered_linears(model, self.name, head=self.head)
-        ranges = self.ranges(model, list(layers), context)
-        tables = separate_tables(model) if self.embeddings else []
-        narrow = saturates(context.hardware) if self.reduce_range is None else self.reduce_range
+        ranges, steps = self.ranges(model, list(layers), context), self.largest_code(context.hardware)
+        found: dict[str, Int8x8Linear] = {}
         for done, (name, layer) in enumerate(layers.items()):
-            stored = self._empty(layer)
-            stored.quantize(layer.weight.detach(), 63 if narrow else 127)
-            if isinstance(stored, StaticInt8Linear):
-                stored.expect(*ranges[name])
-            surgery.replace(model, name, stored)
+            found[name] = self.rounded(layer, steps, ranges.get(name))
             context.progress("quantizing", done + 1, len(layers))
-        return Compressed(model, {"layers": list(layers), "tables": pack_tables(model, tables)})
+        return self.stored(model, found)
+
+    def largest_code(self, hardware: Hardware) -> int:
+        """Of a weight, on either side of zero."""
+        narrow = saturates(hardware) if self.reduce_range is None else self.reduce_range
+        return 63 if narrow else 127
+
+    def rounded(self, layer: nn.Linear, steps: int, expected: tuple[float, float] | None) -> Int8x8Linear:
+        """What takes the place of `layer`, its weights rounded to nearest. expected: as `ranges` tells it."""
+        made = self._empty(layer)
+        made.quantize(layer.weight.detach(), steps)
+        if isinstance(made, StaticInt8Linear) and expected is not None:
+            made.expect(*expected)
+        return made
+
+    def stored(self, model: nn.Module, found: Mapping[str, Int8x8Linear]) -> Compressed:
+        """The model with these in the place of its layers."""
+        tables = separate_tables(model) if self.embeddings else []
+        for name, layer in found.items():
+            surgery.replace(model, name, layer)
+        return Compressed(model, {"layers": list(found), "tables": pack_tables(model, tables)})
 
     def ranges(self, model: nn.Module, names: list[str], context: Context) -> dict[str, tuple[float, float]]:
         """Layer -> the least and the largest value that is expected of what it is given; none where it shows."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compressors import surgery
-from compressors.divergence import divergence
-from compressors.interface import Compressed, Context, PressbenchError
+from compressors.held_out import held_out, nearest_to_dense
+from compressors.interface import Compressed, Context
 from compressors.quantization.laid_grid import LaidGrid, grouped, nearest
+from compressors.quantization.learnt_step import GrowingStep, on_learnt_step
 from compressors.quantization.packed import PackedWeight, storable
 from compressors.quantization.rounded_weights import RoundedWeights
 from compressors.recovery import check_precise, check_recovery, recover
@@ -24,65 +23,28 @@ from compressors.recovery import check_precise, check_recovery, recover
 EVEN = ("linear", "fitted", "symmetric")
 """The grids whose points lie a step from each other."""
 
-SPEED = 10.0
-"""How much faster than the weights' rate a step may grow or shrink. Adam moves every parameter by about the rate a
-step of training: 1e-4 of a weight of 0.05, and of the logarithm of a step ten times that."""
 
-FARTHEST = 8.0
+class LearntSteps(GrowingStep):
+    """A weight on its grid while it is trained, a step for each group: (rows, groups)."""
 
-HELD_OUT = 128
-"""Training examples, or an eighth where that is less, on which trained and untrained are compared."""
-
-
-class _LearntStep(torch.autograd.Function):
-    """(clamp(round(w / s), low, high)) · s, straight through, with the gradient of the step of Esser et al. 2020."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, step: Tensor, low: Tensor, high: Tensor, count: Tensor) -> Tensor:
-        scaled = weight / step
-        codes = scaled.round().clamp(low, high)
-        ctx.save_for_backward(scaled, codes, low, high, count)
-        return codes * step
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        scaled, codes, low, high, count = ctx.saved_tensors
-        inside = (scaled > low) & (scaled < high)
-        of_weight = gradient * inside
-        of_step = (gradient * codes - of_weight * scaled).sum(-1, keepdim=True)
-        return of_weight, of_step / (count * high.clamp_min(1)).sqrt(), None, None, None
-
-
-class LearntSteps(nn.Module):
-    """A weight on its grid while it is trained. growth: (rows, groups), the logarithm of each step over the one it
-    began with, over SPEED: whatever is learnt, a step stays positive, and within FARTHEST times where it began."""
-
-    first: Tensor
     zero: Tensor
     count: Tensor
 
     def __init__(self, laid: LaidGrid, columns: int) -> None:
-        super().__init__()
+        super().__init__(laid.scale.float())
         self.bits, self.group_size = laid.bits, laid.group_size
         groups = torch.arange(laid.scale.shape[1])
         zero = torch.full_like(laid.scale, 2 ** (laid.bits - 1)) if laid.zero is None else laid.zero
-        self.growth = nn.Parameter(torch.zeros_like(laid.scale, dtype=torch.float32))
-        self.register_buffer("first", laid.scale.float())
         self.register_buffer("zero", zero.float())
         self.register_buffer("count", (columns - groups * laid.group_size).clamp(max=laid.group_size).float())
         self.with_zeros = laid.zero is not None
-
-    def step(self) -> Tensor:
-        """(rows, groups)."""
-        return self.first * (self.growth * SPEED).clamp(-math.log(FARTHEST), math.log(FARTHEST)).exp()
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: (rows, columns). The same, every weight at the nearest point."""
         low, high = -self.zero, 2**self.bits - 1 - self.zero
         groups = grouped(weight, self.group_size)
         parts = (values.to(weight.dtype)[..., None] for values in (self.step(), low, high, self.count))
-        moved: Tensor = _LearntStep.apply(groups, *parts)
-        return moved.flatten(1)[:, : weight.shape[1]]
+        return on_learnt_step(groups, *parts).flatten(1)[:, : weight.shape[1]]
 
     def packed(self, weight: Tensor) -> PackedWeight:
         """weight: (rows, columns), as it is stored."""
@@ -129,25 +91,17 @@ class TrainQuantized(RoundedWeights):
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         check_precise(model, self.name)
         layers = self.checked(model)
-        order = torch.randperm(len(context.require_training()), generator=torch.Generator().manual_seed(context.seed))
-        held = min(HELD_OUT, len(order) // 8)
-        if not held:
-            raise PressbenchError(f"{self.name}: {len(order)} training examples are too few, it holds out one in eight")
-        examples = context.require_training()
-        training = dataclasses.replace(context, training=examples[order[held:]], calibration=examples[order[:held]])
-
+        training = held_out(context, self.name)
         untrained = copy.deepcopy(model)
         tried = {
             "untrained": (untrained, {name: self._nearest(surgery.get(untrained, name).weight) for name in layers}),
             "trained": (model, self.rounded(model, layers, training)),
         }
-        dense, apart = context.dense().eval(), {}
-        for label, (one, weights) in tried.items():
+        for one, weights in tried.values():
             with torch.no_grad():
                 for name, weight in weights.items():
                     surgery.get(one, name).weight.copy_(weight.dequantize())
-            apart[label] = float(f"{divergence(one, dense, training):.6g}")
-        kept = min(apart, key=lambda label: apart[label])
+        kept, apart = nearest_to_dense({label: one for label, (one, _) in tried.items()}, training)
         return self.stored(*tried[kept], kept=kept, divergence=apart)
 
     def _nearest(self, weight: Tensor) -> PackedWeight:

@@ -103,6 +103,7 @@ NIGHTLY = [
     *(c for name in ("llamacpp-fp16", "quantize-gguf") if name not in ABSENT for c in checks(registry.build(name))),
     *checks(registry.build("int8-dynamic-torch")),
     *checks(registry.build("int8-static-torch")),
+    *checks(registry.build("int8-trained-torch", {"epochs": 0.25})),
     *(c for granularity in ("row", "tensor") for c in on_gpu("fp8", granularity=granularity)),
     *checks(registry.build("quantize-awq", {"group_size": 16})),
     *checks(registry.build("gptq-aten")),

@@ -17,8 +17,9 @@ from compressors.interface import PressbenchError, Unsupported
 from compressors.quantization import trained
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
+from compressors.quantization.learnt_step import SPEED, on_learnt_step
 from compressors.quantization.packed import PackedWeight
-from compressors.quantization.trained import LearntSteps, TrainQuantized, _LearntStep
+from compressors.quantization.trained import LearntSteps, TrainQuantized
 
 SHORT = {"group_size": 16, "epochs": 0.5}
 
@@ -35,7 +36,7 @@ def gradients(weight: Tensor, step: float, low: int, high: int, upstream: Tensor
     w, s = weight.clone().requires_grad_(), torch.full((1, 1, 1), step, dtype=torch.float64, requires_grad=True)
     ends = (torch.full((1, 1, 1), float(value), dtype=torch.float64) for value in (low, high))
     count = torch.full((1, 1, 1), float(weight.numel()), dtype=torch.float64)
-    _LearntStep.apply(w.view(1, 1, -1), s, *ends, count).flatten().mul(upstream).sum().backward()
+    on_learnt_step(w.view(1, 1, -1), s, *ends, count).flatten().mul(upstream).sum().backward()
     return w.grad, float(s.grad)
 
 
@@ -86,7 +87,7 @@ def test_each_group_has_a_step_of_its_own_and_counts_its_weights(size: int, colu
             step = float(first[row, group])
             _, wanted = gradients(weight[row, part].double(), step, -4, 3, upstream[row, part].double())
             # By the logarithm of the step, over the speed.
-            assert float(learnt.growth.grad[row, group]) == pytest.approx(wanted * step * trained.SPEED, rel=1e-4)
+            assert float(learnt.growth.grad[row, group]) == pytest.approx(wanted * step * SPEED, rel=1e-4)
 
 
 # -- the grid --------------------------------------------------------------------------------------
