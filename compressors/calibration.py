@@ -109,9 +109,10 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
     are. Change the block, then go on: the next is fed by the changed one.
 
     Where each block hands its answer to the next, as nearly everywhere, that costs two passes over the data, whatever
-    the depth, and one to begin with, of which all but the first batch end at the first block where all blocks are given
-    the same; what a block takes beside the hidden states (masks, positions, an encoder's answer) is then that of the
-    dense model. Elsewhere (one block that is called several times, stages) it is a pass a block.
+    the depth, of which the first ends at the last layer that is looked at, and one to begin with, of which all but the
+    first batch end at the first block where all blocks are given the same; what a block takes beside the hidden states
+    (masks, positions, an encoder's answer) is then that of the dense model. Elsewhere (one block that is called several
+    times, stages) it is a pass a block.
     """
     batches = list(context.require_calibration().batches(batch_size))
     stacks = [[f"{s}.{i}" for i in range(len(surgery.get(model, s)))] for s in surgery.layer_lists(model)]
@@ -132,14 +133,27 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iter
 
             @torch.no_grad()
             def look(layers: Sequence[str], see: See, run: Any = run) -> None:
-                with _watched(model, layers, see) as now:
+                shown: list[str] = []
+                each_once = False  # in a pass through all of the block
+
+                def also(layer: str, rows: Tensor) -> None:
+                    see(layer, rows)
+                    shown.append(layer)
+                    if each_once and len(shown) == len(layers):
+                        raise _Enough  # what the last of them answers is not asked for
+
+                with _watched(model, layers, also) as now:
                     for at, batch in enumerate(batches):
                         now(batch)
-                        run(at)
+                        shown.clear()
+                        with contextlib.suppress(_Enough):
+                            run(at)
+                        each_once = each_once or (not at and sorted(shown) == sorted(layers))
 
             yield name, look
-            states = [run(at) for at in range(len(batches))]
             context.progress("blocks", total - sum(len(left) for _, left in found), total)
+            if name != stack[-1]:
+                states = [run(at) for at in range(len(batches))]
 
 
 class _Enough(Exception):

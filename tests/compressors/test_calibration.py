@@ -113,6 +113,45 @@ def test_where_all_blocks_are_given_the_same_one_pass_goes_to_the_end(name: str,
     assert len(calls) == passes
 
 
+class _Routed(nn.Module):
+    """Experts of which the first is called so many times, the second for large values alone."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def forward(self, values: Tensor) -> Tensor:
+        found = torch.stack([self.layers[0](values) for _ in range(self.times)]).sum(0)
+        return found + self.layers[1](values) if bool(values.max() > 0) else found
+
+
+@pytest.mark.parametrize("large", [[0], [1], [0, 2], [1, 2], [0, 1, 2]])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_pass_ends_early_only_where_all_of_it_was_seen(
+    large: list[int], times: int, tiny_bert: conformance.Subject
+) -> None:
+    """A layer that some batches do not reach, the first of them or a later one."""
+    model = tiny_bert.dense.model()
+    first = units.blocks(model)[0].name
+    routed, given = _Routed(times), context(tiny_bert)
+    signs = iter(1.0 if at in large else -1.0 for at in range(3))
+
+    def forward(states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return routed(torch.full_like(states[..., :4], next(signs))).sum() * 0 + states
+
+    name, look = next(iter(in_turn(model, given, batch_size=6)))
+    assert name == first
+    surgery.get(model, first).add_module("routed", routed)
+    surgery.get(model, first).forward = forward
+    seen: dict[str, int] = {}
+    look(
+        [f"{first}.routed.layers.{number}" for number in (0, 1)],
+        lambda layer, rows: seen.update({layer[-1]: seen.get(layer[-1], 0) + 1}),
+    )
+    assert seen == {"0": 3 * times, "1": len(large)}
+
+
 def test_a_layer_that_is_given_nothing_is_named(tiny_bert: conformance.Subject) -> None:
     """Sums of nothing would say that all of its weights are worth as much."""
     model = tiny_bert.dense.model()
