@@ -104,7 +104,7 @@ class _Call:
 
 
 @torch.no_grad()
-def in_turn(model: nn.Module, context: Context, *, batch_size: int = 16) -> Iterator[tuple[str, Look]]:
+def in_turn(model: nn.Module, context: Context, *, batch_size: int = 8) -> Iterator[tuple[str, Look]]:
     """Block after block of the model: its name, and what shows the inputs of its layers as the blocks before it now
     are. Change the block, then go on: the next is fed by the changed one.
 
@@ -258,7 +258,7 @@ def second_moments(look: Look, layers: Sequence[str]) -> dict[str, Tensor]:
         nonlocal last
         if last is None or last[0] is not rows:
             last = (rows, gram(rows))
-        sums[name] = sums[name] + last[1] if name in sums else last[1]
+        sums[name] = sums[name].add_(last[1]) if name in sums else last[1].clone()
 
     look(layers, add)
     return {name: mirrored(values) for name, values in _all_seen(sums, layers).items()}
