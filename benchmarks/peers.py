@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.matrix.selection import as_option
+from benchmarks.verdicts.accuracy import accuracy_drop
+from benchmarks.verdicts.judgement import Judgement
+from benchmarks.verdicts.perplexity import perplexity_rise
 from compressors import registry
 from compressors.peers.base import Peer
+from results.history.baseline import correct, losses
 from results.store.quality import of_task, qualities
 from results.store.record import CaseRecord, Measure
 from results.store.store import Run, read_run
@@ -33,6 +39,8 @@ scored from the files that each saved. Written by `make peers` from the records 
   example as the dense model does here: another version of transformers may read another model from the same files.
 - All cover the linear layers of the blocks, neither embeddings nor the output layer, whatever a peer does by default:
   equal bits then mean equal things. Where a row covers more by its parameters, or stores no zero points, it says so.
+- "over ours" sets it beside the row of ours that loses least at these bits, paired on the same examples, with the
+  interval of 90 %: what lies above 0 loses more than that one.
 - "made in" is all that a person waits for, from the start of the process to the saved artifact; "of it, quantizing"
   what the peer's own call took, without the start of its interpreter and imports. Weights run decoded, by one layer of
   ours for all: speed of inference says nothing about a peer's kernels, and is not shown.
@@ -64,6 +72,10 @@ class _Row:
             if record.recipe and isinstance(told := record.recipe[-1].get("told"), dict):
                 return told
         return {}
+
+    @property
+    def ours(self) -> bool:
+        return self.first.role == "method" and "peer" not in self.told
 
     @property
     def bits(self) -> tuple[float, str]:
@@ -125,17 +137,40 @@ def _tables(rows: Sequence[_Row]) -> list[str]:
         scored = [row for row in own if row.measure("accuracy", quality.value).value is not None]
         scored.sort(key=lambda row: row.measure("accuracy", quality.loss).value or 0.0)
         if scored:
-            heads = ["compressor", "whose", quality.value, quality.loss.replace("_", " "), "made in"]
+            heads = ["compressor", "whose", quality.value, quality.loss.replace("_", " "), "over ours", "made in"]
             heads += ["of it, quantizing", "artifact", "blocks as saved"]
             parts.append(f"\n### {title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n")
-            parts += [_line(row, quality.value, quality.loss) for row in [*dense, *scored]]
+            best = next((row for row in scored if row.ours), None)
+            parts += [_line(row, quality.value, quality.loss, best) for row in [*dense, *scored]]
         parts += [
             f"\n`{row.first.compressor}`: {row.first.verdict}: {row.first.reason}\n" for row in own if row not in scored
         ]
     return parts
 
 
-def _line(row: _Row, value: str, loss: str) -> str:
+def _over(row: _Row, best: _Row | None, loss: str) -> str:
+    """What it loses beyond the best of ours, as `loss` is told; none of ours, and none that the records do not show."""
+    if best is None or row.ours or row.first.role != "method":
+        return MISSING
+    found = paired(best.first, row.first)
+    return MISSING if found is None else number(loss, Measure(value=found.value, low=found.low, high=found.high))
+
+
+def paired(one: CaseRecord, other: CaseRecord) -> Judgement | None:
+    """What `other` loses beyond `one`, on the same examples; None where they are not the same, or their records do not
+    hold what each example lost."""
+    if (one.evidence.get("measured_on"), one.fingerprint) != (other.evidence.get("measured_on"), other.fingerprint):
+        return None
+    ours, theirs = losses(one), losses(other)
+    if ours and theirs and "nll" in ours and ours["tokens"] == theirs.get("tokens"):
+        return perplexity_rise(ours["nll"], theirs["nll"], ours["tokens"], None)
+    right, also = correct(one), correct(other)
+    if right and also and one.evidence["labels"] == other.evidence["labels"]:
+        return accuracy_drop(right, also, None)
+    return None
+
+
+def _line(row: _Row, value: str, loss: str, best: _Row | None) -> str:
     record, told = row.first, row.told
     name = f"`{record.compressor}`" if record.role == "method" else record.compressor
     given = record.parameters
@@ -144,9 +179,10 @@ def _line(row: _Row, value: str, loss: str) -> str:
     notes = [note for note, holds in (("embeddings or head too", more), ("no zero points", even)) if holds]
     cells = (
         f"{name} ({', '.join(notes)})" if notes else name,
-        str(told.get("peer", "ours")) if record.role == "method" else "",
+        "" if record.role != "method" else "ours" if row.ours else str(told["peer"]),
         number(value, row.measure("accuracy", value)),
         number(loss, row.measure("accuracy", loss)),
+        _over(row, best, loss),
         seconds(row.measure("footprint", "compress_seconds").value),
         seconds(told["seconds"]) if "seconds" in told else MISSING,
         memory(row.measure("footprint", "disk_bytes").value),
@@ -158,8 +194,17 @@ def _line(row: _Row, value: str, loss: str) -> str:
 def _again(rows: Iterable[_Row]) -> str:
     methods = [row.first for row in rows if row.first.role == "method"]
     peers = sorted({str(r.parameters.get("compressor")) for r in methods if str(r.compressor).startswith("peer-")})
-    options = " ".join(f"--compressor {name}" for name in dict.fromkeys(record.compressor for record in methods))
+    options = " ".join(f"--compressor {name}" for name in dict.fromkeys(map(_named, methods)))
     return AGAIN.format(names=" ".join(peers) or "NAME", model=methods[0].model, options=options)
+
+
+def _named(record: CaseRecord) -> str:
+    """What `--compressor` takes for it: its id, or its class with parameters where those are of one's own."""
+    given = dict(record.parameters)
+    name = str(given.pop("compressor", ""))
+    if name not in registry.compressor_classes() or record.compressor in registry.variants("full"):
+        return record.compressor
+    return shlex.quote(as_option(registry.build(name, given)))
 
 
 def main() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import peers
+from benchmarks.matrix.selection import parse_compressors
 from compressors import registry
 from compressors.peers.base import Peer
 from results.store.record import CaseRecord, Measure, RunHeader
@@ -75,12 +79,68 @@ def test_equal_bits_stand_together_by_what_they_lose(tmp_path: Path, monkeypatch
     assert "`peer-c-4bit`: unsupported: peer-c: needs an environment of its own" in page
     (line,) = [line for line in page.splitlines() if line.startswith("| `peer-a-4bit` |")]
     assert [cell.strip() for cell in line.split("|")][2:-1] == [
-        "a 1.2", "45.60 ppl [45.60, 45.60]", "+20.0 % [+19.9, +20.1]", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
+        "a 1.2", "45.60 ppl [45.60, 45.60]", "+20.0 % [+19.9, +20.1]", "–", "21 s", "4.50 s", "3.00 MiB", "1.00 MiB"
     ]  # fmt: skip
     (line,) = [line for line in page.splitlines() if line.startswith("| `ours-4bit` |")]
-    assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("–") == 4
+    assert [cell.strip() for cell in line.split("|")][2] == "ours" and line.count("–") == 5
     assert "a run of 2026-11-28 on A CPU" in page
     assert "pressbench peers install peer-a peer-b-nf4 peer-c\n" in page
+
+
+def by_document(compressor: str, rise: float, **more: Any) -> CaseRecord:
+    """Of 60 documents of 10 tokens, each a little more or less than `rise`."""
+    nll = [10 * (3 + 0.01 * (number % 7) + rise + (0.002 if number % 2 else -0.002)) for number in range(60)]
+    evidence = {"nll": nll, "tokens": [10] * 60, "measured_on": {"examples": "1"}, **more.pop("evidence", {})}
+    return record(compressor, rise, evidence=evidence, **more)
+
+
+def test_theirs_are_set_beside_the_best_of_ours_on_the_same_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = (
+        by_document("ours-4bit", 0.1), by_document("ours-too-4bit", 0.2), by_document("peer-a-4bit", 0.15, recipe=TOLD),
+        by_document("peer-b-4bit", 0.05, recipe=TOLD),
+        by_document("peer-c-4bit", 0.3, recipe=TOLD, evidence={"measured_on": {"examples": "2"}}),
+        by_document("peer-d-4bit", 0.3, recipe=TOLD, evidence={"tokens": [11] * 60}),
+        by_document("peer-e-4bit", 0.3, recipe=TOLD, fingerprint="another machine"),
+    )  # fmt: skip
+    _, page = written(tmp_path, monkeypatch, run(tmp_path / "a", RECORDS[0], *records))
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| ")]
+    over = {row[1]: row[5] for row in rows if len(row) > 8}
+    assert over["`peer-a-4bit`"] == "+5.1 % [+5.1, +5.1]"  # e ** 0.05, the documents' own differences cancel
+    assert over["`peer-b-4bit`"] == "−4.9 % [−4.9, −4.9]"
+    others = ("dense", "`ours-4bit`", "`ours-too-4bit`", "`peer-c-4bit`", "`peer-d-4bit`", "`peer-e-4bit`")
+    assert {over[name] for name in others} == {"–"}
+
+
+def test_theirs_are_set_beside_ours_by_which_examples_are_right() -> None:
+    truth = [number % 3 for number in range(300)]
+    evidence = {"labels": truth, "predictions": truth}
+    wrong = [1 - label if number < 30 else label for number, label in enumerate(truth)]
+    one = record("ours", 0.0, evidence=evidence)
+    found = peers.paired(one, record("peer", 0.1, evidence={**evidence, "predictions": wrong}))
+    assert found is not None and found.value == pytest.approx(0.1) and found.low > 0.05
+    turned = {"labels": truth[::-1], "predictions": truth[::-1]}
+    assert peers.paired(one, record("peer", 0.1, evidence=turned)) is None
+
+
+def test_the_command_to_do_it_again_names_what_the_options_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [("quantize-gptq", {"bits": 3, "grid": "fitted"}), ("quantize-gptq", {"bits": 4, "group_size": 32})]
+    records = [
+        record(f"{name}-of-ours", 0.1, parameters={"compressor": name, **registry.build(name, more).parameters})
+        for name, more in given
+    ]
+    records[1] = dataclasses.replace(records[1], compressor="quantize-gptq-group_size=32")
+    _, page = written(tmp_path, monkeypatch, run(tmp_path / "a", *records, record("quantize-nf4-4bit-g64", 0.2)))
+    (line,) = [line for line in page.splitlines() if line.startswith("    pytest benchmarks")]
+    said = shlex.split(line)[shlex.split(line).index("--compressor") :]
+    options = [value for option, value in itertools.pairwise(said) if option == "--compressor"]
+    assert options[1:] == ["quantize-gptq:group_size=32", "quantize-nf4-4bit-g64"]
+    assert [one.parameters for one in parse_compressors(options[:2], "full").values()] == [
+        registry.build(name, more).parameters for name, more in given
+    ]
 
 
 def test_of_a_case_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
