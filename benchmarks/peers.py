@@ -40,7 +40,8 @@ scored from the files that each saved. Written by `make peers` from the records 
 - All cover the linear layers of the blocks, neither embeddings nor the output layer, whatever a peer does by default:
   equal bits then mean equal things. Where a row covers more by its parameters, or stores no zero points, it says so.
 - "over ours" sets it beside the row of ours that loses least at these bits, paired on the same examples, with the
-  interval of 90 %: what lies above 0 loses more than that one.
+  interval of 90 %: what lies above 0 loses more than that one. The interval is over examples; what calibrates also
+  varies with the order in which sums are taken, seen by half a point of perplexity (see [methods](methods.md)).
 - "made in" is all that a person waits for, from the start of the process to the saved artifact; "of it, quantizing"
   what the peer's own call took, without the start of its interpreter and imports. Weights run decoded, by one layer of
   ours for all: speed of inference says nothing about a peer's kernels, and is not shown.
