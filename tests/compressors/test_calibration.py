@@ -161,6 +161,17 @@ def test_a_layer_that_is_given_nothing_is_named(tiny_bert: conformance.Subject) 
             sums(all_at_once(model, context(tiny_bert)), ["idle"])
 
 
+@pytest.mark.parametrize("sums", [squares, second_moments])
+def test_what_is_summed_over_batches_is_that_of_all_at_once(sums: Any, tiny: conformance.Subject) -> None:
+    """Also where several layers are given one tensor: it counts once for each of them."""
+    model, given = tiny.dense.model(), context(tiny)
+    names = surgery.block_linears(model)
+    parts, whole = (sums(all_at_once(model, given, batch_size=size), names) for size in (3, 99))
+    assert parts.keys() == whole.keys() == set(names)
+    for name in names:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.parametrize("written", [8, 16])
 @pytest.mark.parametrize("name", ["t5", "bart"])
