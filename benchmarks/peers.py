@@ -41,7 +41,7 @@ scored from the files that each saved. Written by `make peers` from the records 
   equal bits then mean equal things. Where a row covers more by its parameters, or stores no zero points, it says so.
 - "over ours" sets it beside the row of ours that loses least at these bits, paired on the same examples, with the
   interval of 90 %: what lies above 0 loses more than that one. The interval is over examples; what calibrates also
-  varies with the order in which sums are taken, seen by half a point of perplexity (see [methods](methods.md)).
+  varies with the order in which sums are taken, by a point of the rise as far as was seen: see [methods](methods.md).
 - "made in" is all that a person waits for, from the start of the process to the saved artifact; "of it, quantizing"
   what the peer's own call took, without the start of its interpreter and imports. Weights run decoded, by one layer of
   ours for all: speed of inference says nothing about a peer's kernels, and is not shown.

@@ -148,7 +148,8 @@ def in_turn(model: nn.Module, context: Context, *, batch_size: int = 8) -> Itera
                         shown.clear()
                         with contextlib.suppress(_Enough):
                             run(at)
-                        each_once = each_once or (not at and sorted(shown) == sorted(layers))
+                        if not at:
+                            each_once = sorted(shown) == sorted(layers)
 
             yield name, look
             context.progress("blocks", total - sum(len(left) for _, left in found), total)
