@@ -15,6 +15,8 @@ from compressors.interface import Hardware
 
 CALLS = 12
 """Calls after the first, each on other inputs, over which memory is watched."""
+LOOKS = 3
+"""How often as many more are watched where it grew: what an allocator keeps for later ends, a leak goes on."""
 GROWTH = 64 * 2**10
 """Bytes a call from which memory is said to grow: below, an allocator's own comings and goings."""
 
@@ -66,8 +68,11 @@ def measured(
     worker.call(stages.load, artifact, hardware, timeout=limit)
     loaded = time.perf_counter() - started
     worker.call(timing.set_workload, examples, workload, timeout=limit)
-    held, peak, called, before = [], 0, 0.0, worker.private_bytes()
-    for number in range(1 + CALLS):
+    held: list[int] = []
+    peak, called, before = 0, 0.0, worker.private_bytes()
+    for number in range(1 + LOOKS * CALLS):
+        if number > 1 and number % CALLS == 1 and growth_of(held) <= GROWTH:
+            break
         started = time.perf_counter()
         worker.call(timing.call_once, number, timeout=limit)
         called = time.perf_counter() - started if number == 0 else called
@@ -78,9 +83,16 @@ def measured(
 
 
 def growth_of(held: Sequence[int]) -> int:
-    """Bytes a call by which both the lowest and the highest points of two late stretches rise. What a call needs and
-    gives back comes and goes with the moment of looking, an allocator settles in the first few calls, and it may keep
-    later what it gave back before: that lifts the lowest points to where the highest were, and those stay."""
+    """Bytes a call by which memory grew, from what was held after the first call and after each of one or several times
+    `CALLS` more: the least that any of these times shows. In each, both the lowest and the highest points of two late
+    stretches must rise. What a call needs and gives back comes and goes with the moment of looking, an allocator
+    settles in the first few calls, and it may keep later what it gave back before: that lifts the lowest points to
+    where the highest were, or all of them once or twice, and those stay."""
+    return min(_rise(held[first : first + CALLS]) for first in range(1, len(held), CALLS))
+
+
+def _rise(held: Sequence[int]) -> int:
+    """Bytes a call from the last quarter but one to the last."""
     part = len(held) // 4
     late, earlier = held[-part:], held[-2 * part : -part]
     return max(0, min(min(late) - min(earlier), max(late) - max(earlier))) // part
