@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from compressors.given.form import GivenError
 
 
 def leads_out(folder: Path, name: str) -> bool:
@@ -13,6 +16,13 @@ def leads_out(folder: Path, name: str) -> bool:
         return True
     file = (folder / name).resolve()
     return not any(file.is_relative_to(root) for root in (folder.resolve(), *_blobs(folder)))
+
+
+def check_within(folder: Path, names: Iterable[str], said: str) -> None:
+    """Raises GivenError where one of these files, seen from the folder, lies elsewhere. said: how the user named it."""
+    for name in names:
+        if leads_out(folder, name):
+            raise GivenError(f"{said}: {name} leads out of its folder")
 
 
 def _blobs(folder: Path) -> list[Path]:

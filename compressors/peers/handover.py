@@ -113,7 +113,7 @@ def _write(
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     job = {
         "layers": layers, "others": [name for name in linears if name not in layers], "options": dict(options),
-        "threads": context.hardware.threads, "seed": context.seed,
+        "threads": context.hardware.threads, "seed": context.seed, "parent": os.getpid(),
     }  # fmt: skip
     (folder / runner.JOB).write_text(json.dumps(job), encoding="utf-8")
 

@@ -147,9 +147,14 @@ def nearest(grid: Grid, weight: Tensor, importance: Tensor | None = None) -> Pac
 
 def finite(weight: Tensor) -> Tensor:
     """The weight in float32. Raises PressbenchError for NaN or infinity."""
-    if not bool(weight.isfinite().all()):
-        raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
+    check_finite(weight)
     return weight.float()
+
+
+def check_finite(*values: Tensor) -> None:
+    """Raises PressbenchError where NaN or infinity is among weights, or what was found of them."""
+    if not all(bool(one.isfinite().all()) for one in values):
+        raise PressbenchError("a weight is not finite: the model was broken before it was quantized")
 
 
 def grouped(weight: Tensor, group_size: int, fill: float = 0.0) -> Tensor:

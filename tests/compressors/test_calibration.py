@@ -12,7 +12,7 @@ from tiny_architectures import examples_of, make
 from torch import Tensor, nn
 
 from compressors import conformance, surgery, units
-from compressors.calibration import all_at_once, in_turn, second_moments, squares, watch_inputs
+from compressors.calibration import all_at_once, in_turn, quadratic, second_moments, squares, watch_inputs
 from compressors.interface import NOT_SCORED, Context, Examples, Hardware, PressbenchError
 from compressors.low_rank.svd import LowRankSvd
 
@@ -205,3 +205,12 @@ def test_padding_of_a_decoder_has_no_say(name: str, written: int, in_turns: bool
     )  # fmt: skip
     real = int((given.labels != NOT_SCORED).sum())
     assert rows == dict.fromkeys(names, real) | {cross.key.layer: int(given.inputs["attention_mask"].sum())}
+
+
+@pytest.mark.parametrize("width", [1, 64, 100, 257, 576])
+def test_a_quadratic_form_is_that_of_float64(width: int) -> None:
+    generator = torch.Generator().manual_seed(width)
+    rows, root = (torch.randn(30, width, generator=generator) for _ in range(2))
+    moments = root.T @ root
+    wanted = float((rows.double() @ moments.double() * rows.double()).sum())
+    assert quadratic(rows, moments) == pytest.approx(wanted, rel=1e-5)

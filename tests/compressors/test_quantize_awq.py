@@ -73,6 +73,23 @@ def test_the_exponent_is_the_best_of_all(exponents: int) -> None:
     np.testing.assert_allclose(found.numpy(), scales[best], rtol=1e-4)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_of_many_rows_some_tell_an_exponent_that_is_hardly_worse(bits: int) -> None:
+    """Than the best for all of them, by their answers in float64."""
+    weight, inputs = outlying(rows=700)
+    w, x = weight.double().numpy(), inputs.double().numpy()
+    size = np.sqrt((x**2).mean(0))
+
+    def lost(scale: np.ndarray) -> float:
+        return float(((x @ (rounded(w * scale, bits, 8) / scale - w).T) ** 2).sum())
+
+    scales = [size ** (i / 20) for i in range(20)]
+    errors = [lost(s / math.sqrt(s.max() * s.min())) for s in scales]
+    assert min(errors) < 0.8 * errors[0] and min(errors) < 0.9 * errors[-1]  # or the case would tell nothing
+    found = QuantizeAwq(bits=bits, group_size=8).column_scale(weight, inputs.T @ inputs).double().numpy()
+    assert lost(found) < 1.02 * min(errors)
+
+
 def test_the_first_exponent_is_nought() -> None:
     weight, inputs = outlying()
     assert torch.equal(QuantizeAwq(exponents=1).column_scale(weight, inputs.T @ inputs), torch.ones(32))

@@ -12,6 +12,7 @@ from torch import nn
 from compressors import surgery
 from compressors.adapters.kept import put_beside
 from compressors.given.form import Fit, Form, GivenError, Looked
+from compressors.given.within import check_within
 from compressors.interface import Compressed, ModelSpec
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -34,6 +35,7 @@ class Adapter(Form):
     def look(self, main: Path, said: str) -> Looked:
         from safetensors import SafetensorError, safe_open
 
+        check_within(main.parent, (CONFIG, WEIGHTS), said)
         try:
             config = json.loads(main.read_text(encoding="utf-8"))
             kind = str(config["peft_type"])

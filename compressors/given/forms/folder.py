@@ -14,11 +14,14 @@ import torch
 from compressors.accounting import account
 from compressors.given.form import Fit, Form, GivenError, Looked
 from compressors.given.graph import classes
+from compressors.given.within import check_within
 from compressors.interface import ModelSpec
 from compressors.runtimes.folder import CONFIG
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 MORE = ("generation_config.json",)
+READ = (".jinja", ".json", ".model", ".safetensors", ".txt")
+"""How the names of files end that transformers reads, of a tokenizer or a processor too."""
 LIBRARIES: Mapping[str, Mapping[str, str]] = {
     "auto-round": {"auto_round": "auto-round"},
     "awq": {"gptqmodel": "gptqmodel"},
@@ -114,6 +117,7 @@ class Folder(Form):
 def _config(main: Path, said: str) -> dict[str, Any]:
     import transformers
 
+    check_within(main.parent, sorted(file.name for file in main.parent.iterdir() if file.suffix in READ), said)
     try:
         config = json.loads(main.read_text(encoding="utf-8"))
         name = str(config["architectures"][0])

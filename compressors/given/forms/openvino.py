@@ -11,7 +11,7 @@ from compressors.given.apart import read_apart
 from compressors.given.companions import check_companions
 from compressors.given.form import Fit, Form, GivenError, Looked, only
 from compressors.given.graph import Port, fit_ports
-from compressors.given.within import leads_out
+from compressors.given.within import check_within
 from compressors.interface import ModelSpec
 from compressors.runtimes.cached_graph import ROWS
 from compressors.runtimes.openvino import GRAPH
@@ -38,9 +38,7 @@ class Openvino(Form):
         weights = main.with_suffix(".bin")
         if not weights.is_file():
             raise GivenError(f"{said}: {weights.name} is missing, the weights of {main.name}")
-        for file in (main, weights):
-            if leads_out(main.parent, file.name):
-                raise GivenError(f"{said}: {file.name} leads out of its folder")
+        check_within(main.parent, (main.name, weights.name), said)
         files = {GRAPH: main, str(Path(GRAPH).with_suffix(".bin")): weights}
         return Looked(said, files, read_apart(openvino_facts, main, said))
 

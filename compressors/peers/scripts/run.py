@@ -3,7 +3,8 @@
 FOLDER holds `job.json`, the model as transformers saves it in `model`, and `calibration.safetensors` where there is
 one. The script's `quantize(job)` saves what the peer makes in `saved`, by the peer's own saving, and returns what it
 decodes that to by itself, layer -> (rows, columns) float32. Left here: `values.safetensors` with these, and
-`report.json` with the seconds that the peer's quantization took. What goes wrong ends with one line on stderr.
+`report.json` with the seconds that the peer's quantization took. What goes wrong ends with one line on stderr. It ends
+with the process that started it, however that ended, and FOLDER goes then.
 
 Isolated (-I), as a script has the name of the package that it imports and would else be imported in its place.
 """
@@ -13,7 +14,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
+import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +26,8 @@ from typing import Any
 
 JOB, REPORT, VALUES, CALIBRATION = "job.json", "report.json", "values.safetensors", "calibration.safetensors"
 MODEL, SAVED, ANSWER = "model", "saved", "answer of the dense model"
+LOOK = 1.0
+"""Seconds between looks at whether whoever started this is still there."""
 
 
 class Job:
@@ -33,7 +40,7 @@ class Job:
         self.layers: list[str] = told["layers"]
         self.others: list[str] = told["others"]
         self.options: dict[str, Any] = told["options"]
-        self.threads, self.seed = int(told["threads"]), int(told["seed"])
+        self.threads, self.seed, self.parent = int(told["threads"]), int(told["seed"]), int(told["parent"])
         self.model, self.saved = str(folder / MODEL), folder / SAVED
 
     def dense(self, **more: Any) -> Any:
@@ -96,9 +103,21 @@ class Job:
         self.seconds += time.perf_counter() - started
 
 
+def _end_with(parent: int, folder: Path) -> None:
+    """Once `parent` is gone: remove the folder, end this process and all that it started."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
 def main(script: str, folder: Path) -> None:
     """Run the script on the job in `folder`."""
     job = Job(folder)
+    if sys.platform != "win32":  # where a process has no parent to be asked for
+        threading.Thread(target=_end_with, args=(job.parent, folder), daemon=True).start()
     spec = importlib.util.spec_from_file_location("peer_script", script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

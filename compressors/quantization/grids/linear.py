@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compressors.quantization.grid import on_grid
-from compressors.quantization.laid_grid import Grid, LaidGrid, finite, grouped
+from compressors.quantization.laid_grid import Grid, LaidGrid, check_finite, grouped
 from compressors.quantization.packed import storable
 
 SHRINKS = tuple(1 - i / 40 for i in range(21))
@@ -36,9 +36,11 @@ class LinearGrid(Grid):
     fitted: bool = False
 
     def lay(self, weight: Tensor, importance: Tensor | None = None) -> LaidGrid:
-        groups = grouped(finite(weight), self.group_size)  # (rows, groups, size)
+        groups = grouped(weight.float(), self.group_size)  # (rows, groups, size)
         axes = (0, 2) if self.per_tensor else (2,)
-        low, high = groups.amin(axes, keepdim=True).clamp(max=0), groups.amax(axes, keepdim=True).clamp(min=0)
+        low, high = groups.amin(axes, keepdim=True), groups.amax(axes, keepdim=True)
+        check_finite(low, high)  # which are not where any weight is not, and are few
+        low, high = low.clamp(max=0), high.clamp(min=0)
         if not self.fitted:
             return self._stored(*self._scale_and_zero(low, high))
         matters = torch.ones(()) if importance is None else grouped(importance.expand(weight.shape), self.group_size)

@@ -88,6 +88,11 @@ def _config(**more: Any) -> Callable[[Path], None]:
     return changed
 
 
+def _led_out(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.symlink_to(weights.rename(folder.parent / "elsewhere.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -101,6 +106,7 @@ def _config(**more: Any) -> Callable[[Path], None]:
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "not readable as JSON with a peft_type"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors; pickle is not"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"abc"), "damaged or truncated"),
+        (_led_out, "adapter_model.safetensors leads out of its folder"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(tmp_path: Path, change: Callable[[Path], Any], told: str) -> None:

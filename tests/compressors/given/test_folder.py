@@ -122,6 +122,15 @@ def _cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def _led_out(name: str) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        elsewhere = folder.parent / f"elsewhere-{name}"
+        (folder / name).rename(elsewhere) if (folder / name).exists() else elsewhere.write_text("{}")
+        (folder / name).symlink_to(elsewhere)
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -137,6 +146,9 @@ def _cut(folder: Path) -> None:
         (_indexed('{"weight_map": {"a": "../b"}}'), "names a file outside of the folder: '../b'"),
         (_indexed('{"weight_map": {"a": "b.safetensors"}}'), "two sets of weights in one folder"),
         (_indexed('{"weight_map": {"a": 5}}'), "index.json: damaged"),
+        (_led_out("model.safetensors"), "model.safetensors leads out of its folder"),
+        (_led_out("config.json"), "config.json leads out of its folder"),
+        (_led_out("tokenizer.json"), "tokenizer.json leads out of its folder"),
         (_config(quantization_config="int8"), "a quantization_config that is no table"),
         (_config(id2label={str(n): f"c{n}" for n in range(7)}), "it has 7 outputs, the dense model 3"),
     ],
