@@ -96,9 +96,12 @@ def test_a_row_that_is_far_from_zero_and_a_tiny_one_keep_their_values(kind: str)
 
 
 @every
-def test_what_is_not_finite_is_refused(kind: str) -> None:
-    with pytest.raises(PressbenchError, match="not finite"):
-        nearest(KINDS[kind](4, 8), torch.tensor([[1.0, float("inf")] * 4]))
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_what_is_not_finite_is_refused(kind: str, value: str) -> None:
+    weight = torch.tensor([[1.0, float(value), 2.0, -1.0] * 2])
+    for do in (lambda: nearest(KINDS[kind](4, 8), weight), lambda: KINDS[kind](4, 8).lay(weight)):
+        with pytest.raises(PressbenchError, match="not finite"):
+            do()
 
 
 # -- weights that lie on the grid already ----------------------------------------------------------
