@@ -51,7 +51,7 @@ AGAIN = """
 ## Again
 
     pressbench peers install {names}
-    pytest benchmarks --model {model} -m "accuracy or footprint" {options}
+    pytest benchmarks --model {model} --stage-limit 7200 -m "accuracy or footprint" {options}
     make peers ARGS="results/runs/RUN.jsonl"
 """
 

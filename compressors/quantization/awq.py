@@ -16,8 +16,8 @@ from compressors.quantization.laid_grid import Grid, LaidGrid, grouped
 from compressors.quantization.packed import PackedWeight, storable
 from compressors.quantization.rounded_weights import CalibratedRounding, RoundedWeights
 
-HEATS = ((64, 5), (256, 1))
-"""So many rows of the layers, at even distances, are rounded to tell one exponent from another, and so many go on."""
+ROWS = 256
+"""So many rows of the layers, at even distances, are rounded to tell one exponent from another."""
 LEAST = 1e-4
 """Of the largest input, what an input counts as at least: one that is always zero would have no scale."""
 
@@ -69,23 +69,20 @@ class QuantizeAwq(CalibratedRounding):
     def column_scale(self, weight: Tensor, moments: Tensor) -> Tensor:
         """What the columns of `weight`, (rows, columns) float32, are multiplied by: (columns,). moments: (columns,
         columns), the sum of x xᵀ; the error of the answers is the trace of E moments Eᵀ."""
-        grid, columns = self.grid_for(weight), torch.arange(weight.shape[1])
+        some, grid = weight[:: max(1, len(weight) // ROWS)], self.grid_for(weight)
+        columns = torch.arange(weight.shape[1])
         size = moments.diagonal().sqrt()
         size = (size / size.amax().clamp_min(torch.finfo(size.dtype).tiny)).clamp_min(LEAST)
-        scales = [size ** (number / self.exponents) for number in range(self.exponents)]
-        scales = [scale / (scale.amax() * scale.amin()).sqrt() for scale in scales]
-
-        def error(scale: Tensor, some: Tensor) -> float:
+        best, least = torch.ones_like(size), float("inf")
+        for number in range(self.exponents):
+            scale = size ** (number / self.exponents)
+            scale = scale / (scale.amax() * scale.amin()).sqrt()
             scaled = some * scale
             laid = grid.lay(scaled, moments.diagonal() / scale.square())
-            off = (laid.decode(laid.nearest(scaled, columns), columns) / scale).sub_(some)
-            return quadratic(off, moments)
-
-        for rows, left in HEATS:
-            some = weight[:: max(1, len(weight) // rows)]
-            errors = [error(scale, some) for scale in scales]
-            scales = [scales[at] for at in sorted(range(len(scales)), key=errors.__getitem__)[:left]]
-        return scales[0]
+            error = quadratic((laid.decode(laid.nearest(scaled, columns), columns) / scale).sub_(some), moments)
+            if error < least:
+                best, least = scale, error
+        return best
 
 
 @dataclass(frozen=True)
