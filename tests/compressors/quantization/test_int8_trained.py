@@ -69,9 +69,10 @@ def test_what_is_trained_is_what_is_stored(tiny: conformance.Subject, monkeypatc
     real = tiny.examples.inputs.get("attention_mask") if found.dim() == 3 else None
     rows = slice(None) if real is None else real.bool()
     (while_training,) = answers
-    # A value midway between two points may go the other way: one divides by the step, the other multiplies.
+    # A value midway between two points may go the other way: one divides by the step, the other multiplies. A step that
+    # is not the learnt one moves all that is coded with it by up to 3 %.
     off, moved_by = ((found - other)[rows].square().mean().sqrt() for other in (while_training, dense))
-    assert off < 5e-4 and moved_by > 20 * off
+    assert off < max(5e-4, moved_by / 100) and moved_by > 20 * off
 
 
 def test_training_moves_every_step_and_what_is_not_quantized(tiny_bert: conformance.Subject) -> None:
