@@ -79,7 +79,7 @@ class QuantizeAwq(CalibratedRounding):
             scale = scale / (scale.amax() * scale.amin()).sqrt()
             scaled = some * scale
             laid = grid.lay(scaled, moments.diagonal() / scale.square())
-            error = quadratic((laid.decode(laid.nearest(scaled, columns), columns) / scale).sub_(some), moments)
+            error = quadratic((laid.rounded(scaled, columns) / scale).sub_(some), moments)
             if error < least:
                 best, least = scale, error
         return best
@@ -108,7 +108,7 @@ class Clipped(Grid):
         for shrink in SHRINKS:
             narrowed = groups.clamp(low * shrink, high * shrink).flatten(1)[:, : len(columns)]
             laid = self.grid.lay(narrowed, importance)
-            off = grouped(laid.decode(laid.nearest(weight, columns), columns) - weight, self.group_size).transpose(0, 1)
+            off = grouped(laid.rounded(weight, columns).sub_(weight), self.group_size).transpose(0, 1)
             error = (off @ own).mul_(off).sum(2).T  # (rows, groups)
             better = torch.ones_like(error, dtype=torch.bool) if least is None else error < least
             least = error if least is None else torch.where(better, error, least)

@@ -42,6 +42,11 @@ class LaidGrid:
         """The values of `codes`, (rows, n), in these `columns`, (n,) int64: float32."""
         return self._values(codes, *self._of(columns))
 
+    def rounded(self, values: Tensor, columns: Tensor) -> Tensor:
+        """The points nearest to `values`, (rows, n), in these `columns`: what `decode` makes of `nearest`, float32."""
+        own = self._of(columns)
+        return self._values(self._codes(values, *own, self._middles()), *own)
+
     def by_column(self, columns: Tensor) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
         """For those who go through these `columns`, (n,) int64, one at a time: called with the values of a column,
         (rows,), and its place among them, it tells the codes and the values of the nearest points, (rows,) each."""
@@ -159,4 +164,6 @@ def check_finite(*values: Tensor) -> None:
 
 def grouped(weight: Tensor, group_size: int, fill: float = 0.0) -> Tensor:
     """(rows, columns) -> (rows, groups, group_size), the last group filled up."""
-    return F.pad(weight, (0, -weight.shape[1] % group_size), value=fill).unflatten(1, (-1, group_size))
+    extra = -weight.shape[1] % group_size
+    whole = F.pad(weight, (0, extra), value=fill) if extra else weight  # by nothing it would be a copy
+    return whole.unflatten(1, (-1, group_size))

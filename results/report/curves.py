@@ -199,7 +199,8 @@ def _spec(across: Across, lost: str, names: Sequence[str]) -> Spec:
         # Nearly linear around nothing lost, and the worst still in sight: a perplexity may rise a hundredfold.
         scale = {"type": "symlog", "constant": 5, "reverse": True, "nice": True}
         # Of this scale ticks by themselves lie evenly in number, all at the far end.
-        axis = {"labelExpr": "datum.value ? format(datum.value, '+~s') : '0'", "values": TICKS, "labelOverlap": True}
+        text = "datum.value ? format(datum.value, abs(datum.value) < 1 ? '+~g' : '+~s') : '0'"  # 0.5 is no 500m
+        axis = {"labelExpr": text, "values": TICKS, "labelOverlap": True}
         return number(field, lost, scale=scale, axis=axis)
 
     by_name = word("method", scale={"domain": domain, "range": colours})

@@ -96,6 +96,17 @@ def test_a_row_that_is_far_from_zero_and_a_tiny_one_keep_their_values(kind: str)
 
 
 @every
+@pytest.mark.parametrize("columns", [48, 41])
+def test_rounded_at_once_is_what_the_codes_decode_to(kind: str, columns: int) -> None:
+    weight, some = torch.randn(7, columns, generator=torch.Generator().manual_seed(1)), torch.arange(3, columns, 2)
+    kept = weight.clone()
+    laid = KINDS[kind](4, 8).lay(weight)
+    values = weight[:, some]
+    assert torch.equal(laid.rounded(values, some), laid.decode(laid.nearest(values, some), some))
+    assert torch.equal(weight, kept) and torch.equal(values, kept[:, some]), "what is looked at changes"
+
+
+@every
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
 def test_what_is_not_finite_is_refused(kind: str, value: str) -> None:
     weight = torch.tensor([[1.0, float(value), 2.0, -1.0] * 2])

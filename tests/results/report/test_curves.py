@@ -97,6 +97,15 @@ def test_the_report_has_them_where_there_are_any(run: Run, tmp_path: Path) -> No
 # -- pressbench plot -------------------------------------------------------------------------------
 
 
+def test_half_a_point_is_written_as_one(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    (tmp_path / "runs").mkdir()
+    points = [({"bits": bits}, 1.0, drop, bits / 32) for bits, drop in ((8, 0.001), (4, 0.004), (2, 0.012))]
+    small = store(tmp_path / "runs", "20261128T000000Z-bbbb", [*usual(), *swept("small", points)])
+    assert call("plot", str(small.path), "-o", str(tmp_path / "small.svg"))[0] == 0
+    text = (tmp_path / "small.svg").read_text()
+    assert ">+0.5<" in text and "500m" not in text
+
+
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png", ".json"])
 def test_a_file_for_a_paper(run: Run, tmp_path: Path, call: Callable[..., tuple[int, str, str]], suffix: str) -> None:
     target = tmp_path / f"curve{suffix}"
