@@ -1,173 +1,17 @@
-"""The sequential speed test against independent truth, by simulation.
-
-Each guard is also shown broken: the same check on the method it replaces (peeking, a fixed order,
-no allowance for the machine) must see the fault. Simulations use fixed seeds and vectorised
-crossings, which `test_the_class_decides_as_the_vectorised_rule` ties to the class itself.
-"""
+"""The sequential speed test run by run: its verdict, estimate, interval and reason against independent truth."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.verdicts import (
-    FEWEST,
-    SpeedTest,
-    Verdict,
-    anytime_interval,
-    log_e_value,
-    log_speedup,
-    pairs_to_decide,
-)
-from benchmarks.verdicts.speed import BLOCKS
+sys.path.append(str(Path(__file__).parent))
+from simulated_slots import ALPHA, NEVER, PAIRS, RUNS, crossings, sides, slots
 
-RUNS, PAIRS, ALPHA = 4000, 200, 0.01
-CHANCE = 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)  # 1 % + CHANCE is 1.5 %: 2 % is told apart
-NEVER = 10**6
-
-
-def log_e(wins, size):
-    """ln E after each block: wins has the cumulated wins of runs (rows)."""
-    n = np.arange(1, wins.shape[1] + 1)
-    table = np.array([[log_e_value(min(k, m), m) for k in range(wins.shape[1] + 1)] for m in n])
-    spread = np.full((wins.shape[0], wins.shape[1] * size), -np.inf)  # it speaks at the end of a block only
-    spread[:, size - 1 :: size] = table[n - 1, wins]
-    return spread
-
-
-def fastest(side, size):
-    whole = side.shape[1] // size
-    return side[:, : whole * size].reshape(len(side), whole, size).min(axis=2)
-
-
-def crossings(sides, target=1.0, tau=0.0, alpha=ALPHA, sizes=BLOCKS):
-    """Index of the deciding pair for pass and for fail in each run (rows), NEVER where none."""
-    guard = stats.norm.ppf(1 - ALPHA) * tau
-    found = []
-    for sign in (1, -1):
-        evidence = []
-        for size in sizes:
-            r = np.log(fastest(sides[0], size) / fastest(sides[1], size))
-            wins = (sign * (r - math.log(target)) > guard).cumsum(axis=1)
-            evidence.append(log_e(wins, size)[:, : sides[0].shape[1]])
-        width = max(e.shape[1] for e in evidence)
-        evidence = [np.pad(e, ((0, 0), (0, width - e.shape[1])), constant_values=-np.inf) for e in evidence]
-        crossed = np.logaddexp.reduce(evidence) - math.log(len(sizes)) >= -math.log(alpha)
-        found.append(np.where(crossed.any(axis=1), crossed.argmax(axis=1), NEVER))
-    return found
-
-
-def rates(sides, **kwargs):
-    passed, failed = crossings(sides, **kwargs)
-    return np.mean(passed < failed), np.mean(failed < passed)
-
-
-def slots(kind, rng, runs=RUNS, sd=0.08):
-    """Log noise of 2 x PAIRS consecutive slots, shape (runs, pairs, 2)."""
-    noise = sd * rng.standard_normal((runs, 2 * PAIRS))
-    if kind == "drifting":  # AR(1), almost a random walk
-        for t in range(1, 2 * PAIRS):
-            noise[:, t] = 0.98 * noise[:, t - 1] + 0.2 * noise[:, t]
-    if kind == "spikes":  # one slot in twenty takes up to ten times as long, in bursts
-        burst = rng.random((runs, 2 * PAIRS)) < 0.05
-        burst[:, 1:] |= burst[:, :-1] & (rng.random((runs, 2 * PAIRS - 1)) < 0.5)
-        noise += burst * rng.uniform(0, math.log(10), burst.shape)
-    if kind == "interrupted":  # neighbours and interrupts: never faster than alone
-        noise = rng.exponential(1.5 * sd, noise.shape)
-    if kind == "ramp":  # a machine that warms up: half as slow again by the end of every run
-        noise += np.linspace(0, math.log(1.5), 2 * PAIRS)
-    if kind == "step":  # a neighbour arrives in mid-run, whichever slot that is
-        noise += (np.arange(2 * PAIRS) >= rng.integers(2 * PAIRS, size=(runs, 1))) * math.log(1.5)
-    if kind == "first slot":  # whoever goes first takes 5 % longer
-        noise[:, ::2] += 0.05
-    return noise.reshape(runs, PAIRS, 2)
-
-
-def sides(noise, rng, speedup=1.0, coin=True):
-    """Seconds of the dense and of the compressed slots: compressed comes first where the coin says so, else always."""
-    first = rng.random(noise.shape[:2]) < 0.5 if coin else np.ones(noise.shape[:2], dtype=bool)
-    dense = np.where(first, noise[..., 1], noise[..., 0])
-    compressed = np.where(first, noise[..., 0], noise[..., 1])
-    return speedup * np.exp(dense), np.exp(compressed)
-
-
-@pytest.mark.parametrize("kind", ["independent", "drifting", "spikes", "ramp", "step", "first slot"])
-@pytest.mark.parametrize("speedup", [1.0, 1.7])
-def test_false_verdicts_stay_below_alpha_under_ugly_noise(kind, speedup):
-    rng = np.random.default_rng(11)
-    false_pass, false_fail = rates(sides(slots(kind, rng), rng, speedup), target=speedup)
-    assert false_pass <= ALPHA + CHANCE
-    assert false_fail <= ALPHA + CHANCE
-
-
-def test_the_check_above_would_see_blocks_that_speak_before_they_are_whole():
-    """Stopping is then after the pair that suits: of each block the best moment counts, not its end."""
-    rng = np.random.default_rng(11)
-    dense, compressed = sides(slots("independent", rng), rng)
-    running = [np.minimum.accumulate(side.reshape(RUNS, -1, 4), axis=2) for side in (dense, compressed)]
-    best = np.log(running[0] / running[1]).max(axis=2)
-    assert np.mean((log_e((best > 0).cumsum(axis=1), 1) >= -math.log(ALPHA)).any(axis=1)) > 0.5
-
-
-def test_the_check_above_would_see_a_test_that_peeks():
-    rng = np.random.default_rng(11)
-    dense, compressed = sides(slots("independent", rng), rng)
-    fixed_n = np.array([stats.binom.isf(ALPHA, n, 0.5) + 1 for n in range(1, PAIRS + 1)])
-    assert np.mean(((dense > compressed).cumsum(axis=1) >= fixed_n).any(axis=1)) > 0.05
-
-
-@pytest.mark.parametrize(
-    ("kind", "gap", "low", "high", "median"),
-    [
-        ("independent", 0.02, 0.08, 0.15, None),
-        ("independent", 0.05, 0.90, 0.95, 87),
-        ("independent", 0.10, 0.999, 1.0, 26),
-        ("interrupted", 0.05, 0.97, 1.0, 60),
-        ("interrupted", 0.10, 0.999, 1.0, 32),
-    ],
-)
-def test_power(kind, gap, low, high, median):
-    rng = np.random.default_rng(3)
-    dense, compressed = sides(slots(kind, rng), rng, 1.5 * (1 + gap))
-    passed, failed = crossings((dense, compressed), target=1.5)
-    assert low <= np.mean(passed < failed) <= high
-    if median is not None:
-        assert np.median(passed[passed < NEVER] + 1) == pytest.approx(median, abs=4)
-    # and the mirror image fails as surely
-    passed, failed = crossings((compressed, dense), target=1 / 1.5)
-    assert low <= np.mean(failed < passed) <= high
-
-
-def test_blocks_find_what_single_pairs_do_not_where_noise_only_slows_down():
-    rng = np.random.default_rng(3)
-    interrupted = sides(slots("interrupted", rng), rng, 1.05)
-    pairs = [np.median(crossings(interrupted, sizes=sizes)[0]) for sizes in (BLOCKS, (1,))]
-    assert pairs[0] < 0.8 * pairs[1]
-    rng = np.random.default_rng(3)
-    even = sides(slots("independent", rng), rng, 1.05)
-    pairs = [np.median(crossings(even, sizes=sizes)[0]) for sizes in (BLOCKS, (1,))]
-    assert pairs[0] < 1.15 * pairs[1], "and cost little where it is even"
-
-
-@pytest.mark.parametrize(("sd", "least"), [(0.03, 0.25), (0.01, 0.99)])
-def test_a_fixed_order_gives_false_fails_that_the_coin_removes(sd, least):
-    rng = np.random.default_rng(5)
-    noise = slots("independent", rng, sd=sd)
-    noise[..., 0] += 0.01  # whoever goes first takes 1 % longer
-    assert rates(sides(noise, rng, coin=False))[1] > least
-    assert max(rates(sides(noise, rng))) <= ALPHA + CHANCE
-
-
-@pytest.mark.parametrize("tau", [0.01, 0.03, 0.10])
-def test_the_guard_pays_for_a_machine_that_shifts_whole_runs(tau):
-    rng = np.random.default_rng(7)
-    dense, compressed = sides(slots("independent", rng), rng)
-    dense = dense * np.exp(tau * rng.standard_normal((RUNS, 1)))
-    assert sum(rates((dense, compressed))) > 0.03  # ignored, the shift alone breaks the promise
-    assert max(rates((dense, compressed), tau=tau)) <= ALPHA + CHANCE
-    wide_gap = math.exp(3 * stats.norm.ppf(1 - ALPHA) * tau + 0.1)
-    assert rates((dense * wide_gap, compressed), tau=tau)[0] > 0.99  # a clear claim is still decided
+from benchmarks.verdicts import FEWEST, SpeedTest, Verdict, anytime_interval, log_e_value, log_speedup, pairs_to_decide
 
 
 def run(ratios, target=1.0, **kwargs):
@@ -185,6 +29,9 @@ def run_pairs(pairs, target=1.0, **kwargs):
 def one_run(kind, rng, speedup=1.0):
     dense, compressed = sides(slots(kind, rng, runs=1), rng, speedup)
     return list(zip(dense[0], compressed[0], strict=True))
+
+
+# --- the verdict -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.02])
@@ -280,7 +127,26 @@ def test_without_a_target_there_is_an_estimate_and_no_verdict():
     assert judged.value == pytest.approx(math.exp(0.1))
 
 
-# --- estimate and interval -------------------------------------------------------------------
+def test_what_the_machines_noise_covers_is_not_measured_on_in_vain():
+    ratios = 2.0 * np.exp(np.random.default_rng(0).normal(0, 0.02, 200))
+    noisy, quiet = SpeedTest(1.9, tau=0.08), SpeedTest(1.9, tau=0.0)
+    for test in (noisy, quiet):
+        for ratio in ratios:
+            if test.done:
+                break
+            test.add(ratio, 1.0)
+    assert (noisy.verdict, noisy.pairs < 20) == (None, True)
+    assert noisy.judgement().verdict is Verdict.INCONCLUSIVE
+    assert "the machine's noise covers the gap, so more pairs will not help" in noisy.judgement().reason
+    assert quiet.verdict is Verdict.PASS
+    clear = SpeedTest(1.5, tau=0.08)
+    for ratio in ratios[:20]:
+        assert clear.verdict is not None or not clear.futile
+        clear.add(ratio, 1.0)
+    assert clear.verdict is Verdict.PASS
+
+
+# --- estimate and interval ---------------------------------------------------------------------
 
 
 def test_of_fewer_pairs_than_a_block_the_estimate_is_their_median():
@@ -326,7 +192,7 @@ def test_the_interval_shrinks_to_the_truth_and_is_infinite_before_it_can_know():
     assert (judged.low, judged.high) == (0.0, math.inf)
 
 
-# --- how many more pairs ---------------------------------------------------------------------
+# --- how many more pairs -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pattern", [[1, 1, -1], [1, 1, 1, -1, -1], [-1, -1, 1]])
@@ -347,7 +213,7 @@ def test_no_hint_without_hope():
     assert hint([0.05] * 100) == 0
 
 
-# --- bad input -------------------------------------------------------------------------------
+# --- bad input ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -376,22 +242,3 @@ def test_bad_input_gets_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def test_what_the_machines_noise_covers_is_not_measured_on_in_vain():
-    ratios = 2.0 * np.exp(np.random.default_rng(0).normal(0, 0.02, 200))
-    noisy, quiet = SpeedTest(1.9, tau=0.08), SpeedTest(1.9, tau=0.0)
-    for test in (noisy, quiet):
-        for ratio in ratios:
-            if test.done:
-                break
-            test.add(ratio, 1.0)
-    assert (noisy.verdict, noisy.pairs < 20) == (None, True)
-    assert noisy.judgement().verdict is Verdict.INCONCLUSIVE
-    assert "the machine's noise covers the gap, so more pairs will not help" in noisy.judgement().reason
-    assert quiet.verdict is Verdict.PASS
-    clear = SpeedTest(1.5, tau=0.08)
-    for ratio in ratios[:20]:
-        assert clear.verdict is not None or not clear.futile
-        clear.add(ratio, 1.0)
-    assert clear.verdict is Verdict.PASS
