@@ -246,7 +246,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         from results.store.store import ResultsError
 
         try:
-            end = run.writer.finish({kind: round(seconds, 1) for kind, seconds in run.stages.seconds.items()})
+            end = run.finish()
         except ResultsError as error:
             session.config.stash[UNWRITTEN].append(str(error))
             session.exitstatus = NOT_STORED

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -54,9 +55,14 @@ class Stages:
     ) -> None:
         self.console = Console(file=file or sys.stderr, highlight=False)
         self.seconds: dict[str, float] = {}
+        self.operations: dict[str, Counter[str]] = {}
+        """Kind -> operations of linear layers by the type of their operands, see `benchmarks.measure.products`."""
+        self.timed: dict[str, float] = {}
+        """Kind -> seconds of what was not done for its result but to time it."""
         self.outlook: Left | None = None
         self._uncaptured = uncaptured
-        self._reports: list[Report] = []  # innermost last
+        self._reports: list[Report] = []  # innermost last, as the kinds
+        self._kinds: list[str] = []
 
     @contextlib.contextmanager
     def __call__(self, kind: str, label: str) -> Iterator[Report]:
@@ -71,10 +77,12 @@ class Stages:
                 stack.enter_context(self._uncaptured())
                 report = stack.enter_context(self._bars(label)) if self.console.is_terminal else no_progress
             self._reports.append(report)
+            self._kinds.append(kind)
             try:
                 yield report
             finally:
                 self._reports.pop()
+                self._kinds.pop()
                 spent = time.perf_counter() - started
                 inner = sum(self.seconds.values()) - before
                 self.seconds[kind] = self.seconds.get(kind, 0.0) + spent - inner
@@ -82,6 +90,16 @@ class Stages:
                     where = f" ({self.outlook})" if self.outlook else ""
                     line = Text(f"  {label}: {kind}, {spent - inner:.0f} s{where}")
                     self.console.print(line, soft_wrap=True)  # a log is no terminal: a line is a line
+
+    def did(self, operations: Mapping[str, int]) -> None:
+        """What was computed in the innermost stage; nothing outside of all."""
+        if self._kinds:
+            self.operations.setdefault(self._kinds[-1], Counter()).update(operations)
+
+    def took(self, seconds: float) -> None:
+        """What was timed in the innermost stage."""
+        if self._kinds:
+            self.timed[self._kinds[-1]] = self.timed.get(self._kinds[-1], 0.0) + seconds
 
     @contextlib.contextmanager
     def _bars(self, label: str) -> Iterator[Report]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import tempfile
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.cache import Cache
+from benchmarks.measure.products import Did, counted
 from benchmarks.measure.ring import Ring
 from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
@@ -25,7 +27,7 @@ from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Workload
 from compressors import build, registry
 from compressors.artifact import open_artifact
-from compressors.interface import Compressor, Context, Effect, Hardware, PressbenchError, Progress
+from compressors.interface import Compressor, Context, Effect, Examples, Hardware, PressbenchError, Progress
 from compressors.runtimes.base import Forward, Inventory, runtime
 from compressors.runtimes.executed import Executed
 from compressors.witness import witness
@@ -51,9 +53,12 @@ SKETCH = "sketch"
 """What the sketches of the outputs are kept as, beside what a quality keeps."""
 
 
-def prepare(state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress) -> None:
+def prepare(
+    state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress, did: Did
+) -> None:  # fmt: skip
     """Train and write the dense entry."""
-    prepare_dense(model, Cache(root), hardware, progress, folder)
+    with counted(did):
+        prepare_dense(model, Cache(root), hardware, progress, folder)
 
 
 def read_rows(state: State, model: Model, root: Path, folder: Path) -> None:
@@ -84,16 +89,18 @@ class Step:
     found: Path | None = None
 
 
-def find(state: State, what: Step, folder: Path, *, progress: Progress) -> None:
+def find(state: State, what: Step, folder: Path, *, progress: Progress, did: Did) -> None:
     """Keep in `folder` what a step finds in its model."""
     step, context = _given(what, progress)
-    save_file(build.find(step, open_artifact(what.source), context), folder / FOUND)
+    with counted(did):
+        save_file(build.find(step, open_artifact(what.source), context), folder / FOUND)
 
 
-def compress(state: State, what: Step, folder: Path, *, progress: Progress) -> None:
+def compress(state: State, what: Step, folder: Path, *, progress: Progress, did: Did) -> None:
     """Run a step and save the result in `folder`."""
     step, context = _given(what, progress)
-    build.build_step(step, open_artifact(what.source), context, folder)
+    with counted(did):
+        build.build_step(step, open_artifact(what.source), context, folder)
 
 
 def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
@@ -129,22 +136,37 @@ def load(state: State, directory: Path, hardware: Hardware, generates: bool = Fa
         state["generator"] = artifact.generator(device=hardware.device, threads=hardware.threads)
     else:
         state["forward"] = artifact.load(device=hardware.device, threads=hardware.threads)
+        state["eager"] = not artifact.manifest["options"].get("compile")
     return time.perf_counter() - started
 
 
 def answer(
-    state: State, quality: Quality, examples: Path, batch_size: int, first: int | None = None, *, progress: Progress
+    state: State,
+    quality: Quality,
+    examples: Path,
+    batch_size: int,
+    first: int | None = None,
+    *,
+    progress: Progress,
+    did: Did,
 ) -> dict[str, np.ndarray]:
     """What `quality` keeps of the loaded artifact's outputs on all examples, or on the `first` ones, and under SKETCH a
     sketch of the outputs of the first pass.
 
     Raises PressbenchError where an output is not finite."""
-    data = read_examples(examples)[:first]
+    # A graph's layers are none of torch's, and what is compiled must not be with a hook in it.
+    with counted(did) if state["eager"] else contextlib.nullcontext():
+        return _answers(state["forward"], quality, read_examples(examples)[:first], batch_size, progress)
+
+
+def _answers(
+    ask: Forward, quality: Quality, data: Examples, batch_size: int, progress: Progress
+) -> dict[str, np.ndarray]:
     kept: dict[str, list[np.ndarray]] = {}
     bad: list[int] = []
     total, seen = -(-len(data) // batch_size), 0
     for number, batch in enumerate(data.batches(batch_size)):
-        forward = _Watched(state["forward"])
+        forward = _Watched(ask)
         outputs = quality.ask(forward, batch)
         bad += [seen + row for row in sorted(forward.bad)]
         seen += forward.rows

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from benchmarks.measure import memory
 from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
 from benchmarks.measure.enclosure import Enclosure
 from benchmarks.measure.forkserver import context
+from benchmarks.measure.products import Did, nowhere
 from compressors import plugin_import
 from compressors.interface import PressbenchError, Progress, Unsupported, no_progress
 
@@ -62,10 +63,12 @@ class Worker:
         threads: int = 1,
         memory_limit: int | None = None,
         enclosure: Enclosure | None = None,
+        did: Did = nowhere,
     ) -> None:
         """memory_limit: resident bytes of the worker and of what it starts, None for no limit. enclosure: what it may
-        see of the cache, None for all."""
+        see of the cache, None for all. did: is told what functions compute that have a parameter of that name."""
         self.name = name
+        self._did = did
         self.memory_limit = memory_limit
         self._folder = Path(tempfile.mkdtemp(prefix="pressbench-worker-"))
         self._log = self._folder / "log"
@@ -84,7 +87,7 @@ class Worker:
     ) -> Any:
         """Run `function(state, *args)` in the worker and return what it returns.
 
-        A function with a parameter `progress` is given one. Raises PressbenchError (Unsupported) where the
+        A function with a parameter `progress` or `did` is given one. Raises PressbenchError (Unsupported) where the
         function did, WorkerError for anything else that went wrong; after a hang, a death or too much memory the
         worker is gone.
         """
@@ -98,6 +101,8 @@ class Worker:
                 kind, *rest = self._pipe.recv()
                 if kind == "progress":
                     progress(*rest)
+                elif kind == "did":
+                    self._did(rest[0])
                 elif kind == "result":
                     return rest[0]
                 elif kind in TOLD:
@@ -225,17 +230,18 @@ def _serve(
     def progress(what: str, done: int, total: int) -> None:
         pipe.send(("progress", what, done, total))
 
+    def did(operations: Mapping[str, int]) -> None:
+        pipe.send(("did", operations))
+
     while True:
         try:
             function, args = pipe.recv()
         except EOFError:
             return
         try:
-            wanted = (
-                "progress"
-                in function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
-            )
-            extra = {"progress": progress} if wanted else {}
+            code = function.__code__
+            takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            extra = {name: given for name, given in (("progress", progress), ("did", did)) if name in takes}
             pipe.send(("result", function(state, *args, **extra)))
         except PressbenchError as error:
             pipe.send(("unsupported" if isinstance(error, Unsupported) else "told", str(error)))

@@ -229,7 +229,7 @@ class Preparation:
         """A worker for that hardware. enclosure: of one that is to run a method's code."""
         return Worker(
             name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit,
-            enclosure=enclosure,
+            enclosure=enclosure, did=self.stage.did,
         )  # fmt: skip
 
     def executed(

@@ -11,7 +11,7 @@ from benchmarks.measure.conditions import medians
 from benchmarks.qualification.qualify import contended, stored_rounds
 from results.history.qualification import History
 
-CEILINGS = ("bandwidth_gb_s", "fp32_gflop_s")
+CEILINGS = ("bandwidth_gb_s", "fp32_gflop_s", "bf16_gflop_s")
 VALID = timedelta(days=1)
 """How long a qualification stands for its machine."""
 
@@ -20,7 +20,7 @@ VALID = timedelta(days=1)
 class Standing:
     """tau and where it came from, in words that records carry. qualification: the stored one's id, None
     without. reference: medians of the probes, empty where the machine has none: nothing is out of range.
-    bandwidth_gb_s, fp32_gflop_s: the most that was reached."""
+    bandwidth_gb_s, fp32_gflop_s, bf16_gflop_s: the most that was reached."""
 
     tau: float = 0.0
     source: str = "none: the machine is not qualified"
@@ -29,6 +29,7 @@ class Standing:
     reference: Mapping[str, float] = field(default_factory=dict)
     bandwidth_gb_s: float | None = None
     fp32_gflop_s: float | None = None
+    bf16_gflop_s: float | None = None
 
 
 def standing(
@@ -42,12 +43,12 @@ def standing(
     fit = tuple(q for q in history.qualifications if q.id == own or not contended(q))
     latest = dataclasses.replace(history, qualifications=fit).latest(within=VALID, now=now)
     reference = medians([r.probes for r in stored_rounds(history)]) if latest else {}
-    bandwidth, products = ((latest.ceilings.get(name) if latest else None) for name in CEILINGS)
+    ceilings = ((latest.ceilings.get(name) if latest else None) for name in CEILINGS)
     identity = latest.id if latest else None
     qualified = latest is not None and latest.qualified
     if given is not None:
-        return Standing(given, "option --tau", qualified, identity, reference, bandwidth, products)
+        return Standing(given, "option --tau", qualified, identity, reference, *ceilings)
     if latest is None:
         return Standing()
     kind = "quick qualification" if latest.quick else "qualification"
-    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, bandwidth, products)
+    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, *ceilings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Cache, content_hash, default_root, hash_files
+from benchmarks.hardware import select
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.matrix import Matrix
 from benchmarks.matrix.options import given
@@ -23,12 +24,13 @@ from benchmarks.regression.comparison import compare, reference, undecided
 from benchmarks.regression.confirmation import Suspects
 from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, Comparison
 from benchmarks.regression.speed import NOT_SHOWN, in_words
+from benchmarks.run.least import in_tenths, least
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
 from results.history.baseline import of_models
 from results.store.last_run import note
-from results.store.record import CaseRecord, RunHeader
+from results.store.record import CaseRecord, RunEnd, RunHeader
 from results.store.reproduction import COMMAND
 from results.store.store import Run as StoredRun
 from results.store.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
@@ -156,6 +158,11 @@ class Run:
         if not stored and not (self.waits(record) and self.suspects.turns(record.case)):
             self.writer.write(record)
         self.outlook.finished(record.measure, record.case, None if stored else record.seconds.get("case"))
+
+    def finish(self) -> RunEnd:
+        """Write the end line. Raises ResultsError where it cannot be stored."""
+        standing = self.session.supervision.known(select("cpu"))  # torch trains and evaluates there, whatever is timed
+        return self.writer.finish(in_tenths(self.stages.seconds), in_tenths(least(self.stages, standing)))
 
     def changes(self, existing: Collection[tuple[str, str]]) -> list[str]:
         """What changed since the baseline, a line each. existing: (measure, case) of all cases that there are."""

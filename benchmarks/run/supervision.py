@@ -70,6 +70,14 @@ class Supervision:
         """Of the devices that speed was judged on, by name."""
         return self._standings
 
+    def known(self, hardware: Hardware) -> Standing:
+        """The machine's standing by what is stored of it."""
+        return standing(self._history(hardware), self._prepared.settings.tau)
+
+    def _history(self, hardware: Hardware) -> History:
+        kept = self._prepared.settings.qualifications
+        return QualificationStore(kept).history(self._prepared.fingerprint(hardware)["hash"]) if kept else History()
+
     def standing(self, case: Case) -> Standing:
         """The machine's standing. Where it has none, the first case with a target starts a short
         qualification, unless the run's options say otherwise. Raises WorkerError, Occupied."""
@@ -78,8 +86,7 @@ class Supervision:
             return self._standings[hardware.name]
         machine = self._prepared.fingerprint(hardware)
         store = QualificationStore(settings.qualifications) if settings.qualifications else None
-        history = store.history(machine["hash"]) if store else History()
-        found = standing(history, settings.tau)
+        found = self.known(hardware)
         wanted = settings.qualify and settings.tau is None and case.speed_target is not None
         if store and found.qualification is None and wanted:
             with self._prepared.stage("qualify", f"{hardware.name}: short qualification of this machine") as report:
@@ -88,7 +95,7 @@ class Supervision:
                         hardware, store, quick=True, seed=settings.seed, machine=machine, wait=self._patience,
                         say=self._prepared.cache.say, progress=report,
                     )  # fmt: skip
-            found = standing(store.history(machine["hash"]), own=made.id)
+            found = standing(self._history(hardware), own=made.id)
         if found.qualification is not None or settings.tau is not None:
             self._standings[hardware.name] = found  # else a later case, with a target, may bring one
         return found

@@ -16,10 +16,11 @@ SLOWEST = 10
 
 @dataclass(frozen=True)
 class Spent:
-    """total: as text. stages: (stage, time, share), longest first. slowest: (measure, case, time)."""
+    """total: as text. stages: (stage, time, share, the least it takes or nothing), longest first. slowest: (measure,
+    case, time)."""
 
     total: str
-    stages: list[tuple[str, str, str]]
+    stages: list[tuple[str, str, str, str]]
     slowest: list[tuple[str, str, str]]
     chart: Chart | None
 
@@ -33,19 +34,32 @@ def spent(run: Run, what: Summary) -> Spent:
     cases = sorted((item for item in cases if item[0] > 0), key=lambda item: -item[0])[:SLOWEST]
     chart = None
     if stages:
-        label = f"Bars: seconds of {len(stages)} stages; the list beside it has the numbers."
+        label = (
+            f"Bars: seconds of {len(stages)} stages, and within them, thin, the least that a stage takes where that is "
+            "known; the list beside it has the numbers."
+        )
         data: Columns = {
             "stage": [stage for stage, _ in stages],
             "seconds": [float(duration) for _, duration in stages],
             "said": [seconds(duration) for _, duration in stages],
+            "least": [float(finite(what.least.get(stage)) or 0.0) for stage, _ in stages],
+            "needed": [_least(what, stage) or "not known" for stage, _ in stages],
         }
         chart = Chart("spent", label, {"stages": data})
     return Spent(
         total=seconds(total) if stages else "",
-        stages=[(stage, seconds(duration), f"{duration / total:.0%}".replace("%", " %")) for stage, duration in stages],
+        stages=[
+            (stage, seconds(duration), f"{duration / total:.0%}".replace("%", " %"), _least(what, stage))
+            for stage, duration in stages
+        ],
         slowest=[(record.measure, record.case, seconds(duration)) for duration, record in cases],
         chart=chart,
     )
+
+
+def _least(what: Summary, stage: str) -> str:
+    least = finite(what.least.get(stage))
+    return seconds(least) if least and least > 0 else ""
 
 
 def specs(time: Spent) -> dict[str, Spec]:
@@ -56,7 +70,9 @@ def specs(time: Spent) -> dict[str, Spec]:
         "spent": spec(
             26 * max(1, len(time.stages)),
             layer("stages", {"type": "bar", "color": COLOURS[1], "height": 16}, x=across, y=stage,
-                  tooltip=[word("stage", "stage"), word("said", "time")]),
+                  tooltip=[word("stage", "stage"), word("said", "time"), word("needed", "at least")]),
+            layer("stages", {"type": "bar", "color": COLOURS[0], "height": 5},
+                  x=number("least", "seconds", axis={"tickCount": 5}), y=stage),
             layer("stages", {"type": "text", "align": "left", "dx": 4, "color": INK}, x=across, y=stage,
                   text=word("said")),
         )

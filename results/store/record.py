@@ -241,7 +241,8 @@ class CaseRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
-    """The last line, which only a run that ended by itself has. counts: verdict -> how many records."""
+    """The last line, which only a run that ended by itself has. counts: verdict -> how many records. seconds:
+    stage -> what it took; least: what it could not have taken less than on that machine, where that is known."""
 
     kind: ClassVar[str] = "end"
     run: str
@@ -250,6 +251,7 @@ class RunEnd:
     executed: int
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, Number] = field(default_factory=dict)
+    least: Mapping[str, Number] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -268,6 +270,7 @@ class RunEnd:
             executed=fields.count("executed"),
             counts={verdict: counts.count(verdict) for verdict in counts.rest()},
             seconds=fields.numbers("seconds"),
+            least=fields.numbers("least"),
             extra=fields.rest(),
         )
 

@@ -146,8 +146,8 @@ class RunWriter:
         else:
             self._cases.append(dataclasses.replace(record, evidence={}))  # enough to count by
 
-    def finish(self, seconds: Mapping[str, Number] | None = None) -> RunEnd:
-        """Write the end line, with the counts of what was written. seconds: stage -> seconds."""
+    def finish(self, seconds: Mapping[str, Number] | None = None, least: Mapping[str, Number] | None = None) -> RunEnd:
+        """Write the end line, with the counts of what was written. seconds, least: see `RunEnd`."""
         count = tally(self.header, self._cases)
         end = RunEnd(
             run=self.header.run,
@@ -156,6 +156,7 @@ class RunWriter:
             executed=count.executed,
             counts=count.counts,
             seconds=seconds or {},
+            least=least or {},
         )
         self.write(end)
         return end

@@ -232,6 +232,15 @@ def time_spent(what: Summary) -> str:
     return f"took {seconds(total)}: {', '.join(parts)}"
 
 
+def time_needed(what: Summary) -> str:
+    """What the stages could not have taken less than, most first; empty where nothing is known."""
+    stages = sorted(((n, least) for n, least in what.least.items() if least > 0), key=lambda item: -item[1])
+    if not stages:
+        return ""
+    parts = ", ".join(f"{stage} {seconds(least)}" for stage, least in stages)
+    return f"at least: {parts} (what was timed; else linear layers in torch at the machine's ceiling)"
+
+
 def numbers(measure: Measure, digits: int | None, scale: float = 1, signed: bool = False) -> tuple[str, str, str]:
     """The value, its interval as `[2.55, 2.70]` and its bound, without units, all with as many decimals as tell them
     apart; digits: how many at least, None for three digits in all. "–" for no value, "" for the others."""

@@ -28,6 +28,7 @@ from results.table.cells import (
     missing,
     problems,
     references,
+    time_needed,
     time_spent,
     title,
     verdict,
@@ -80,7 +81,7 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
     bullets += [f"- not executed: {markdown(case)}" for case in missing(what)]
     bullets += [f"- note: {markdown(note)}" for note in what.notes]
     blocks += ["\n".join(bullets)] if bullets else []
-    blocks += [markdown(time_spent(what))] if time_spent(what) else []
+    blocks += [markdown(line) for line in (time_spent(what), time_needed(what)) if line]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -151,6 +152,7 @@ def to_json(run: Run, choice: Choice = ALL) -> str:
         "expected": what.expected,
         "counts": what.counts,
         "seconds": what.seconds,
+        "least_seconds": what.least,
         "missing": what.missing,
         "notes": what.notes,
         "problems": [

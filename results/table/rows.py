@@ -93,7 +93,7 @@ class Summary:
     """What a reader must know beside the rows.
 
     counts: verdict -> records. problems: the records with any other verdict than pass or measured, worst
-    first. notes: what is odd about the file itself, one line each. seconds: stage -> seconds.
+    first. notes: what is odd about the file itself, one line each. seconds, least: stage -> seconds, see `RunEnd`.
     """
 
     interrupted: bool
@@ -104,6 +104,7 @@ class Summary:
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+    least: Mapping[str, float]
 
 
 def judged(found: Iterable[Row | None], measure: str) -> list[CaseRecord]:
@@ -151,6 +152,7 @@ def summary(run: Run) -> Summary:
         missing=count.missing,
         notes=tuple(notes),
         seconds=end.seconds if end else {},
+        least=end.least if end else {},
     )
 
 

@@ -33,6 +33,7 @@ from results.table.cells import (
     missing,
     problems,
     references,
+    time_needed,
     time_spent,
     title,
     verdict,
@@ -314,5 +315,5 @@ def _print_summary(pen: Pen, run: Run, groups: Sequence[Section], console: Conso
         lines.add_row(pen.text("note", "yellow"), pen.text(note))
     if lines.row_count:
         console.print(lines)
-    if time := time_spent(what):
+    for time in filter(None, (time_spent(what), time_needed(what))):
         console.print(pen.text(time, "dim"))

@@ -99,7 +99,7 @@ def store(folder: Path, run: str, records: list[CaseRecord], *, end: bool = True
         for record in records:
             writer.write(replace(record, run=run))
         if end:
-            writer.finish({"compress": 812.4, "speed": 604, "accuracy": 388.1})
+            writer.finish({"compress": 812.4, "speed": 604, "accuracy": 388.1}, {"compress": 301.2, "speed": 502.0})
     return read_run(writer.path)
 
 
@@ -140,7 +140,15 @@ def hostile(folder: Path) -> Run:
                 name, measures = f"odd {len(odd)} {next(iter(odd))}", {"speedup": Measure(value=-2.0, low=-3, bound=-1)}
                 writer.write(case(name, measure, run="hostile", evidence=odd, verdict="pass", measures=measures))
         writer.write(
-            RunEnd(run="hostile", ended="", expected=9, executed=9, counts={}, seconds={HOSTILE[0]: 1, "x": 2})
+            RunEnd(
+                run="hostile",
+                ended="",
+                expected=9,
+                executed=9,
+                counts={},
+                seconds={HOSTILE[0]: 1, "x": 2},
+                least={HOSTILE[0]: 1, "x": -2, "y": 3},
+            )
         )
     return read_run(writer.path)
 

@@ -135,7 +135,10 @@ def write(folder: Path, cases: list[CaseRecord], *, end: bool = True, expected: 
         for record in cases:
             writer.write(record)
         if end:
-            writer.finish({"compress": 812.4, "speed": 604, "accuracy": 388.1, "train": 0})
+            writer.finish(
+                {"compress": 812.4, "speed": 604, "accuracy": 388.1, "train": 0},
+                {"compress": 301.2, "speed": 502.0, "accuracy": 0.0},
+            )
     return read_run(writer.path)
 
 

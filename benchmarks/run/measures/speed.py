@@ -62,6 +62,8 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         except WorkerError:  # whichever of them it was: the next case starts with live ones
             bench.lanes.drop(case)
             raise
+        timed = [(reference, pairs.dense), (lane, pairs.compressed), *([(other, pairs.control)] if other else [])]
+        bench.stage.took(sum(one.calls * sum(seconds) for one, seconds in timed))
         bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
     tokens = same_tokens(reference, lane) if case.workload.generates else {}
     check = check_tokens if case.workload.generates else check_passes

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,15 @@ def test_progress_comes_through_in_order(shared: Worker) -> None:
     seen: list[tuple[str, int, int]] = []
     assert shared.call(work.count, 3, progress=lambda *told: seen.append(told)) == "counted"
     assert seen == [("counting", 1, 3), ("counting", 2, 3), ("counting", 3, 3)]
+
+
+def test_what_was_computed_comes_through(shared: Worker) -> None:
+    assert shared.call(work.computes) == "computed"  # nobody asked
+    found: list[Mapping[str, int]] = []
+    with Worker("counted", threads=1, did=found.append) as worker:
+        assert worker.call(work.computes) == "computed"
+        assert worker.call(work.add, 1) == 1
+    assert found == [{"float32": 5}, {"bfloat16": 7}]
 
 
 @linux

@@ -28,6 +28,12 @@ def process(state: State) -> int:
     return os.getpid()
 
 
+def computes(state: State, *, did: Callable[[dict[str, int]], None]) -> str:
+    did({"float32": 5})
+    did({"bfloat16": 7})
+    return "computed"
+
+
 def raises(state: State) -> None:
     raise KeyError("first line\nsecond line")
 

@@ -52,7 +52,9 @@ def hostile(tmp_path: Path) -> Run:
     with RunWriter(tmp_path, header) as writer:
         for record in cases:
             writer.write(record)
-        writer.write(RunEnd(run=RUN, ended="", expected=9, executed=9, counts={}, seconds={"<b>|\x1b": 1}))
+        writer.write(
+            RunEnd(run=RUN, ended="", expected=9, executed=9, counts={}, seconds={"<b>|\x1b": 1}, least={"<b>|\x1b": 1})
+        )
     return read_run(writer.path)
 
 

@@ -95,6 +95,7 @@ def test_below_the_table_stand_counts_reasons_and_time(tmp_path: Path, format: s
         "took 30.1 min: compress 13.5 min (45%), speed 10.1 min (33%), accuracy 388 s (22%)" in text
         and "train" not in text
     )
+    assert "at least: speed 502 s, compress 301 s (" in text and "accuracy 0" not in text
 
 
 def test_one_reason_for_many_cases_stands_once(tmp_path: Path) -> None:
