@@ -20,6 +20,15 @@ def role(compressor: Compressor) -> str:
 
 
 @dataclass(frozen=True)
+class Other:
+    """What cases are held against beside the dense model, see `--against`: as the case that it has by itself."""
+
+    name: str
+    compressor: Compressor
+    asked: Model | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """One case of one measure. compressor_id names the method with its parameters."""
 
@@ -32,6 +41,15 @@ class Case:
     target: Target
     asked: Model | None = None
     """What is asked in the model's place, where the artifact reads its inputs in its own way."""
+    against: Other | None = None
+
+    @property
+    def held_against(self) -> Case | None:
+        """The case of the same model, device and workload that this one is held against; None where there is none."""
+        if self.against is None:
+            return None
+        name, compressor, asked = self.against.name, self.against.compressor, self.against.asked
+        return replace(self, compressor_id=name, compressor=compressor, asked=asked, target=Target(), against=None)
 
     @property
     def id(self) -> str:
@@ -98,10 +116,12 @@ def expand(
     also: Mapping[str, Mapping[str, Compressor]] | None = None,
     within: Mapping[str, float] | None = None,
     asked: Mapping[tuple[str, str], Model] | None = None,
+    against: str | None = None,
 ) -> list[Case]:
     """Every case of one measure: by model, dense first, then controls, then methods. also: model -> what is
     added on it. within: model -> what any method may lose there, see `benchmarks.matrix.within`. asked:
-    (model, id) -> what is asked in its place. Rejects an id that occurs twice."""
+    (model, id) -> what is asked in its place. against: the id of what all others but the dense model are held against,
+    where the model has it. Rejects an id that occurs twice."""
 
     def ordered(model: Model) -> list[tuple[str, Compressor]]:
         own = (also or {}).get(model.name, {})
@@ -113,6 +133,12 @@ def expand(
             return stated
         return stated.tightened(model.task.quality.bound, (within or {})[model.name])
 
+    def other(model: Model, device: Hardware, name: str, compressor: Compressor) -> Other | None:
+        found = dict(ordered(model)).get(against or "")
+        if against is None or found is None or name == against or role(compressor) == "dense":
+            return None
+        return Other(against, _suited(found, model, device), (asked or {}).get((model.name, against)))
+
     cases = [
         Case(
             measure,
@@ -123,6 +149,7 @@ def expand(
             workload,
             target(model, name, suited),
             (asked or {}).get((model.name, name)),
+            other(model, device, name, suited),
         )
         for model in models
         for device in hardware

@@ -23,6 +23,7 @@ from benchmarks.zoo.own.selection import Selected, select_models
 from benchmarks.zoo.own.unreachable import UnreachableModel
 from compressors import registry
 from compressors.interface import Compressor, PressbenchError
+from compressors.registry import nearest
 
 
 class Matrix:
@@ -70,9 +71,23 @@ class Matrix:
             also = {}
         also = {model: {**also.get(model, {}), **given.get(model, {})} for model in {*also, *given}}
         within = bounds_of_run(option("--within") or [], self.models)
+        self.against = option("--against")
+        if self.against is not None:
+            _check_against(
+                self.against, {**self.compressors, **{n: c for found in also.values() for n, c in found.items()}}
+            )
         self.cases = {
             measure: expand(
-                measure, self.compressors, self.models, self.hardware, self.targets, self.tier, also, within, asked
+                measure,
+                self.compressors,
+                self.models,
+                self.hardware,
+                self.targets,
+                self.tier,
+                also,
+                within,
+                asked,
+                self.against,
             )
             for measure in MEASURES
         }
@@ -99,6 +114,13 @@ class Matrix:
     def out_of_reach(self) -> dict[str, str]:
         """The declared models that cannot be looked at -> why."""
         return {model.name: model.assets[0].reason for model in self.models if isinstance(model, UnreachableModel)}
+
+
+def _check_against(name: str, there: Mapping[str, Compressor]) -> None:
+    if name not in there:
+        raise PressbenchError(f"--against {name}: no compressor or artifact of this run{nearest(name, there)}")
+    if role(there[name]) == "dense":
+        raise PressbenchError(f"--against {name}: every case is held against the dense model as it is; name another")
 
 
 def unresolvable(cases: Iterable[Case]) -> Mapping[str, int]:

@@ -60,6 +60,13 @@ def add_options(add: Callable[..., None]) -> None:
         "repeated",
     )
     add(
+        "--against",
+        metavar="NAME",
+        help="a compressor or artifact of this run, as the int8 of last month: what all others lose against it is "
+        "told beside what they lose against the dense model, and judged by the same bound; so are speed and size over "
+        "its, which are not judged",
+    )
+    add(
         "--hardware",
         action="append",
         metavar="NAME",

@@ -36,19 +36,20 @@ class Budget:
 class Pairs:
     """What was measured: seconds a call by slot, and who went first.
 
-    control is empty where there was no control to compare with. orders: for each round the lanes in
-    the order in which they ran, as letters (d)ense, (c)ompressed, (b)est control."""
+    control and against are empty where there was no such lane. orders: for each round the lanes in the order in which
+    they ran, as letters (d)ense, (c)ompressed, (b)est control, (a)gainst."""
 
     dense: list[float] = field(default_factory=list)
     compressed: list[float] = field(default_factory=list)
     control: list[float] = field(default_factory=list)
+    against: list[float] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def measure(
     dense: Timed, compressed: Timed, control: Timed | None, test: SpeedTest, budget: Budget, *, seed: int,
-    inputs: int = 0, progress: Progress = no_progress,
+    inputs: int = 0, against: Timed | None = None, progress: Progress = no_progress,
 ) -> tuple[Pairs, SpeedJudgement]:  # fmt: skip
     """Take pairs until the test has decided, or the budget is spent. seed: of the coin. inputs: of what the calls are
     given, the same on all sides of a pair."""
@@ -57,6 +58,8 @@ def measure(
     lanes = {"d": (dense, pairs.dense), "c": (compressed, pairs.compressed)}
     if control is not None:
         lanes["b"] = (control, pairs.control)
+    if against is not None:
+        lanes["a"] = (against, pairs.against)
     started = time.perf_counter()
     while True:
         order = list(lanes)

@@ -115,6 +115,10 @@ class Quality(abc.ABC):
         """What is told beside the average. bounds: those of `more_bounds` that targets state."""
         return Beside()
 
+    def too_few(self, examples: int) -> str | None:
+        """Why so many examples tell nothing by this, with a bound or without, in one line; None where they do."""
+        return None
+
     def resolves(self, examples: int, bound: float) -> str | None:
         """Why so many examples cannot show that the bound is kept, in one line; None where they can."""
         return None

@@ -1,4 +1,5 @@
-"""The lanes that cases share: the dense model and the best dense control, loaded once and kept."""
+"""The lanes that cases share: the dense model, the best dense control and what all are held against, loaded once and
+kept."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ class Lanes:
         self._prepared = prepared
         self._dense: dict[Key, Lane] = {}
         self._controls: dict[Key, Lane | None] = {}
+        self._others: dict[Key, Lane] = {}
 
     def own(self, artifact: Artifact, case: Case) -> Lane:
         """The lane of the case's own artifact, for the caller to close. Raises WorkerError or PressbenchError."""
@@ -51,6 +53,19 @@ class Lanes:
             self._dense[key] = self.open("dense", self._prepared.dense(case.model).artifact, case)
         return self._dense[key]
 
+    def other(self, case: Case) -> Lane | None:
+        """The lane of what the case is held against; None where there is none, or none that can be timed so, which its
+        own case tells. A control that is the best one has two."""
+        other = case.held_against
+        if other is None or no_generator(other.compressor, other):
+            return None
+        key = _key(case)
+        if key not in self._others:
+            with contextlib.suppress(PressbenchError, WorkerError):
+                artifact = self._prepared.artifact(other.compressor, other.model, other.hardware, other.asked)
+                self._others[key] = self.own(artifact, other)
+        return self._others.get(key)
+
     def prepare(self, case: Case) -> None:
         """Make the artifacts that the lanes of this workload need, so that nobody waits for it with the
         machine locked."""
@@ -59,6 +74,9 @@ class Lanes:
                 if role(control) == "control" and not no_generator(control, case):
                     with contextlib.suppress(PressbenchError, WorkerError):
                         self._prepared.artifact(control, case.model, case.hardware)
+        if (other := case.held_against) and _key(case) not in self._others:
+            with contextlib.suppress(PressbenchError, WorkerError):
+                self._prepared.artifact(other.compressor, other.model, other.hardware, other.asked)
 
     def control(self, case: Case) -> Lane | None:
         """The lane of the fastest dense control for this workload; None where there is none."""
@@ -84,11 +102,11 @@ class Lanes:
 
     def close(self) -> None:
         """End every lane."""
-        for key in {*self._dense, *self._controls}:
+        for key in {*self._dense, *self._controls, *self._others}:
             self._drop(key)
 
     def _drop(self, key: Key) -> None:
-        for lane in (self._dense.pop(key, None), self._controls.pop(key, None)):
+        for lane in (self._dense.pop(key, None), self._controls.pop(key, None), self._others.pop(key, None)):
             if lane:
                 lane.close()
 

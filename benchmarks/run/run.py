@@ -65,7 +65,7 @@ class Run:
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
         if "gpu" in print_["key"]:
             machine["gpu"] = print_["key"]["gpu"]["name"]
-        kept = ("model", "compressor", "hardware", "tier", "seed", "tau", "within")
+        kept = ("model", "compressor", "hardware", "tier", "seed", "tau", "within", "against")
         options = {name: option(f"--{name}") for name in kept}
         targets = hash_files(target_files(Path(option("--targets"))))
         options["targets_sha256"] = targets[0][1] if len(targets) == 1 else content_hash(targets)

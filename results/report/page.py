@@ -21,6 +21,7 @@ from results.store.declared import declared
 from results.store.machine import fingerprint_of
 from results.store.quality import words_of
 from results.store.store import Run
+from results.table.against import against
 from results.table.cells import cells, circumstances, date, headline, made_from, missing, references, title, verdict
 from results.table.choice import ALL, sections_of
 from results.table.rows import Row, judged, summary
@@ -56,7 +57,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         "curves": curves.plots(groups), "time": time, "earlier": len(earlier), "chart": charts.add,
         "fingerprint": fingerprint, "machine": flat(key),
         "noted": flat(mapping(run.header.machine.get("noted"))),
-        "cells": cells, "date": date, "references": references, "made_from": made_from,
+        "cells": cells, "against": against, "date": date, "references": references, "made_from": made_from,
         "title": title, "verdict": verdict,
         "row_id": id, "words_of": lambda group: words_of(judged(group, "accuracy")),
         "style": style, "script": script, "library": library(),

@@ -40,6 +40,7 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "confidence",
         "repetition",
         "length_ratio",
+        "loss_against",
     ),
     "speed": (
         "speedup",
@@ -49,6 +50,7 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "seconds_per_token",
         "bytes_per_token",
         "bandwidth_floor_share",
+        "speedup_against",
     ),
     "footprint": (
         "size_ratio",
@@ -62,6 +64,7 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "weight_bytes_read",
         "first_answer_seconds",
         "compress_seconds",
+        "size_against",
     ),
 }
 """What is measured (a record's `measure`) -> the names in its `measures`. Others are allowed."""
@@ -93,7 +96,8 @@ class Measure:
     value, low, high, bound: None where not measured, not finite or not stated. Units by name: `accuracy`
     a fraction; `accuracy_drop` a fraction lost, positive is worse, bound the most allowed; `perplexity` and
     `perplexity_rise`, a fraction of the dense model's, in their place for a language model; `score` and
-    `score_drop`, fractions of 1, for generated text; `speedup` and
+    `score_drop`, fractions of 1, for generated text; `loss_against` what was lost in the same unit against another of
+    the run, `speedup_against` and `size_against` ratios over it; `speedup` and
     `speedup_vs_control` ratios, bound the least allowed; `size_ratio` bytes on disk over the dense
     model's, bound the most allowed; `*_bytes` bytes; `compress_seconds` seconds.
     """

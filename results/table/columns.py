@@ -120,6 +120,7 @@ COLUMNS: tuple[Column, ...] = (
     _percent("score-drop", "score drop (+ is a loss)", "score_drop", "points", "90 %", "lower"),
     _percent("agreement", "agreement with dense", "agreement", "%", "95 %", "higher"),
     _percent("worst-class", "drop of the worst class", "worst_class_drop", "points", "90 %", "lower"),
+    _percent("lost-against", "lost against --against (+ is a loss)", "loss_against", "points or %", "90 %", "lower"),
     _share("ece", "calibration error", "ece", "lower"),
     _percent("ece-rise", "calibration error rise", "ece_rise", "points", "90 %", "lower"),
     _share("confidence", "mean confidence", "confidence"),
@@ -132,6 +133,7 @@ COLUMNS: tuple[Column, ...] = (
     _plain("mrr", "mean reciprocal rank", "mrr", "higher"),
     _speed("speedup", "speed-up over dense", "speedup"),
     _speed("over-control", "speed-up over best control", "speedup_vs_control"),
+    _speed("speed-against", "speed-up over --against", "speedup_against"),
     Column(
         name="tokens",
         heading="tokens a second",
@@ -153,6 +155,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _least("token-bytes", "read for a token", "MiB", "bytes_per_token", "bytes", 2.0**-20, False),
     _least("size", "size of dense", "×", "size_ratio", "ratio", 1, True),
+    _least("size-against", "size over --against", "×", "size_against", "ratio", 1, True),
     _least("disk", "on disk", "MiB", "disk_bytes", "bytes", 2.0**-20, True),
     _least("weights", "weights", "millions", "parameters", "count", 1e-6, True),
     _least("nonzero", "weights that are not zero", "millions", "nonzero_parameters", "count", 1e-6, True),

@@ -17,6 +17,7 @@ from results.store.record import MEASURE_NAMES, CaseRecord, Measure
 from results.store.store import Run
 from results.store.strict_json import plain
 from results.store.text import csv_text, markdown
+from results.table.against import against
 from results.table.best import MARKED, best_measures
 from results.table.cells import (
     MISSING,
@@ -73,6 +74,10 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
             *map(markdown, filter(None, notes)),
             "\n".join(lines),
         ]
+        for found in against(group.rows):
+            told = [[markdown(", ".join(filter(None, (row.label, row.workload)))), *text] for row, *text in found.rows]
+            lines = [map(markdown, found.headings), ["---"] * len(found.headings), *told]
+            blocks.append("\n".join(map(_pipes, lines)))
     if not blocks:
         blocks += [markdown(circumstances(run.header)), "no case was recorded"]
     what = summary_of(run, groups)

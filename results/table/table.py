@@ -21,6 +21,8 @@ from results.store.quality import Words, words_of
 from results.store.store import Run
 from results.store.strict_json import ResultsError
 from results.store.text import shown
+from results.table.against import Against
+from results.table.against import against as held_against
 from results.table.best import best_measures
 from results.table.cells import (
     ALL_CACHED,
@@ -91,11 +93,23 @@ def print_terminal(run: Run, console: Console, choice: Choice = ALL) -> None:
         for note in filter(None, notes):
             console.print(pen.text(note, "dim"))
         console.print(table)
+        for found in held_against(group.rows):
+            console.print()
+            console.print(_against(pen, found))
         console.print()
     if not groups:
         console.print(pen.text(circumstances(run.header), "dim"))
         console.print(pen.text("no case was recorded"))
     _print_summary(pen, run, groups, console)
+
+
+def _against(pen: Pen, found: Against) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in found.headings:
+        table.add_column(pen.text(heading), overflow="fold")
+    for row, *told in found.rows:
+        table.add_row(*map(pen.text, [", ".join(filter(None, (row.label, row.workload))), *told]))
+    return table
 
 
 def _verdict(row: Row, measure: str, bound: str = "") -> Line:

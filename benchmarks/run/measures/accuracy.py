@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.matrix.cases import Case, role
 from benchmarks.preparation import agreement, steadiness
 from benchmarks.quality.beside import worst
+from benchmarks.run.measures import against
 from benchmarks.run.workbench import Workbench
 from compressors.interface import Unsupported
 
@@ -16,6 +17,8 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
     evaluating it do."""
     quality, bound = case.model.task.quality, case.quality_bound
     if reason := quality.missing():
+        raise Unsupported(reason)
+    if reason := quality.too_few(case.model.task.test_examples):
         raise Unsupported(reason)
     if bound is not None and (reason := quality.resolves(case.model.task.test_examples, bound)):
         raise Unsupported(reason)
@@ -33,7 +36,8 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
     quality = case.asked_as.task.quality if case.asked_as.task.quality.judges else quality
     scored = quality.judge(before, after, test, None if nothing else bound)
     more = quality.beside(before, after, test, {} if nothing else case.bounds_beside, labels)
-    reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after)
+    beside = against.loss(bench, case, quality, after, test, None if nothing else bound)
+    reason = "; ".join([scored.reason, *more.reasons]) + steadiness.in_words(after) + beside.told
     if role(case.compressor) == "method" and (strange := quality.unlike(before, after, labels)):
         reason += f"; {strange}"
     if nothing:
@@ -43,9 +47,9 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         floor, words = bench.evaluated.flip_floor(case.model, case.hardware)
         reason += f"; {words}{agreement.told(agreed)}"
     return {
-        "verdict": worst(scored.verdict, more.measures),
+        "verdict": worst(scored.verdict, {**more.measures, **beside.measures}),
         "reason": reason,
-        "measures": {**scored.measures, **more.measures},
+        "measures": {**scored.measures, **more.measures, **beside.measures},
         "evidence": {
             **scored.evidence,
             **more.evidence,
@@ -57,6 +61,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             **({"owners_run_of_its_own": bench.prepared.agreed[case.asked.name]} if case.asked else {}),
             "steadiness": steadiness.told(after),
             **({"doubt": nothing} if nothing else {}),
+            **beside.evidence,
         },
         "artifact": artifact,
     }

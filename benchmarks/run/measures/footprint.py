@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.matrix.cases import Case, role
 from benchmarks.measure import stages
 from benchmarks.preparation.memory import Memory
+from benchmarks.run.measures import against
 from benchmarks.run.workbench import Workbench, own_workload
 from benchmarks.verdicts import Verdict
 from compressors.runtimes.base import runtime
@@ -58,6 +59,8 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         reason += f"; {elsewhere}: no memory"
     if memory.grows:
         reason += f"; its memory grows by {memory.growth / 2**20:.3g} MiB a call"
+    beside = against.size(bench, case, artifact)
+    reason += beside.told
     size_measure = Measure(value=size, bound=bound, verdict=verdict, reason=reason)
     if fault and case.compressor.effect:
         verdict, reason = str(Verdict.FAIL), f"{case.compressor.effect} effect not witnessed: {fault}"
@@ -69,6 +72,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         "measures": {
             "size_ratio": size_measure,
             "disk_bytes": Measure(value=artifact.disk_bytes),
+            **beside.measures,
             "parameters": Measure(value=inventory.parameters or None),
             "nonzero_parameters": Measure(value=inventory.nonzero),
             "bits_per_weight": Measure(
@@ -93,6 +97,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             "dense_executed": counted.dense_executed.to_json() if counted.dense_executed else None,
             "memory_workload": workload.name,
             **own_workload(workload, own),
+            **beside.evidence,
             "memory": memory.to_json(),
             "first_answer": {
                 "import_seconds": memory.waits.imported,

@@ -49,21 +49,22 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         lane = bench.lanes.own(artifact, case)
         stack.callback(lane.close)
         other = best if best is not None and best.name != case.compressor_id else None
-        shared = [reference, *([other] if other else [])]
+        beside = bench.lanes.other(case)
+        shared = [one for one in (reference, other, beside) if one]
         for one in shared:
             one.begin()
         inputs = secrets.randbits(32)  # nobody can have remembered what nobody could know
         try:
             with bench.supervision.watched(case, standing) as watched:
                 pairs, judged = speed.measure(
-                    reference, lane, other, test, settings.budget, seed=settings.seed, inputs=inputs,
+                    reference, lane, other, test, settings.budget, seed=settings.seed, inputs=inputs, against=beside,
                     progress=report,
                 )  # fmt: skip
         except WorkerError:  # whichever of them it was: the next case starts with live ones
             bench.lanes.drop(case)
             raise
-        timed = [(reference, pairs.dense), (lane, pairs.compressed), *([(other, pairs.control)] if other else [])]
-        bench.stage.took(sum(one.calls * sum(seconds) for one, seconds in timed))
+        slots = ((reference, pairs.dense), (lane, pairs.compressed), (other, pairs.control), (beside, pairs.against))
+        bench.stage.took(sum(one.calls * sum(seconds) for one, seconds in slots if one))
         bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
     tokens = same_tokens(reference, lane) if case.workload.generates else {}
     check = check_tokens if case.workload.generates else check_passes
@@ -89,6 +90,9 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         measures["speedup_vs_control"] = _ratio(*estimate(pairs.control, pairs.compressed, 2 * ALPHA))
     elif best is not None:
         measures["speedup_vs_control"] = Measure(value=1.0, reason="this is the best control")
+    if beside is not None:
+        found = measures["speedup_against"] = _ratio(*estimate(pairs.against, pairs.compressed, 2 * ALPHA))
+        reason += f"; against {beside.name}: {found.value:.3g}x [{found.low:.3g}, {found.high:.3g}]"
     return {
         "verdict": measures["speedup"].verdict,
         "reason": reason,
@@ -110,6 +114,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             "dense_seconds": pairs.dense,
             "compressed_seconds": pairs.compressed,
             "control_seconds": pairs.control,
+            **({"against": {"compressor": beside.name}, "against_seconds": pairs.against} if beside else {}),
             "measuring_seconds": pairs.seconds,
             "threads": case.hardware.threads,
         },

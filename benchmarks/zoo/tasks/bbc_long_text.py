@@ -26,7 +26,7 @@ class BbcLongText(Task):
 
     name: ClassVar[str] = "bbc-long-text"
     quality: ClassVar[Quality] = LanguageModelling()
-    test_examples: ClassVar[int] = 24
+    test_examples: ClassVar[int] = 50
     assets: ClassVar[tuple[WheelAsset, ...]] = bbc_news.TASK.assets
     training_examples: ClassVar[int] = 24
 

@@ -144,3 +144,34 @@ def test_the_shipped_matrix_has_every_model_and_method_under_its_own_id() -> Non
         found = expand(measure, variants, models, [CPU], {}, "full")
         assert len({c.id for c in found}) == len(found)
         assert {(c.model.name, c.compressor_id) for c in found} == {(m.name, v) for m in models for v in variants}
+
+
+# -- held against another --------------------------------------------------------------------------
+
+
+def against(name: str, measure: str = "accuracy", asked: Mapping[tuple[str, str], Model] | None = None) -> list[Case]:
+    models = [_Text(), _Image()]
+    also = {"text": {"may": _Method(), "june": _Method()}}
+    return expand(measure, COMPRESSORS, models, [CPU], TARGETS, "nightly", also, asked=asked, against=name)
+
+
+def test_all_but_dense_are_held_against_it_where_the_model_has_it() -> None:
+    held = {case.id: case.held_against for case in against("may")}
+    assert {name for name, other in held.items() if other} == {
+        "bf16-text-cpu", "onnx-text-cpu", "prune-50-text-cpu", "int8-text-cpu", "june-text-cpu",
+    }  # fmt: skip
+    assert {other.id for other in held.values() if other} == {"may-text-cpu"}
+
+
+def test_the_other_is_asked_as_its_own_case_is_at_the_same_workload() -> None:
+    asked = {("text", "may"): _Image()}
+    by_id = {case.id: case for case in against("may", "speed", asked)}
+    held = by_id["june-text-cpu-1x128"].held_against
+    assert held is not None
+    own = by_id["may-text-cpu-1x128"]
+    assert (held.id, held.asked_as, held.compressor) == (own.id, own.asked_as, own.compressor)
+    assert held.workload == own.workload and held.held_against is None
+
+
+def test_without_the_option_none_is_held_against_another() -> None:
+    assert not any(case.held_against for case in cases())

@@ -198,6 +198,18 @@ def test_ratios_are_dense_and_control_over_compressed(clock: Clock) -> None:
     assert estimate(pairs.control, pairs.compressed, 0.02) == pytest.approx((2.0, 2.0, 2.0))
 
 
+def test_what_a_case_is_held_against_is_timed_in_the_same_pairs(clock: Clock) -> None:
+    found, log = lanes(clock, 0.04, 0.01, 0.02)
+    other = FakeLane("against", 0.03, clock, log)
+    for lane in (*found, other):
+        lane.noise = 0.0
+    test = SpeedTest(None, budget=20)
+    pairs, _ = measure(found[0], found[1], found[2], test, Budget(pairs=20), seed=0, against=other)  # type: ignore[arg-type]
+    assert pairs.against == pytest.approx([0.03] * 20)
+    assert estimate(pairs.against, pairs.compressed, 0.02) == pytest.approx((3.0, 3.0, 3.0))
+    assert "".join(pairs.orders) == "".join(log) and {"".join(sorted(order)) for order in pairs.orders} == {"abcd"}
+
+
 def test_without_a_control_there_is_nothing_to_compare_with(clock: Clock) -> None:
     pairs, _ = run(clock, lanes(clock, 0.04, 0.01)[0], budget=Budget(pairs=20))
     assert pairs.control == []
