@@ -219,7 +219,7 @@ FAULTS = {
     "raises": Fault(ACCURACY, "error", r"planted-raises on vit-digits: ValueError: no such layer in this model"),
     "exits": Fault(ACCURACY, "error", r"planted-exits on vit-digits: the process exited with code 3"),
     "leaves": Fault(ACCURACY, "error", r"planted-leaves on vit-digits: SystemExit: the method thinks it is a program"),
-    "hangs": Fault(ACCURACY, "error", r"planted-hangs on vit-digits: no answer in 12 s, stopped"),
+    "hangs": Fault(ACCURACY, "error", r"planted-hangs on vit-digits: no answer in 12 s, stopped \(--stage-limit\)"),
     "hungry": Fault(
         ACCURACY,
         "error",

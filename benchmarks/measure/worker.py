@@ -43,12 +43,14 @@ TOLD = {"unsupported": Unsupported, "told": PressbenchError}
 
 class WorkerError(Exception):
     """The work in a worker failed. kind: "raised", "died", "hung" or "memory"; the message is
-    one line. detail: the traceback if there is one, and the end of what was printed."""
+    one line. detail: the traceback if there is one, and the end of what was printed. seconds: of one that "hung", how
+    long it was waited for."""
 
-    def __init__(self, kind: str, message: str, detail: str = "") -> None:
+    def __init__(self, kind: str, message: str, detail: str = "", seconds: float | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.detail = detail
+        self.seconds = seconds
 
 
 class Worker:
@@ -151,12 +153,12 @@ class Worker:
                 limit = memory.shown(self.memory_limit)
                 self._stop("memory", f"took {memory.shown(taken)} of memory, limit {limit} (--memory-limit), stopped")
             if now >= deadline:
-                self._stop("hung", f"no answer in {timeout:g} s, stopped")
+                self._stop("hung", f"no answer in {timeout:g} s, stopped", timeout)
 
-    def _stop(self, kind: str, why: str) -> None:
+    def _stop(self, kind: str, why: str, seconds: float | None = None) -> None:
         detail = self._detail()
         self.kill()
-        raise WorkerError(kind, f"{self.name}: {why}", detail)
+        raise WorkerError(kind, f"{self.name}: {why}", detail, seconds)
 
     def _how_it_ended(self) -> str:
         code = self._process.exitcode

@@ -75,7 +75,9 @@ class Session(Workbench):
         except (PressbenchError, ArtifactError, ResultsError) as error:
             found = {"verdict": str(Verdict.ERROR), "reason": str(error)}
         except WorkerError as error:
-            found = {"verdict": str(Verdict.ERROR), "reason": str(error), "evidence": {"detail": error.detail}}
+            ours = error.seconds is not None and error.seconds == self.settings.stage_seconds
+            reason = f"{error} (--stage-limit)" if ours else str(error)
+            found = {"verdict": str(Verdict.ERROR), "reason": reason, "evidence": {"detail": error.detail}}
         except Exception as error:  # ours, then: it must not cost the record, nor the cases after it
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             found = {"verdict": str(Verdict.ERROR), "reason": reason, "evidence": {"detail": traceback.format_exc()}}

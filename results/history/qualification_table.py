@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from results.history.qualification import Criterion, History, Qualification
+from results.store.strict_json import Number
 from results.store.text import shown
 
 _MARKS = {"met": ("✓", "green"), "missed": ("✗", "bold red"), "unknown": ("·", "dim")}
@@ -35,11 +37,7 @@ def print_qualification(found: Qualification, history: History, console: Console
     say(f"fingerprint {found.fingerprint[:16]}; {len(history.qualifications)} qualifications stored")
     console.print(_table(found.criteria, console))
     if found.ceilings:
-        parts = []
-        for name, value in found.ceilings.items():
-            what, unit = _CEILINGS.get(name, (name, ""))
-            parts.append(f"{what} not available" if value is None else f"{what} {value:.4g} {unit}")
-        say(f"ceilings: {', '.join(parts)}")
+        say(f"ceilings: {', '.join(' '.join(part) for part in ceilings(found.ceilings))}")
     probes = ", ".join(f"{_probe(name)} {value:.3g}" for name, value in found.probes.items())
     say(f"probes, medians: {probes}")
     missed = [criterion for criterion in found.criteria if criterion.outcome == "missed"]
@@ -52,6 +50,15 @@ def print_qualification(found: Qualification, history: History, console: Console
         say(f"not qualified ({found.seconds:.0f} s{quick}): {why}", "bold red")
     for number, reason in history.damaged:
         say(f"{history.path} line {number} could not be read: {reason}", "yellow")
+
+
+def ceilings(found: Mapping[str, Number | None]) -> list[tuple[str, str]]:
+    """(what, how much) of each, for a person."""
+    parts = []
+    for name, value in found.items():
+        what, unit = _CEILINGS.get(name, (name, ""))
+        parts.append((what, "not available" if value is None else f"{value:.4g} {unit}".rstrip()))
+    return parts
 
 
 def _table(criteria: tuple[Criterion, ...], console: Console) -> Table:

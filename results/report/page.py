@@ -26,7 +26,7 @@ from results.table.cells import cells, circumstances, date, headline, made_from,
 from results.table.choice import ALL, sections_of
 from results.table.rows import Row, judged, summary
 
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 URGENT = ("fail", "error")
 
 
@@ -43,8 +43,8 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
     anchors = {id(row): section.anchor for section in every for row in section.rows}
     of_record = {(one.record.measure, one.record.case): s.anchor for s in every for one in s.judged}
     time, charts, changed = spent.spent(run, what), _Charts(), changes(run, baseline)
-    style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    script = in_element((_HERE / "page.js").read_text(encoding="utf-8"))
+    style = Markup((HERE / "page.css").read_text(encoding="utf-8"))
+    script = in_element((HERE / "page.js").read_text(encoding="utf-8"))
     fingerprint, key = fingerprint_of(run)
     context: dict[str, Any] = {
         "run": run, "what": what, "groups": tables, "sections": every, "anchors": anchors, "of_record": of_record,
@@ -68,7 +68,7 @@ def render(run: Run, earlier: Sequence[Run] = (), baseline: Baseline | None = No
         ),
         "specs": _specs(groups, time, every), "config": CONFIG, "script_json": script_json,
     }  # fmt: skip
-    return _environment().get_template("page.html.jinja").render(context, charts=charts.all)
+    return environment().get_template("page.html.jinja").render(context, charts=charts.all)
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
@@ -107,9 +107,9 @@ def _specs(groups: Sequence[Sequence[Row]], time: spent.Spent, every: Sequence[S
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(HERE),
         autoescape=True,
         finalize=finalize,
         undefined=StrictUndefined,
