@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_models
@@ -119,6 +120,20 @@ def test_the_end_of_the_run_sets_them_side_by_side(done: Done) -> None:
     assert "✗ fail ≤ +8" in june and june.count("×") == 2, june
     assert any(line.startswith("july") for line in table)
     assert not any(line.startswith(("may ", "dense ")) for line in table)
+
+
+def test_a_bound_is_not_kept_where_the_other_cannot_answer(run: Asked, own: Path, place: Place) -> None:
+    broken = own / "broken"
+    tiny_models.save(transformers.BertForSequenceClassification.from_pretrained(own / "good"), broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["classifier.bias"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    files = ("--artifact", "may=./broken", "--artifact", "june=./dense-again")
+    run(*files, "--against", "may", "--within", "8pt", "-m", "accuracy", results="broken")
+    (path,) = list_runs(place.folder / "broken")
+    june = record(read_run(path), "accuracy", "june")
+    assert june.verdict == "inconclusive" and "against may: not told, as it has no answers: " in june.reason
+    assert june.measures["loss_against"].value is None and june.measures["accuracy_drop"].verdict == "pass"
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
         ]
         for found in against(group.rows):
             told = [[markdown(", ".join(filter(None, (row.label, row.workload)))), *text] for row, *text in found.rows]
-            lines = [map(markdown, found.headings), ["---"] * len(found.headings), *told]
-            blocks.append("\n".join(map(_pipes, lines)))
+            heading = [markdown(name) for name in found.headings]
+            blocks.append("\n".join(map(_pipes, [heading, ["---"] * len(heading), *told])))
     if not blocks:
         blocks += [markdown(circumstances(run.header)), "no case was recorded"]
     what = summary_of(run, groups)

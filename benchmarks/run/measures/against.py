@@ -3,7 +3,7 @@ examples, the same slots, and no dense model in between."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.matrix.cases import Case
@@ -31,43 +31,52 @@ class Held:
 
 def loss(bench: Workbench, case: Case, quality: Quality, after: Answers, test: Examples, bound: float | None) -> Held:
     """What it lost against the other, example by example, judged by the bound of its loss against the dense model.
-    after: its answers."""
-    other = case.held_against
-    if other is None:
-        return Held()
-    artifact, why = _made(bench, other)
-    if artifact is None:
-        return Held(reason=why)
+    after: its answers. Where it cannot be told, a bound is not shown to be kept."""
+    found = _other(bench, case)
+    if isinstance(found, Held):
+        return _untold(found, bound)
+    other, artifact = found
     if quality.judges or other.asked_as.task.quality.judges:
-        return Held(reason=f"against {other.compressor_id}: not told, as their tokens are not the same")
-    before = bench.evaluated.answers(artifact, other.asked_as, other.hardware, other.id)
-    found = quality.judge(before, after, test, bound).measures[quality.bound]
+        return _untold(Held(reason=f"against {other.compressor_id}: not told, as their tokens are not the same"), bound)
+    try:
+        before = bench.evaluated.answers(artifact, other.asked_as, other.hardware, other.id)
+    except (PressbenchError, WorkerError) as error:
+        return _untold(Held(reason=f"against {other.compressor_id}: not told, as it has no answers: {error}"), bound)
+    lost = quality.judge(before, after, test, bound).measures[quality.bound]
     unit = " %" if quality.bound == "perplexity_rise" else " points"
-    ends = "" if found.low is None or found.high is None else f" [{100 * found.low:+.3g}, {100 * found.high:+.3g}]"
-    limit = "" if found.bound is None else f", bound {100 * found.bound:.3g}"
-    reason = f"against {other.compressor_id}: {100 * (found.value or 0.0):+.3g}{ends}{unit}{limit}"
-    return Held({"loss_against": found}, reason, _evidence(other, artifact))
+    ends = "" if lost.low is None or lost.high is None else f" [{100 * lost.low:+.3g}, {100 * lost.high:+.3g}]"
+    limit = "" if lost.bound is None else f", bound {100 * lost.bound:.3g}"
+    reason = f"against {other.compressor_id}: {100 * (lost.value or 0.0):+.3g}{ends}{unit}{limit}"
+    return Held({"loss_against": lost}, reason, _evidence(other, artifact))
+
+
+def _untold(held: Held, bound: float | None) -> Held:
+    if not held.reason or bound is None:
+        return held
+    return replace(held, measures={"loss_against": Measure(bound=bound, verdict="inconclusive", reason=held.reason)})
 
 
 def size(bench: Workbench, case: Case, artifact: Artifact) -> Held:
     """Its bytes on disk over the other's."""
+    found = _other(bench, case)
+    if isinstance(found, Held):
+        return found
+    other, theirs = found
+    ratio = artifact.disk_bytes / theirs.disk_bytes
+    reason = f"{ratio:.4g} of the bytes of {other.compressor_id}"
+    return Held({"size_against": Measure(value=ratio)}, reason, _evidence(other, theirs))
+
+
+def _other(bench: Workbench, case: Case) -> tuple[Case, Artifact] | Held:
+    """The case that this one is held against, and its artifact; else what there is to say without: nothing, or why none
+    was made, of which its own case tells all."""
     other = case.held_against
     if other is None:
         return Held()
-    found, why = _made(bench, other)
-    if found is None:
-        return Held(reason=why)
-    ratio = artifact.disk_bytes / found.disk_bytes
-    reason = f"{ratio:.4g} of the bytes of {other.compressor_id}"
-    return Held({"size_against": Measure(value=ratio)}, reason, _evidence(other, found))
-
-
-def _made(bench: Workbench, other: Case) -> tuple[Artifact | None, str]:
-    """The other's artifact, or why there is none; its own case tells all."""
     try:
-        return bench.artifact(other), ""
+        return other, bench.artifact(other)
     except (PressbenchError, ArtifactError, WorkerError) as error:
-        return None, f"against {other.compressor_id}: not told, as there is none: {error}"
+        return Held(reason=f"against {other.compressor_id}: not told, as there is none: {error}")
 
 
 def _evidence(other: Case, artifact: Artifact) -> dict[str, Any]:
