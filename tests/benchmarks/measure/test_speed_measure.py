@@ -250,6 +250,17 @@ def test_the_fastest_is_by_median_whatever_the_outliers(clock: Clock) -> None:
     assert len({"".join(log[i : i + 3]) for i in range(0, 21, 3)}) > 2, "they must take turns by lot"
 
 
+def test_what_is_slower_every_time_is_not_asked_on_and_what_is_close_is(clock: Clock) -> None:
+    found, log = lanes(clock, 0.03, 0.02, 0.01)
+    assert fastest(found) is found[2]  # type: ignore[arg-type]
+    assert Counter(log) == {"d": 3, "c": 3, "b": 3}
+    found, log = lanes(clock, 0.03, 0.01, 0.01)
+    found[1].noise, swings = 0.0, itertools.cycle((0.009, 0.0105))
+    found[2].slot = lambda *_: log.append("b") or next(swings)  # type: ignore[method-assign, func-returns-value]
+    assert fastest(found) is found[2]  # type: ignore[arg-type]
+    assert Counter(log) == {"d": 3, "c": 7, "b": 7}
+
+
 @pytest.mark.parametrize("error", [WorkerError("died", "gone"), PressbenchError("cannot")], ids=["died", "told"])
 def test_a_control_that_fails_spoils_nobody_elses_case(clock: Clock, error: Exception) -> None:
     found, _ = lanes(clock, 0.03, 0.02, 0.01)
