@@ -132,7 +132,7 @@ def test_a_bound_is_not_kept_where_the_other_cannot_answer(run: Asked, own: Path
     run(*files, "--against", "may", "--within", "8pt", "-m", "accuracy", results="broken")
     (path,) = list_runs(place.folder / "broken")
     june = record(read_run(path), "accuracy", "june")
-    assert june.verdict == "inconclusive" and "against may: not told, as it has no answers: " in june.reason
+    assert june.verdict == "inconclusive" and "against may: not told, as " in june.reason
     assert june.measures["loss_against"].value is None and june.measures["accuracy_drop"].verdict == "pass"
 
 

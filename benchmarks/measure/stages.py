@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.cache import Cache
-from benchmarks.measure.products import Did, counted
+from benchmarks.measure.products import Did, counted, nowhere
 from benchmarks.measure.ring import Ring
 from benchmarks.measure.sketch import sketch
 from benchmarks.quality.scoring import Quality
@@ -54,7 +54,7 @@ SKETCH = "sketch"
 
 
 def prepare(
-    state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress, did: Did
+    state: State, model: Model, root: Path, hardware: Hardware, folder: Path, *, progress: Progress, did: Did = nowhere
 ) -> None:  # fmt: skip
     """Train and write the dense entry."""
     with counted(did):
@@ -89,14 +89,14 @@ class Step:
     found: Path | None = None
 
 
-def find(state: State, what: Step, folder: Path, *, progress: Progress, did: Did) -> None:
+def find(state: State, what: Step, folder: Path, *, progress: Progress, did: Did = nowhere) -> None:
     """Keep in `folder` what a step finds in its model."""
     step, context = _given(what, progress)
     with counted(did):
         save_file(build.find(step, open_artifact(what.source), context), folder / FOUND)
 
 
-def compress(state: State, what: Step, folder: Path, *, progress: Progress, did: Did) -> None:
+def compress(state: State, what: Step, folder: Path, *, progress: Progress, did: Did = nowhere) -> None:
     """Run a step and save the result in `folder`."""
     step, context = _given(what, progress)
     with counted(did):
@@ -148,14 +148,14 @@ def answer(
     first: int | None = None,
     *,
     progress: Progress,
-    did: Did,
+    did: Did = nowhere,
 ) -> dict[str, np.ndarray]:
     """What `quality` keeps of the loaded artifact's outputs on all examples, or on the `first` ones, and under SKETCH a
     sketch of the outputs of the first pass.
 
     Raises PressbenchError where an output is not finite."""
     # A graph's layers are none of torch's, and what is compiled must not be with a hook in it.
-    with counted(did) if state["eager"] else contextlib.nullcontext():
+    with counted(did) if state.get("eager") else contextlib.nullcontext():
         return _answers(state["forward"], quality, read_examples(examples)[:first], batch_size, progress)
 
 
