@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +119,8 @@ def _markdown(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _groups(held: Sequence[Promise]) -> Iterator[dict[str, Any]]:
-    for model, group in groupby(held, key=lambda one: one.record.model):
-        yield {"model": model, "lines": [_promise(one) for one in group]}
+    for model in dict.fromkeys(one.record.model for one in held):
+        yield {"model": model, "lines": [_promise(one) for one in held if one.record.model == model]}
 
 
 def _promise(one: Promise) -> tuple[str, str, str, str, str]:

@@ -110,6 +110,12 @@ def test_the_page_says_what_was_broken_and_only_a_whole_run_without_is_fit(tmp_p
     assert not pages(made(tmp_path / "cut", good, qualification(), end=False)).fit
 
 
+def test_a_model_has_one_table_however_its_records_follow(tmp_path: Path) -> None:
+    cases = [lost(f"m{n}", 0.001, 0.02, "pass", model=("one", "other")[n % 2]) for n in range(4)]
+    found = pages(made(tmp_path, cases, qualification())).markdown
+    assert [line for line in found.splitlines() if line.startswith("### ")] == ["### one", "### other"]
+
+
 def test_a_page_that_is_not_what_its_records_make_is_found(tmp_path: Path) -> None:
     folder = made(tmp_path, CASES, qualification())
     assert check(folder) == []
