@@ -30,6 +30,8 @@ SLOT_SECONDS = 0.005
 """A slot lasts at least this long, so that the clock's own resolution does not show."""
 GLANCES = 64
 """Numbers of an answer that are read before the clock stops, so that none is of which no byte was ever made."""
+SHARED = 8
+"""Slots of a decode workload that follow the same prompts, each with other tokens: its cache is put back, not made."""
 TRIAL = 10**9
 """The number from which slots are counted that are no part of a measurement: their inputs are others."""
 
@@ -108,38 +110,67 @@ class Passes:
         return Checked(self._rows, found, self._slot, self._calls, call)
 
 
-class Generation:
-    """Prompts read, or tokens made after them. What is checked are the tokens of the slot's first timed call."""
+class Reading:
+    """Prompts read, each call others. What is checked are the tokens after them of the slot's first timed call."""
 
-    def __init__(self, generator: Generator, inputs: Arrays, workload: Workload) -> None:
+    def __init__(self, generator: Generator, texts: Arrays, workload: Workload) -> None:
         assert workload.sequence is not None
-        self._generator, self._texts, self._workload = generator, inputs, workload
-        self._tokens = workload.sequence
+        self._generator, self._texts = generator, texts
+        self._batch, self._tokens = workload.batch, workload.sequence
         self._prompts = np.empty(0)
-        self._first = np.empty(0)
         self._slot = self._calls = 0
 
     def begin(self, seed: int, slot: int, calls: int) -> None:
         self._slot, self._calls = slot, calls
-        self._prompts = prompts(self._texts, self._workload.batch, self._tokens, slot, calls + 1, seed)
+        self._prompts = prompts(self._texts, self._batch, self._tokens, slot, calls + 1, seed)
 
     def before(self, call: int) -> None:
-        if self._workload.kind == "decode":
-            self._first = self._generator.prefill(self._prompts[call])
-            self._generator.rewind()  # what it keeps for going back is not a part of decoding
+        pass
 
     def call(self, call: int) -> Any:
-        if self._workload.kind == "prefill":
-            return self._generator.prefill(self._prompts[call])
-        return self._generator.decode(self._first, self._workload.new_tokens)
+        return self._generator.prefill(self._prompts[call])
 
     def check(self, call: int, answer: np.ndarray) -> Checked | None:
         if call != 1:
             return None
-        tokens = np.asarray(answer)
-        if self._workload.kind == "decode":
-            tokens = np.concatenate([self._first[:, None], tokens], axis=1)
-        return Checked(self._prompts[call], tokens.reshape(len(tokens), -1), self._slot, self._calls, call)
+        return Checked(self._prompts[call], np.asarray(answer).reshape(-1, 1), self._slot, self._calls, call)
+
+
+class Writing:
+    """Tokens made after prompts and one token more, which is drawn for each call. The prompts are read once for SHARED
+    slots: of 2,048 tokens that takes as long as making hundreds does. What is checked are the tokens of the slot's
+    first timed call.
+
+    Does not see: work that reading leaves to be done with the first token, which is then in a call that is not timed."""
+
+    def __init__(self, generator: Generator, texts: Arrays, workload: Workload) -> None:
+        assert workload.sequence is not None
+        self._generator, self._texts, self._new = generator, texts, workload.new_tokens
+        self._batch, self._tokens = workload.batch, workload.sequence
+        self._prompts = self._first = np.empty(0)
+        self._read: tuple[int, int] | None = None
+        self._slot = self._calls = 0
+
+    def begin(self, seed: int, slot: int, calls: int) -> None:
+        self._slot, self._calls = slot, calls
+        # (calls + 1, batch): tokens of the texts, as whatever follows a prompt is one.
+        self._first = prompts(self._texts, self._batch, 1, slot, calls + 1, seed)[..., 0]
+        if self._read != (seed, slot // SHARED):
+            self._prompts = prompts(self._texts, self._batch, self._tokens, slot // SHARED, 1, seed)[0]
+            self._generator.prefill(self._prompts)
+            self._read = seed, slot // SHARED
+
+    def before(self, call: int) -> None:
+        self._generator.rewind()  # going back, and what is kept for that, are not a part of decoding
+
+    def call(self, call: int) -> Any:
+        return self._generator.decode(self._first[call], self._new)
+
+    def check(self, call: int, answer: np.ndarray) -> Checked | None:
+        if call != 1:
+            return None
+        texts = np.concatenate([self._prompts, self._first[call][:, None]], axis=1)
+        return Checked(texts, np.asarray(answer), self._slot, self._calls, call)
 
 
 class Repeated:
@@ -166,7 +197,8 @@ def set_workload(state: State, examples: Path, workload: Workload) -> None:
     data = read_examples(examples)
     if workload.generates:
         texts = {name: values.numpy() for name, values in data.inputs.items()}
-        state["work"] = Generation(state["generator"], texts, workload)
+        work = Writing if workload.kind == "decode" else Reading
+        state["work"] = work(state["generator"], texts, workload)
     else:
         state["work"] = Passes(state["forward"], Ring(data, workload.batch, workload.sequence))
 

@@ -19,16 +19,15 @@ class OpenvinoGenerator:
     def __init__(self, compiled: Any, precision: str, weights: int) -> None:
         self._request = compiled.create_infer_request()
         self._width, self._weights = WIDTHS[precision], weights
-        self._prompt = self._cached = 0
+        self._prompts = np.empty((0, 0), np.int64)
+        self._cached = 0
         self._kept: list[Any] = []
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """See Generator."""
         self._request.reset_state()
-        self._cached, self._kept = 0, []
-        token = self._next(ids)
-        self._prompt = self._cached
-        return token
+        self._cached, self._kept, self._prompts = 0, [], ids
+        return self._next(ids)
 
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""
@@ -40,19 +39,23 @@ class OpenvinoGenerator:
         return np.stack(found, 1)
 
     def rewind(self) -> None:
-        """See Generator. The cache is copied the first time, which is not in `prefill` because that is timed."""
+        """See Generator. The cache is copied the first time, which is not in `prefill` because that is timed. To go
+        back, it is put in the place of what there is without the prompts' last token, which is then read again: a cache
+        that was just put there has no room to grow, and is laid out anew at the next token, which a prompt's is not."""
         import openvino
 
         states = self._request.query_state()
+        length = self._prompts.shape[1]
         if not self._kept:
             for state in states:
                 copy = openvino.Tensor(state.state.element_type, state.state.shape)
                 state.state.copy_to(copy)
                 self._kept.append(copy)
-        elif self._cached != self._prompt:
+        elif self._cached != length:
             for state, copy in zip(states, self._kept, strict=True):
-                state.state = copy
-        self._cached = self._prompt
+                state.state = openvino.Tensor(np.ascontiguousarray(copy.data[:, :, :-1]))
+            self._cached = length - 1
+            self._next(self._prompts[:, -1:])
 
     def bytes_read(self) -> int:
         """See Generator."""

@@ -24,7 +24,7 @@ CPU = Hardware("cpu", "cpu-generic", threads=1)
 
 
 @pytest.mark.parametrize("method", [Dense(), OpenvinoFp32()], ids=lambda method: method.name)
-def test_a_decode_follows_its_own_prompt_and_reading_that_is_not_timed(
+def test_a_decode_goes_on_from_a_prompt_and_reading_that_is_not_timed(
     method: Compressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state: dict[str, Any] = {}
@@ -33,23 +33,25 @@ def test_a_decode_follows_its_own_prompt_and_reading_that_is_not_timed(
     stages.load(state, made, CPU, generates=True)
     timing.set_workload(state, tmp_path / "inputs.safetensors", decode(2, 12, 5))
     assert timing.calls_per_slot(state) >= 1
-    read = state["generator"].prefill
+    read, seen = state["generator"].prefill, []
 
     def slow(prompts: np.ndarray) -> np.ndarray:
+        seen.append(prompts.tobytes())
         time.sleep(0.3)
         return read(prompts)
 
     monkeypatch.setattr(state["generator"], "prefill", slow)
     slots = []
-    for number in range(3):
+    for number in range(timing.SHARED + 1):
         timing.ready(state, 7, number, 2)
         slots.append(timing.go(state, 2))
-    assert all(0 < slot.seconds < 0.3 < slot.whole for slot in slots)
+    assert all(0 < slot.seconds <= slot.whole < 0.3 for slot in slots)
+    assert len(set(seen)) == len(seen) == 2, "some slots go on from the same prompts, which are read once"
     checked = [slot.checked for slot in slots]
-    assert len({one.rows.tobytes() for one in checked}) == 3, "every slot has prompts of its own"
+    assert len({one.rows.tobytes() for one in checked}) > 0.8 * len(slots), "but with another token each"
     stages.load(state, made, CPU)
     for one in checked:
-        assert one.rows.shape == (2, 12) and one.answer.shape == (2, 6)
+        assert one.rows.shape == (2, 13) and one.answer.shape == (2, 5)
         assert stages.explain(state, one.rows, one.answer).max() < 1e-3, "the model's own passes choose these tokens"
         wrong = (one.answer + 1) % 600
         assert stages.explain(state, one.rows, wrong).max() > 1
