@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import filelock
 import platformdirs
@@ -70,12 +70,21 @@ def _version_of_module(name: str) -> str:
     return " ".join(importlib.metadata.version(owner) for owner in owners) or "unknown"
 
 
+class Elsewhere(Protocol):
+    """Entries of other machines, see `benchmarks.cluster.shared_cache.Shared`."""
+
+    def fetch(self, kind: str, name: str, folder: Path) -> bool: ...
+    def leave(self, kind: str, name: str, entry: Path) -> None: ...
+
+
 @dataclass(frozen=True)
 class Cache:
     """Entries under `root`. `say` receives one line where an entry had to be rebuilt."""
 
     root: Path
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+    shared: Elsewhere | None = None
+    """Where else an entry may be, and is left for others."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", self.root.absolute())  # a method works in another folder
@@ -118,10 +127,12 @@ class Cache:
                 with tempfile.TemporaryDirectory(dir=entry.parent, prefix=building) as aside:
                     folder = Path(aside) / "entry"
                     folder.mkdir()
-                    started = time.time()
-                    make(folder)
-                    _seal(folder, key, time.time() - started)
+                    if not self._fetched(kind, entry.name, folder):
+                        started = time.time()
+                        make(folder)
+                        _seal(folder, key, time.time() - started)
                     os.replace(folder, entry)
+                self._leave(kind, entry)
                 return entry
         except OSError as error:
             if error.errno not in UNWRITABLE:
@@ -130,6 +141,24 @@ class Cache:
                 f"cache: cannot write {error.filename or entry}: {error.strerror}; "
                 "set PRESSBENCH_CACHE to a folder of yours"
             ) from None
+
+    def _fetched(self, kind: str, name: str, folder: Path) -> bool:
+        """Whether somebody else has made it, and it is in the folder now, as it was sealed."""
+        if self.shared is None or not self.shared.fetch(kind, name, folder):
+            return False
+        if fault := damage(folder):
+            self.say(f"cache: {name} of the shared cache: {fault}; it is made here")
+            shutil.rmtree(folder)
+            folder.mkdir()
+            return False
+        return True
+
+    def _leave(self, kind: str, entry: Path) -> None:
+        if self.shared is not None:
+            try:
+                self.shared.leave(kind, entry.name, entry)
+            except OSError as error:  # the others make it themselves
+                self.say(f"cache: {entry.name} could not be left in the shared cache: {error}")
 
 
 def _files(entry: Path) -> list[Path]:

@@ -89,13 +89,15 @@ class ModelSpec:
 @dataclass(frozen=True)
 class Hardware:
     """Where an artifact will run. `features` are the instruction sets that matter to kernels
-    ("avx2", "avx512", "vnni", "bf16", "amx"), or of a GPU ("cuda", "sm90")."""
+    ("avx2", "avx512", "vnni", "bf16", "amx"), or of a GPU ("cuda", "sm90"). `held_to` is the strongest of them where a
+    processor has more, and is to compute as one that does not; None where all are used."""
 
     name: str
     hardware_class: str
     features: frozenset[str] = frozenset()
     threads: int = 1
     device: str = "cpu"
+    held_to: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from compressors import install, plugin_import
 from compressors import parameters as parameters_of
 from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
 from compressors.nearest import nearest
+from compressors.runtimes.base import runtime_classes
 
 T = TypeVar("T")
 
@@ -158,7 +159,15 @@ def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardw
             return f"{step.name} needs a package that is not installed: {install.command(missing)}"
         if reason := _ask(step, model, hardware):
             return f"{step.name}: {reason}"
+    runtime = runtime_classes().get(runtime_of(compressor))
+    if hardware.held_to and runtime is not None and not runtime.emulates:
+        return f"{runtime.name} cannot be held to {hardware.held_to}: it takes what the processor has"
     return _ask(compressor, model, hardware)
+
+
+def runtime_of(compressor: Compressor) -> str:
+    """The name of the runtime that runs what it makes."""
+    return compressor.steps[-1].makes if compressor.steps else "torch"
 
 
 def _ask(compressor: Compressor, model: ModelSpec, hardware: Hardware) -> str | None:

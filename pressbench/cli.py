@@ -12,6 +12,7 @@ import typer
 
 from pressbench.accept import accept
 from pressbench.card import card
+from pressbench.cluster import cluster
 from pressbench.compare import compare
 from pressbench.exchange import export, import_
 from pressbench.help import Command, Group
@@ -57,7 +58,9 @@ def _root(
 
 
 app.command("list", cls=Command)(list_)
-for command in (new, peers, search, table, latest, report, plot, qualify, accept, compare, history, card, regressions):
+for command in (
+    new, peers, search, table, latest, report, plot, qualify, cluster, accept, compare, history, card, regressions,
+):  # fmt: skip
     app.command(cls=Command)(command)  # as in --help
 app.command("import", cls=Command)(import_)
 app.command(cls=Command)(export)

@@ -1,5 +1,5 @@
 """Which hardware is there: in `devices` one module a kind of device, each with `detect()` and `CLASS`, the pattern
-of its classes; one list for all."""
+of its classes, and `held(name)` where one can stand in for a weaker one; one list for all."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ def detected() -> dict[str, Hardware]:
 
 
 def select(name: str) -> Hardware:
-    """The device of that name, or the first of that class (`cpu-vnni`); of a CPU with as many threads as a number
-    behind a colon says (`cpu:1`), each on a core of its own. Raises PressbenchError, in one line, where there is
-    none."""
+    """The device of that name, or the first of that class (`cpu-vnni`), or a CPU that can do more, held to that class;
+    of a CPU with as many threads as a number behind a colon says (`cpu:1`), each on a core of its own. Raises
+    PressbenchError, in one line, where there is none."""
     device, colon, threads = name.partition(":")
     found = detected()
     for hardware in found.values():
         if device in (hardware.name, hardware.hardware_class):
+            return _with_threads(hardware, name, threads) if colon else hardware
+    for module in _modules():
+        if (held := getattr(module, "held", None)) and (hardware := held(device)):
             return _with_threads(hardware, name, threads) if colon else hardware
     known = {*found, *(h.hardware_class for h in found.values())}
     raise PressbenchError(f"unknown hardware {name!r} on this machine{nearest(device, known)}")
@@ -58,5 +61,6 @@ def _with_threads(hardware: Hardware, name: str, threads: str) -> Hardware:
 
 
 def device_of(hardware: Hardware) -> str:
-    """The name of the device alone, which is one whatever threads are used of it: what is locked for timing."""
-    return hardware.name.partition(":")[0]
+    """The name of the device alone, which is one whatever threads or instructions are used of it: what is locked for
+    timing."""
+    return hardware.name if hardware.device != "cpu" else "cpu"

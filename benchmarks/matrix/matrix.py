@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import zoo
 from benchmarks.cache import Cache, default_root
+from benchmarks.cluster.nodes import Cluster
 from benchmarks.hardware import select
 from benchmarks.matrix.artifacts import by_options, of_model
 from benchmarks.matrix.cases import MEASURES, Case, expand, role
@@ -59,7 +60,9 @@ class Matrix:
         own = {name: one for found in (*added.values(), *given.values()) for name, one in found.items()}
         known = {**every, **own}
         self.targets = self._targets(Path(option("--targets")), chosen, known)
-        self.hardware = [select(name) for name in option("--hardware") or ["cpu"]]
+        self.cluster = Cluster(option("--cluster")) if option("--cluster") else None
+        named = option("--hardware") or []
+        self.hardware = self.cluster.select(named) if self.cluster else [select(name) for name in named or ["cpu"]]
         limit = option("--memory-limit")
         self.memory_limit = parse_size("--memory-limit", limit) if limit else default_limit()
         self.compressors = parse_compressors(option("--compressor"), self.tier, bool(option("--sweep")))

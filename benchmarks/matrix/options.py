@@ -73,6 +73,17 @@ def add_options(add: Callable[..., None]) -> None:
         help="devices, or classes of device, to run on, as cpu or cpu-vnni, or cpu:1 for one thread of it (default: "
         "cpu); may be repeated",
     )
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="measure on the nodes of a Ray cluster: auto, HOST:PORT of its head, or local:N for N nodes on this "
+        "machine; --hardware names their classes then",
+    )
+    add(
+        "--cluster-cache",
+        metavar="URL",
+        help="where nodes leave what they have made for others: a folder that all have mounted, or any URL of fsspec",
+    )
     add("--tier", default="quick", metavar="quick|nightly|full", help="how much to run (default: quick)")
     add(
         "--sweep",

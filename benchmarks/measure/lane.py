@@ -58,7 +58,8 @@ class Lane:
         self.checks: list[Checked] = []
         self._ended: float | None = None
         self.worker = Worker(
-            name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit, enclosure=enclosure
+            name, cpus=cpus, threads=hardware.threads, memory_limit=memory_limit, enclosure=enclosure,
+            held_to=hardware.held_to,
         )  # fmt: skip
         try:
             self.worker.call(stages.load, artifact, hardware, workload.generates, timeout=timeout)

@@ -141,7 +141,7 @@ class Writing:
     slots: of 2,048 tokens that takes as long as making hundreds does. What is checked are the tokens of the slot's
     first timed call.
 
-    Does not see: work that reading leaves to be done with the first token, which is then in a call that is not timed."""
+    Does not see: work that reading leaves to be done with the first token: that is in a call that is not timed."""
 
     def __init__(self, generator: Generator, texts: Arrays, workload: Workload) -> None:
         assert workload.sequence is not None

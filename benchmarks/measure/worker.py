@@ -11,6 +11,7 @@ faster than `TICK_SECONDS` shows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hardware.instructions import check, held
 from benchmarks.measure import memory
 from benchmarks.measure.descendants import LOOK_SECONDS, Descendants, lead_session
 from benchmarks.measure.enclosure import Enclosure
@@ -65,22 +67,27 @@ class Worker:
         threads: int = 1,
         memory_limit: int | None = None,
         enclosure: Enclosure | None = None,
+        held_to: str | None = None,
         did: Did = nowhere,
     ) -> None:
         """memory_limit: resident bytes of the worker and of what it starts, None for no limit. enclosure: what it may
-        see of the cache, None for all. did: is told what functions compute that have a parameter of that name."""
+        see of the cache, None for all. held_to: the strongest instructions that it may use, None for all, see
+        `benchmarks.hardware.instructions`; it takes seconds longer to start. did: is told what functions compute that
+        have a parameter of that name."""
         self.name = name
         self._did = did
         self.memory_limit = memory_limit
         self._folder = Path(tempfile.mkdtemp(prefix="pressbench-worker-"))
         self._log = self._folder / "log"
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve,
-            args=(theirs, str(self._folder), list(cpus) if cpus else None, threads, plugin_import.fatal(), enclosure),
-            daemon=True,
-        )
-        self._process.start()
+        with held(held_to) if held_to else contextlib.nullcontext(context) as made:
+            fatal, own = plugin_import.fatal(), list(cpus) if cpus else None
+            self._process = made.Process(
+                target=_serve,
+                args=(theirs, str(self._folder), own, threads, fatal, enclosure, held_to),
+                daemon=True,
+            )
+            self._process.start()
         theirs.close()
         self._descendants = Descendants(int(self._process.pid or 0))
 
@@ -209,7 +216,7 @@ class Worker:
 
 def _serve(
     pipe: Connection, folder: str, cpus: list[int] | None, threads: int, fatal: dict[str, str],
-    enclosure: Enclosure | None,
+    enclosure: Enclosure | None, held_to: str | None,
 ) -> None:  # fmt: skip
     """The worker's side: answer one call after another until the pipe closes."""
     held = enclosure.enter() if enclosure else "open"  # while there is one thread, and before any of the method's code
@@ -241,6 +248,8 @@ def _serve(
         except EOFError:
             return
         try:
+            if held_to:
+                check(held_to)
             code = function.__code__
             takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             extra = {name: given for name, given in (("progress", progress), ("did", did)) if name in takes}

@@ -188,7 +188,7 @@ class Preparation:
                     found = [what.found] if what.found else []
                     given = (dense.artifact.directory, dense.training_path, *found, *map(Path, step.reads))
                     closed = self.enclosure(source.directory, *given, writable=folder)
-                    with self.worker(name, hardware, closed) as worker:
+                    with self.worker(name, dataclasses.replace(hardware, held_to=None), closed) as worker:
                         worker.call(does, what, folder, timeout=self.settings.stage_seconds, progress=report)
                 finally:  # a method that fails may have written before
                     self._unharmed(name, source, dense, model)
@@ -229,7 +229,7 @@ class Preparation:
         """A worker for that hardware. enclosure: of one that is to run a method's code."""
         return Worker(
             name, cpus=cpus_of(hardware), threads=hardware.threads, memory_limit=self.settings.memory_limit,
-            enclosure=enclosure, did=self.stage.did,
+            enclosure=enclosure, held_to=hardware.held_to, did=self.stage.did,
         )  # fmt: skip
 
     def executed(

@@ -68,7 +68,7 @@ class BlockLane:
 
     def __init__(self, name: str, hardware: Hardware, *, dtype: str = "float32", delay: float = 0.0) -> None:
         self.name, self.delay = name, delay
-        self.worker = Worker(name, cpus=cpus_of(hardware), threads=hardware.threads)
+        self.worker = Worker(name, cpus=cpus_of(hardware), threads=hardware.threads, held_to=hardware.held_to)
         try:
             self.worker.call(load_block, hardware, dtype, timeout=TIMEOUT)
             self.calls = 1

@@ -86,7 +86,9 @@ def measure_rounds(hardware: Hardware, effort: Effort, *, seed: int, progress: P
     with contextlib.ExitStack() as kept:
         # Probes have a process of their own, as beside a case: the side that held their arrays read 6 to 9 % slower.
         # One for all rounds, since what a process keeps for its life is the models' part.
-        probes = kept.enter_context(Worker("probes", cpus=cpus_of(hardware), threads=hardware.threads))
+        probes = kept.enter_context(
+            Worker("probes", cpus=cpus_of(hardware), threads=hardware.threads, held_to=hardware.held_to)
+        )
         # In the quick one bf16 stays for all rounds, and the side against it is fresh: a third less to load.
         others = [] if effort.fresh_control or not control else kept.enter_context(open_lanes(*control))
         for number in range(effort.rounds):

@@ -113,6 +113,6 @@ def contended(qualification: Qualification) -> bool:
 
 
 def _ceilings(hardware: Hardware) -> dict[str, float | None]:
-    with Worker("ceilings", cpus=cpus_of(hardware), threads=hardware.threads) as worker:
+    with Worker("ceilings", cpus=cpus_of(hardware), threads=hardware.threads, held_to=hardware.held_to) as worker:
         found: dict[str, float | None] = worker.call(ceilings, hardware, timeout=block.TIMEOUT)
         return found

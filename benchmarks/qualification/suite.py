@@ -21,8 +21,8 @@ def run_suite(
     folder: Path, hardware: str, qualifications: Path, line: bytes, *, seed: int, models: Sequence[str] = (),
     compressors: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Run the cases and leave their records in `folder`, with the qualification, a `line` of JSON, beside them. The run
-    takes its τ from `qualifications`, where that line is the latest.
+    """Run the cases and leave their records in `folder`, an empty one, with the qualification, a `line` of JSON, beside
+    them. The run takes its τ from `qualifications`, where that line is the latest.
 
     models, compressors: which, all of the quick tier where none is named. Raises PressbenchError where the run did not
     come to its end; what it wrote stays."""
@@ -30,9 +30,8 @@ def run_suite(
     options = [f"--hardware={hardware}", f"--results={runs}", f"--qualifications={qualifications}", f"--seed={seed}"]
     options += [*(f"--model={name}" for name in models), *(f"--compressor={name}" for name in compressors)]
     command = [sys.executable, "-m", "pytest", str(ROOT / "benchmarks"), *options]
-    before = set(list_runs(runs)) if runs.is_dir() else set()
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
-    made = [path for path in (list_runs(runs) if runs.is_dir() else []) if path not in before]
+    made = list_runs(runs) if runs.is_dir() else []
     if code not in FINISHED or len(made) != 1:
         raise PressbenchError(f"the run of the suite ended with exit code {code}; what it wrote is in {runs}")
     shutil.copyfile(made[0], folder / RECORDS)

@@ -114,7 +114,7 @@ class Lanes:
 def no_generator(compressor: Compressor, case: Case) -> str | None:
     """Why what `compressor` makes cannot run the case's workload, known without making it: a workload that generates,
     and a runtime that keeps no cache, or one that is here to be scored alone. None where it may."""
-    name = compressor.steps[-1].makes if compressor.steps else "torch"
+    name = registry.runtime_of(compressor)
     runtime = runtime_classes().get(name)
     if runtime is not None and runtime.scored_alone:
         return f"{runtime.scored_alone}: no speed"

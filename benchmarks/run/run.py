@@ -25,9 +25,11 @@ from benchmarks.regression.confirmation import Suspects
 from benchmarks.regression.outcome import INCOMPARABLE, REGRESSION, UNRESOLVED, Comparison
 from benchmarks.regression.speed import NOT_SHOWN, in_words
 from benchmarks.run.least import in_tenths, least
+from benchmarks.run.node import Job
 from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
+from benchmarks.run.spread import SpreadSession
 from results.history.baseline import of_models
 from results.store.last_run import note
 from results.store.record import CaseRecord, RunEnd, RunHeader
@@ -59,7 +61,14 @@ class Run:
         self.stages = Stages(sys.__stderr__, uncaptured)
         settings = _settings(option, selected)
         cache = Cache(Path(root) if root else default_root(), self._say)
-        self.session = Session(cache, settings, self.stages, identity)
+        self._early: dict[tuple[str, str], CaseRecord] = {}
+        self.session: Session = Session(cache, settings, self.stages, identity)
+        if selected.cluster is not None:
+            self.session = spread = SpreadSession(cache, settings, self.stages, identity)
+            job = Job(identity, settings, root, option("--cluster-cache"))
+            spread.spread(selected.cluster, cases, job, self._keep_early)
+            for line in selected.cluster.told():
+                self._say(line)
         device = selected.hardware[0]
         print_ = self.session.prepared.fingerprint(device)
         machine = {"name": print_["key"]["cpu"]["brand_raw"], "threads": device.threads, **print_}
@@ -155,9 +164,16 @@ class Run:
         """Store a record, unless it is stored already; a suspect's at its first turn, for a run that is killed
         before the last."""
         stored = self.is_stored(record)
-        if not stored and not (self.waits(record) and self.suspects.turns(record.case)):
+        again = self.waits(record) and self.suspects.turns(record.case)
+        if not stored and not again and self._early.pop((record.measure, record.case), None) != record:
             self.writer.write(record)
         self.outlook.finished(record.measure, record.case, None if stored else record.seconds.get("case"))
+
+    def _keep_early(self, record: CaseRecord) -> None:
+        """Store a record that came before its turn; in its turn it is stored again where there is more to say of it."""
+        record = self.beside_history(record)
+        self.writer.write(record)
+        self._early[record.measure, record.case] = record
 
     def finish(self) -> RunEnd:
         """Write the end line. Raises ResultsError where it cannot be stored."""

@@ -65,6 +65,10 @@ class Supervision:
         self._standings: dict[str, Standing] = {}
         self._patience = WAIT_SECONDS
 
+    def learn(self, standings: Mapping[str, Standing]) -> None:
+        """What others have found out, by hardware."""
+        self._standings.update(standings)
+
     @property
     def standings(self) -> Mapping[str, Standing]:
         """Of the devices that speed was judged on, by name."""
@@ -138,7 +142,9 @@ class Supervision:
         """The best of a few tries, each only where the ones before were out of range."""
         name = hardware.name
         if name not in self._probes:
-            self._probes[name] = Worker(f"probes {name}", cpus=cpus_of(hardware), threads=hardware.threads)
+            self._probes[name] = Worker(
+                f"probes {name}", cpus=cpus_of(hardware), threads=hardware.threads, held_to=hardware.held_to
+            )
         best: dict[str, float] = {}
         try:
             for number in range(TRIES):

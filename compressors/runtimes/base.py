@@ -54,6 +54,8 @@ class Runtime(abc.ABC):
 
     name: ClassVar[str]
     requires: ClassVar[Mapping[str, str]] = {}
+    emulates: ClassVar[bool] = False
+    """Whether it can be held to fewer instructions than its processor has, see `Hardware.held_to`."""
     generates: ClassVar[bool] = False
     """Whether it has `generator`, for models that can be had with one."""
 

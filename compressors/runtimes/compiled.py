@@ -22,6 +22,8 @@ def compiler_reason(hardware: Hardware) -> str | None:
     """Why torch.compile cannot make kernels there: on a CPU it writes C++, and builds it against Python."""
     if hardware.device != "cpu":
         return None
+    if hardware.held_to:
+        return f"torch.compile builds for the processor that is there: it cannot be held to {hardware.held_to}"
     named = os.environ.get("CXX", "")
     if not any(shutil.which(name) for name in (named, "g++", "clang++") if name):
         return "torch.compile needs a C++ compiler, and there is none: install g++"

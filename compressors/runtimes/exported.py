@@ -26,6 +26,7 @@ class TorchExport(Runtime):
     outputs in their order, beside the ports."""
 
     name: ClassVar[str] = "torch-export"
+    emulates: ClassVar[bool] = True
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         copy_files(model, directory, self.name)

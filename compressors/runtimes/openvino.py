@@ -38,6 +38,7 @@ class OpenvinoRuntime(Runtime):
     `activation_group_size` what is multiplied with integer weights is rounded to 8 bits in groups of so many."""
 
     name: ClassVar[str] = "openvino"
+    emulates: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     requires: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
 

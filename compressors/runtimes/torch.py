@@ -106,6 +106,7 @@ class TorchRuntime(Runtime):
     """torch, eager. On CUDA the model and the inputs are moved to the device and the call waits for it."""
 
     name: ClassVar[str] = "torch"
+    emulates: ClassVar[bool] = True
     generates: ClassVar[bool] = True
 
     def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:

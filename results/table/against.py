@@ -54,7 +54,7 @@ def _told(row: Row) -> tuple[Row, str, str, str, str]:
     unit = "" if quality_of(row.records.get("accuracy")).points else " %"
     value, interval, bound = numbers(loss, 1, 100, True)
     lost = f"{value}{unit if loss.value is not None else ''} {interval}".rstrip()
-    word = verdict(loss.verdict if loss.value is not None else None)
+    word = verdict(loss.verdict)
     return row, lost, f"{word} ≤ {bound}{unit}" if bound else word, _times(speed, 2), _times(size, 3)
 
 

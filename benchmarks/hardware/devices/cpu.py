@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from typing import Any
 
 import psutil
 
+from benchmarks.hardware.instructions import LIMITS
 from compressors.interface import Hardware
 
 FEATURES = {
@@ -22,7 +24,8 @@ FEATURES = {
 CLASSES = ("amx", "vnni", "avx512", "avx2")
 """From the strongest to the weakest: the first that is there names the class."""
 
-CLASS = rf"cpu-({'|'.join(CLASSES)}|generic)"
+EMULATED = "-emulated"
+CLASS = rf"cpu-({'|'.join(CLASSES)}|generic)({EMULATED})?"
 
 
 @functools.cache
@@ -65,3 +68,18 @@ def detect() -> list[Hardware]:
     found = features(set(cpu_info().get("flags", ())))
     strongest = next((c for c in CLASSES if c in found), "generic")
     return [Hardware("cpu", f"cpu-{strongest}", found, threads=len(physical_cpus()))]
+
+
+def held(name: str) -> Hardware | None:
+    """This CPU held to the instructions of a weaker class, `cpu-avx2`: with a class and a name of its own, by which
+    nothing that is measured so is taken for that class. None for any other name, and where it does not have them all.
+    """
+    (own,) = detect()
+    feature = name.removeprefix("cpu-").removesuffix(EMULATED)
+    if feature not in LIMITS or name not in (f"cpu-{feature}", f"cpu-{feature}{EMULATED}"):
+        return None
+    left = frozenset({"avx2", "avx512", "vnni"} - set(CLASSES[: CLASSES.index(feature)]))
+    if not left < own.features:
+        return None
+    found = f"cpu-{feature}{EMULATED}"
+    return dataclasses.replace(own, name=found, hardware_class=found, features=left, held_to=feature)

@@ -13,6 +13,7 @@ from benchmarks.run.workbench import Workbench
 from compressors.artifact import Artifact, ArtifactError
 from compressors.interface import Examples, PressbenchError
 from results.store.record import Measure
+from results.table.cells import MISSING
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ def loss(bench: Workbench, case: Case, quality: Quality, after: Answers, test: E
         return _untold(found, bound)
     other, artifact = found
     if quality.judges or other.asked_as.task.quality.judges:
-        return _untold(Held(reason=f"against {other.compressor_id}: not told, as their tokens are not the same"), bound)
+        return _untold(_without(other, "their tokens are not the same"), bound)
     try:
         before = bench.evaluated.answers(artifact, other.asked_as, other.hardware, other.id)
     except (PressbenchError, WorkerError) as error:
-        return _untold(Held(reason=f"against {other.compressor_id}: not told, as it has no answers: {error}"), bound)
+        return _untold(_without(other, f"it has no answers: {error}"), bound)
     lost = quality.judge(before, after, test, bound).measures[quality.bound]
     unit = " %" if quality.bound == "perplexity_rise" else " points"
     ends = "" if lost.low is None or lost.high is None else f" [{100 * lost.low:+.3g}, {100 * lost.high:+.3g}]"
@@ -76,8 +77,27 @@ def _other(bench: Workbench, case: Case) -> tuple[Case, Artifact] | Held:
     try:
         return other, bench.artifact(other)
     except (PressbenchError, ArtifactError, WorkerError) as error:
-        return Held(reason=f"against {other.compressor_id}: not told, as there is none: {error}")
+        return _without(other, f"there is none: {error}")
 
 
-def _evidence(other: Case, artifact: Artifact) -> dict[str, Any]:
-    return {"against": {"compressor": other.compressor_id, "artifact": artifact.digest}}
+def speed(case: Case, ratio: Measure | None) -> Held:
+    """Its speed over the other's. ratio: with its interval, of slots that both took their turns in; None where the
+    other had none."""
+    other = case.held_against
+    if other is None:
+        return Held()
+    if ratio is None:
+        return _without(other, "it could not be timed beside this one, of which its own case tells all")
+    value, low, high = (MISSING if end is None else f"{end:.3g}" for end in (ratio.value, ratio.low, ratio.high))
+    return Held(
+        {"speedup_against": ratio}, f"against {other.compressor_id}: {value}x [{low}, {high}]", _evidence(other)
+    )
+
+
+def _without(other: Case, why: str) -> Held:
+    return Held(reason=f"against {other.compressor_id}: not told, as {why}", evidence=_evidence(other))
+
+
+def _evidence(other: Case, artifact: Artifact | None = None) -> dict[str, Any]:
+    digest = {"artifact": artifact.digest} if artifact else {}
+    return {"against": {"compressor": other.compressor_id, **digest}}

@@ -18,6 +18,7 @@ from benchmarks.qualification.bandwidth_floor import floor_of
 from benchmarks.qualification.possible import ceiling_of, impossible
 from benchmarks.run.checks import check_passes, check_tokens, same_tokens
 from benchmarks.run.lanes import no_generator
+from benchmarks.run.measures import against
 from benchmarks.run.supervision import Watched
 from benchmarks.run.workbench import Workbench, own_workload
 from benchmarks.verdicts import SpeedTest, Verdict, estimate
@@ -90,12 +91,12 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         measures["speedup_vs_control"] = _ratio(*estimate(pairs.control, pairs.compressed, 2 * ALPHA))
     elif best is not None:
         measures["speedup_vs_control"] = Measure(value=1.0, reason="this is the best control")
-    if beside is not None:
-        found = measures["speedup_against"] = _ratio(*estimate(pairs.against, pairs.compressed, 2 * ALPHA))
-        reason += f"; against {beside.name}: {found.value:.3g}x [{found.low:.3g}, {found.high:.3g}]"
+    beat = _ratio(*estimate(pairs.against, pairs.compressed, 2 * ALPHA)) if beside else None
+    held = against.speed(case, beat)
+    measures |= held.measures
     return {
         "verdict": measures["speedup"].verdict,
-        "reason": reason,
+        "reason": reason + held.told,
         "measures": measures,
         "evidence": {
             "pairs": judged.pairs,
@@ -114,7 +115,8 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             "dense_seconds": pairs.dense,
             "compressed_seconds": pairs.compressed,
             "control_seconds": pairs.control,
-            **({"against": {"compressor": beside.name}, "against_seconds": pairs.against} if beside else {}),
+            **held.evidence,
+            **({"against_seconds": pairs.against} if beside else {}),
             "measuring_seconds": pairs.seconds,
             "threads": case.hardware.threads,
         },

@@ -36,9 +36,11 @@ def held(name: str, other: object, loss: Measure, **more: Measure) -> list[CaseR
 def run(tmp_path: Path) -> Run:
     judged = Measure(value=0.012, low=-0.003, high=0.028, bound=0.02, verdict="inconclusive", reason="open")
     times = Measure(value=1.5, low=1.25, high=1.75)
+    untold = Measure(bound=0.02, verdict="inconclusive", reason="it has no answers")
     return write(tmp_path, [
         case("dense", role="dense", measures={"accuracy": Measure(value=0.9)}, verdict="measured"),
         *held("june", "may", judged, speedup_against=times),
+        *held("august", "may", untold),
         *held("july", HOSTILE, Measure(value=0.25)),
         *held("odd", {"not": "a name"}, Measure(value=0.5)),
     ])  # fmt: skip
@@ -49,8 +51,9 @@ def test_each_other_has_a_table_with_those_that_are_held_against_it(run: Run) ->
     first, second = against(section.rows)
     assert (first.name, second.name) == ("may", HOSTILE), "and none for what names nothing"
     assert first.headings == ("against may", "drop, pts (+ = loss)", "verdict", "speed over its", "size over its")
-    ((row, *told),) = first.rows
+    (row, *told), (_, *august) = first.rows
     assert row.label == "june"
+    assert august == ["–", "? inconclusive ≤ +2.0", "–", "1.250×"], "what cannot be told is open, not left out"
     assert told == ["+1.2 [−0.3, +2.8]", "? inconclusive ≤ +2.0", "1.50× [1.25, 1.75]", "1.250×"]
     assert [text for _, *text in second.rows] == [["+25.0", "· measured", "–", "1.250×"]]
 

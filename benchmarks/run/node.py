@@ -1,0 +1,108 @@
+"""What a node of a cluster does of a run: a case at a time, as it would be measured there without a cluster."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cache import Cache, default_root
+from benchmarks.cluster.local import keep_to_share
+from benchmarks.cluster.shared_cache import Shared
+from benchmarks.hardware import detected, select
+from benchmarks.hardware.fingerprint import fingerprint
+from benchmarks.matrix.cases import Case
+from benchmarks.preparation.settings import Settings
+from benchmarks.progress import Stages
+from benchmarks.qualification.standing import Standing
+from benchmarks.run.session import Session
+from results.history.qualification import Qualification, QualificationStore
+from results.store.record import CaseRecord
+
+
+@dataclass(frozen=True)
+class Job:
+    """The run that cases are of. cache: the folder on each node, None for its usual one. shared: where nodes look for
+    what others have made, see `benchmarks.cluster.shared_cache`."""
+
+    run: str
+    settings: Settings
+    cache: str | None
+    shared: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's record, and what the run tells at its end: where its seconds went, as `Stages` keeps them, how it stands
+    by its qualification, and lines that it had to say."""
+
+    record: CaseRecord
+    seconds: Mapping[str, float]
+    operations: Mapping[str, Mapping[str, int]]
+    timed: Mapping[str, float]
+    standings: Mapping[str, Standing]
+    said: tuple[str, ...]
+
+
+_sessions: dict[str, Session] = {}
+_said: list[str] = []
+
+
+def measure(job: Job, case: Case, again: bool = False) -> Answer:
+    """The record of a case, by a session that lives as long as this process. again: with all others started afresh."""
+    session = _session(job)
+    own = dataclasses.replace(select(case.hardware.hardware_class), name=case.hardware.name)
+    case = dataclasses.replace(case, hardware=own)
+    stages = session.stage
+    before = dict(stages.seconds), {k: Counter(v) for k, v in stages.operations.items()}, dict(stages.timed)
+    record = session.speed_again(case) if again else getattr(session, case.measure)(case)
+    record = dataclasses.replace(record, evidence={**record.evidence, "node": _node(session, case)})
+    said = tuple(_said)
+    _said.clear()
+    return Answer(
+        record,
+        _grown(stages.seconds, before[0]),
+        {kind: found - before[1].get(kind, Counter()) for kind, found in stages.operations.items()},
+        _grown(stages.timed, before[2]),
+        dict(session.supervision.standings),
+        said,
+    )
+
+
+def _session(job: Job) -> Session:
+    if job.run not in _sessions:
+        keep_to_share()  # before anything asks which cores there are
+        root = Path(job.cache) if job.cache else default_root()
+        cache = Cache(root, _said.append, Shared(job.shared) if job.shared else None)
+        _sessions[job.run] = Session(cache, job.settings, Stages(open(os.devnull, "w")), job.run)  # noqa: SIM115
+        atexit.register(_sessions[job.run].close)
+    return _sessions[job.run]
+
+
+def _node(session: Session, case: Case) -> dict[str, Any]:
+    """Which machine it was: its fingerprint, of which the record has the hash."""
+    print_ = session.prepared.fingerprint(case.hardware)
+    return {"host": print_["noted"]["host"], "key": print_["key"], "threads": case.hardware.threads}
+
+
+def _grown(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    return {kind: spent - before.get(kind, 0.0) for kind, spent in now.items() if spent > before.get(kind, 0.0)}
+
+
+def standing(qualifications: str) -> str:
+    """How this machine stands by the qualifications in that folder, in a few words a device."""
+    keep_to_share()
+    store = QualificationStore(Path(qualifications))
+    words = {name: _word(store.history(fingerprint(one)["hash"]).qualifications) for name, one in detected().items()}
+    return "; ".join(f"{name}: {word}" for name, word in words.items())
+
+
+def _word(found: Sequence[Qualification]) -> str:
+    if not found:
+        return "never asked"
+    return f"{'yes' if found[-1].qualified else 'no'}, {found[-1].ended[:10]}"

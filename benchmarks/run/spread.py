@@ -1,0 +1,141 @@
+"""A run whose cases are measured by the nodes of a cluster. All are handed over at once; Ray gives a node that is free
+the next one of its class, and gives it to another where a node dies."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.cluster.identity import NODE, resource
+from benchmarks.cluster.nodes import Cluster, the_library
+from benchmarks.matrix.cases import Case
+from benchmarks.run import node
+from benchmarks.run.session import Session
+from compressors.interface import PressbenchError
+from results.store.record import CaseRecord
+
+DEATHS = 2
+"""Nodes that may die with a case before it is the case that is doubted."""
+TICK_SECONDS = 1.0
+GONE_SECONDS = 120.0
+"""How long cases wait for a node of their class where none is there: one may come back, or come late."""
+
+WAITING = "wait for nodes"
+Key = tuple[str, str]
+
+
+class SpreadSession(Session):
+    """A session that measures nothing itself. Records come in whatever order nodes have them; one that comes before
+    its turn goes to `early`, so that nothing is lost with this process."""
+
+    def spread(
+        self, cluster: Cluster, cases: Sequence[Case], job: node.Job, early: Callable[[CaseRecord], None]
+    ) -> None:
+        """Say what there is to do; it is handed over when the first record is asked for."""
+        self._cluster, self._cases, self._job, self._early = cluster, list(cases), job, early
+        self._waiting: dict[Any, Case] = {}
+        self._found: dict[Key, CaseRecord] = {}
+        self._begun = False
+
+    def accuracy(self, case: Case) -> CaseRecord:
+        """See Session."""
+        return self._of(case)
+
+    def footprint(self, case: Case) -> CaseRecord:
+        """See Session."""
+        return self._of(case)
+
+    def speed(self, case: Case) -> CaseRecord:
+        """See Session."""
+        return self._of(case)
+
+    def speed_again(self, case: Case) -> CaseRecord:
+        """See Session."""
+        self.finished = {key: record for key, record in self.finished.items() if key != (case.id, case.measure)}
+        self._found.pop(_key(case), None)
+        self._hand_over(case, again=True)
+        return self._of(case)
+
+    def close(self) -> None:
+        """What has not come is not waited for."""
+        super().close()
+        with contextlib.suppress(Exception):  # the connection may be what has ended
+            for ref in self._waiting:
+                the_library().cancel(ref, force=True)
+        self._waiting = {}
+        self._cluster.close()
+
+    def _of(self, case: Case) -> CaseRecord:
+        key = _key(case)
+        if stored := self.finished.get((case.id, case.measure)):
+            return stored
+        if not self._begun:
+            self._begun = True
+            for one in self._cases:
+                if (one.id, one.measure) not in self.finished:
+                    self._hand_over(one)
+        with self.stage(WAITING, f"{case.measure} of {case.id}") as report:
+            absent = time.monotonic()
+            while key not in self._found:
+                report(f"{len(self._waiting)} of {len(self._cases)} cases to come", 0, 0)
+                ready, _ = the_library().wait(list(self._waiting), num_returns=1, timeout=TICK_SECONDS)
+                for ref in ready:
+                    self._take(ref, asked=key)
+                if self._cluster.fitting(case.hardware.hardware_class):
+                    absent = time.monotonic()
+                elif time.monotonic() - absent > GONE_SECONDS:
+                    return self._lost(case, f"no node of class {case.hardware.hardware_class} was there for 120 s")
+        self.stage.seconds.pop(WAITING)  # what is told is where the nodes' time went, and not this process's as well
+        return self._found.pop(key)
+
+    def _hand_over(self, case: Case, again: bool = False) -> None:
+        ray = the_library()
+        task = ray.remote(node.measure).options(
+            num_cpus=0,
+            resources={NODE: 1, resource(case.hardware.hardware_class, self._cluster.libraries): 0.001},
+            max_retries=DEATHS,
+            name=f"{case.measure} of {case.id}",
+        )
+        self._waiting[task.remote(self._job, case, again)] = case
+
+    def _take(self, ref: Any, asked: Key) -> None:
+        ray, case = the_library(), self._waiting.pop(ref)
+        try:
+            answer: node.Answer = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            why = str(cause) if isinstance(cause, PressbenchError) else f"{type(cause).__name__}: {cause}"
+            record = self._lost(case, why)
+        except ray.exceptions.RayError as error:
+            record = self._lost(case, f"the nodes that had it died: {' '.join(str(error).split())[:200]}")
+        else:
+            record = answer.record
+            self._add(answer)
+        self._found[_key(case)] = record
+        if _key(case) != asked:
+            self._early(record)
+
+    def _add(self, answer: node.Answer) -> None:
+        """Where a node's time went, and what it said."""
+        for kind, seconds in answer.seconds.items():
+            self.stage.seconds[kind] = self.stage.seconds.get(kind, 0.0) + seconds
+        for kind, operations in answer.operations.items():
+            self.stage.operations.setdefault(kind, collections.Counter()).update(operations)
+        for kind, seconds in answer.timed.items():
+            self.stage.timed[kind] = self.stage.timed.get(kind, 0.0) + seconds
+        self.supervision.learn(answer.standings)
+        for line in answer.said:
+            self.cache.say(line)
+
+    def _lost(self, case: Case, why: str) -> CaseRecord:
+        def measure() -> dict[str, Any]:
+            raise PressbenchError(why)
+
+        return self._record(case, measure)
+
+
+def _key(case: Case) -> Key:
+    return (case.measure, case.id)

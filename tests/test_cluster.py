@@ -1,0 +1,152 @@
+"""A run over two nodes of this machine: the same records as without, whoever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+import tiny_models
+from matrix_run import NO_TARGETS, ROOT, Place, finish
+
+from benchmarks.hardware.devices.cpu import physical_cpus
+from results.store.record import CaseRecord
+from results.store.store import list_runs, read_run
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.skipif(len(physical_cpus()) < 2, reason="two nodes need two cores")
+
+SLOW = '''
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from compressors.interface import Compressed, Compressor
+
+
+@dataclass(frozen=True)
+class Slow(Compressor):
+    """Takes its time."""
+
+    name: ClassVar[str] = "slow"
+    family: ClassVar[str] = "planted"
+    effect: ClassVar[str] = "simulated"
+    variants: ClassVar[dict] = {}
+
+    seconds: float = 3.0
+
+    def compress(self, model, context):
+        time.sleep(self.seconds)
+        model.classifier.weight.data *= 1 + self.seconds / 10
+        return Compressed(model)
+'''
+METHODS = [f"slow:seconds={seconds}" for seconds in (2.0, 2.1, 2.2, 2.3)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("cluster")
+    tiny_models.trained_classifier(folder / "dense")
+    rows = [(text, ("negative", "positive")[label]) for text, label in tiny_models.reviews(150, seed=3)]
+    tiny_models.write_csv(folder / "reviews.csv", ("text", "label"), rows)
+    return Place(folder, folder / "cache", {"planted_slow": SLOW}, NO_TARGETS)
+
+
+def begin(place: Place, results: str, *options: str, methods: list[str] = METHODS) -> Any:
+    named = ["--model", "./dense", "--data", "reviews.csv", *(f"--compressor={m}" for m in ["dense", *methods])]
+    command = place.command(*named, *options, target=str(ROOT / "benchmarks"), results=results)
+    return place.start("-m", "pytest", *command, at=place.folder, fresh="--cluster" in options)
+
+
+def records(place: Place, results: str) -> dict[tuple[str, str], CaseRecord]:
+    (path,) = list_runs(place.folder / results)
+    return {(one.measure, one.case): one for one in read_run(path).cases}
+
+
+def below(process: int, name: str) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process(process).children(recursive=True):
+        try:
+            if name in one.name():
+                found.append(one)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def until(there: Callable[[], Any], seconds: float = 240.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := there()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.1)
+    return found
+
+
+def lines(place: Place, results: str) -> int:
+    (*_, path) = [None, *list_runs(place.folder / results)] if (place.folder / results).is_dir() else [None]
+    return len(path.read_text().splitlines()) if path else 0
+
+
+def test_two_nodes_measure_what_one_machine_does(place: Place) -> None:
+    accuracy = ["-m", "accuracy"]
+    alone = finish(begin(place, "alone", *accuracy))
+    spread = finish(begin(place, "spread", *accuracy, "--cluster", "local:2"))
+    assert alone.code == spread.code == 0, spread.out + spread.err
+    one, two = records(place, "alone"), records(place, "spread")
+    assert set(one) == set(two) and len(two) == 1 + len(METHODS)
+    for key, record in two.items():
+        assert record.measures["accuracy"] == one[key].measures["accuracy"]
+        assert record.evidence["predictions"] == one[key].evidence["predictions"]
+        assert (record.verdict, record.artifact) == (one[key].verdict, one[key].artifact)
+    cores = [tuple(record.evidence["node"]["key"]["cpus"]) for record in two.values()]
+    assert len(set(cores)) == 2 and all(len(own) < len(physical_cpus()) for own in cores), "each has cores of its own"
+    assert all(record.fingerprint != one[key].fingerprint for key, record in two.items()), "and so its fingerprint"
+
+
+def test_a_node_that_dies_costs_nothing(place: Place) -> None:
+    run = begin(place, "killed", "-m", "footprint", "--cluster", "local:2")
+    until(lambda: lines(place, "killed") >= 2)
+    _, second = until(lambda: nodes if len(nodes := below(run.pid, "raylet")) == 2 else None)
+    second.kill()
+    done = finish(run)
+    assert done.code == 0, done.out + done.err
+    found = records(place, "killed")
+    assert len(found) == 1 + len(METHODS) and {record.verdict for record in found.values()} == {"measured"}
+    assert "measured more than once" not in done.out
+
+
+def test_a_run_that_is_killed_leaves_no_node_and_loses_nothing(place: Place) -> None:
+    run = begin(place, "resumed", "-m", "accuracy", "--cluster", "local:2", "-p", "no:cacheprovider")
+    until(lambda: lines(place, "resumed") >= 3)
+    nodes = below(run.pid, "raylet") + below(run.pid, "gcs_server")
+    assert len(nodes) == 3
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait(60)
+    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in nodes), 60)
+    came = len(records(place, "resumed"))
+    done = finish(begin(place, "resumed", "-m", "accuracy", "--cluster", "local:2", "--resume"))
+    assert done.code == 0, done.out + done.err
+    assert f"{came} of {1 + len(METHODS)} cases are finished" in done.out + done.err
+    assert len(records(place, "resumed")) == 1 + len(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster", "local:0"], "--cluster local:0: after local: there must be a number from 1 to"),
+        (["--cluster", "local:1", "--hardware", "cpu-generic"], "--hardware cpu-generic: no node of that class"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_cluster_is_one_line(place: Place, options: list[str], said: str) -> None:
+    done = finish(begin(place, "refused", *options))
+    told = [line for line in (done.out + done.err).splitlines() if "ERROR" in line or said in line]
+    assert done.code == 4 and any(said in line for line in told), done.out + done.err
+    assert "Traceback" not in done.out + done.err
