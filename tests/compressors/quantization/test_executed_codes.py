@@ -1,34 +1,20 @@
-"""The codes of a rounding on the kernels of ATen and OpenVINO: the very codes, the values that they stand for, and what
-does not fit told."""
+"""A layer's codes on the kernels of ATen and OpenVINO: the very codes, and the values that they stand for."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_architectures import Subject, make
 from torch import Tensor, nn
 
-from compressors import artifact, conformance, registry, surgery
-from compressors.artifact import Artifact
-from compressors.build import build
-from compressors.interface import Context, PressbenchError, Unsupported
+from compressors import surgery
 from compressors.quantization import codes_openvino
-from compressors.quantization.grids.linear import LinearGrid
-from compressors.quantization.kernels import Int4Linear, KernelLinear, WeightOnly, kernel_for
-from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import Layout, PackedEmbedding, PackedLinear, PackedWeight, pack_layers
-from compressors.runtimes.export import to_openvino
-from compressors.runtimes.openvino import OpenvinoRuntime
+from compressors.quantization.kernels import Int4Linear, KernelLinear, kernel_for
+from compressors.quantization.packed import PackedEmbedding, PackedLinear, PackedWeight
 
 ROWS, COLUMNS = 48, 192
-NEAREST = ("quantize-weights", {"bits": 4, "symmetric": False})
-ATEN = ("weight-only", {"bits": None})
-OPENVINO = ("weight-only-openvino", {"bits": None, "activations": 16, "float_precision": "fp32"})
 
 
 def packed(
@@ -193,192 +179,3 @@ def kind(node: Any) -> str:
     """Of an operator as the plugin runs it."""
     about = node.get_rt_info()
     return str(about["layerType"].astype(str)) if "layerType" in about else ""
-
-
-# -- models ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """A head of its own and no bias; a tied head, biases and Conv1D."""
-    torch.set_num_threads(1)
-    return make(request.param, tmp_path_factory.mktemp(request.param))
-
-
-def chained(subject: Any, *chain: tuple[str, dict[str, Any]]) -> Artifact:
-    steps = registry.build("pipeline", {"chain": tuple((name, tuple(given.items())) for name, given in chain)}).steps
-    return subject.artifact(steps)
-
-
-def answers(subject: Any, made: Artifact) -> np.ndarray:
-    return made.load(threads=1)({name: values.numpy() for name, values in subject.examples.inputs.items()})
-
-
-def stored(made: Artifact) -> dict[str, np.ndarray]:
-    """The tensors of bytes in a safetensors file, read without the library; aliases as well."""
-    raw = (made.directory / "model.safetensors").read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + size])
-    found = {}
-    for name, about in header.items():
-        if about.get("dtype") == "U8":
-            start, stop = (8 + size + offset for offset in about["data_offsets"])
-            found[name] = np.frombuffer(raw[start:stop], np.uint8).reshape(about["shape"])
-    for alias, name in made.manifest["payload"]["shared"].items():
-        if name in found:
-            found[alias] = found[name]
-    return found
-
-
-def test_aten_answers_as_the_packed_model_with_the_codes_that_lie_in_its_file(tiny: Subject) -> None:
-    rounded, made = chained(tiny, NEAREST), chained(tiny, NEAREST, ATEN)
-    before, after = stored(rounded), stored(made)
-    layers = made.recipe[-1]["structure"]["layers"]
-    assert set(layers) == {n for n, m in rounded.model().named_modules() if isinstance(m, PackedLinear)}
-    assert "lm_head" in layers and len(layers) > 12
-    for name in layers:
-        assert np.array_equal(before[f"{name}.weight.codes"], after[f"{name}.codes"]), name
-    dense, wanted, found = answers(tiny, tiny.dense), answers(tiny, rounded), answers(tiny, made)
-    loss, moved = np.abs(wanted - dense).max(), np.abs(found - wanted).max()
-    assert moved < 0.03 * np.abs(wanted).max() and loss > 3 * moved
-    few = {name: values[:4].numpy() for name, values in tiny.examples.inputs.items()}
-    executed = made.executed(few)
-    assert executed is not None and executed.narrower(16) > 0.8
-    # The table of a tied head lies there once; of two matrices both are packed.
-    assert made.disk_bytes < 1.15 * rounded.disk_bytes
-
-
-def test_openvino_answers_as_the_packed_model_with_the_codes_that_lie_in_its_file(tiny: Subject) -> None:
-    rounded, made = chained(tiny, NEAREST), chained(tiny, NEAREST, OPENVINO)
-    graph = OpenvinoRuntime().read(made.directory, made.manifest)
-    held = {n.get_data().tobytes() for n in graph.get_ops() if n.get_type_name() == "Constant"}
-    codes = {name: values for name, values in stored(rounded).items() if name.endswith("weight.codes")}
-    assert len(codes) > 12 and all(values.tobytes() in held for values in codes.values())
-    wanted, found = answers(tiny, rounded), answers(tiny, made)
-    assert found == pytest.approx(wanted, abs=1e-4)
-    numbers = made.inventory().dtypes
-    assert set(numbers) <= {"u4", "f32"} and numbers["u4"] == rounded.inventory().dtypes["uint4"]
-    assert numbers.get("f32", 0) < rounded.inventory().dtypes["float32"] + 500
-    assert (made.directory / "model.bin").stat().st_size < 1.1 * rounded.disk_bytes
-    ids = tiny.examples.inputs["input_ids"][:1, :6].numpy()
-    generator = made.generator(threads=1)
-    first = generator.prefill(ids)
-    whole = made.load(threads=1)({"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    assert first == whole[:, -1].argmax(-1)
-
-
-def executed(subject: Subject, source: Artifact, method: tuple[str, dict[str, Any]], folder: Path) -> Artifact:
-    step = registry.build(*method)
-    context = Context(model=subject.spec, hardware=conformance.HARDWARE, dense=subject.dense.model)
-    return build([step], source, context, folder / step.name)
-
-
-def test_a_column_scale_is_honoured_by_both(tiny: Subject, tmp_path: Path) -> None:
-    rounded = chained(tiny, NEAREST)
-    model, recipe = rounded.model(), json.loads(json.dumps(rounded.recipe))
-    structure = recipe[-1]["structure"]
-    for name, layout in structure["layers"].items():
-        weight = surgery.get(model, name).packed
-        scaled = PackedWeight(Layout(**layout | {"column_scale": True}), weight.rows, weight.columns)
-        scaled.load_state_dict({**weight.state_dict(), "column_scale": torch.linspace(0.5, 2, weight.columns)})
-        surgery.get(model, name)._modules["weight"] = scaled
-        layout["column_scale"] = True
-    for alias, owner in structure["shared"].items():
-        surgery.get(model, alias)._modules["weight"] = surgery.get(model, owner).packed
-    source = artifact.save(model, tmp_path / "scaled", tiny.spec, recipe=recipe)
-    wanted = answers(tiny, source)
-    size = np.abs(wanted).max()
-    assert np.abs(answers(tiny, rounded) - wanted).max() > 0.3 * size
-    assert np.abs(answers(tiny, executed(tiny, source, ATEN, tmp_path)) - wanted).max() < 0.03 * size
-    assert np.abs(answers(tiny, executed(tiny, source, OPENVINO, tmp_path)) - wanted).max() < 1e-4 * size
-
-
-# -- what does not fit -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    torch.set_num_threads(1)
-    return make("llama", tmp_path_factory.mktemp("llama-alone"))
-
-
-@pytest.mark.parametrize(
-    ("rounding", "method", "told"),
-    [
-        (None, ATEN, "no linear layer is packed: a method that rounds must be before it, as in quantize-gptq"),
-        (None, OPENVINO, "no linear layer is packed: a method that rounds must be before it"),
-        ({"bits": 3}, ATEN, r"no kernel takes these codes \(3 bits\): 4 bits in groups of a multiple of 32"),
-        ({"bits": 3}, OPENVINO, r"no kernel takes these codes \(3 bits\): 4 or 8 bits with evenly spaced values fit"),
-    ],
-)
-def test_a_model_without_codes_that_fit_is_unsupported(
-    rounding: dict[str, Any] | None, method: tuple[str, dict[str, Any]], told: str, llama: Subject
-) -> None:
-    chain = [] if rounding is None else [("quantize-weights", rounding)]
-    with pytest.raises(Unsupported, match=told) as caught:
-        chained(llama, *chain, method)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_model_with_nothing_but_codes_has_nothing_to_round(llama: Subject) -> None:
-    model = llama.dense.model()
-    layers = [*surgery.block_linears(model), "lm_head"]
-    pack_layers(model, layers, lambda _, weight: nearest(LinearGrid(4, 64), weight))
-    context = Context(model=llama.spec, hardware=conformance.HARDWARE, dense=llama.dense.model)
-    with pytest.raises(Unsupported, match="no layer is left to round to 8 bits; bits=null takes the codes of packed"):
-        WeightOnly(bits=8).compress(model, context)
-    made = WeightOnly(bits=None).compress(model, context)
-    assert list(made.structure["layers"]) == layers
-    again = WeightOnly(bits=8).compress(made.model, context)  # after a chain has taken them it is no fault
-    assert not again.structure["layers"]
-
-
-def test_layers_that_do_not_fit_stay_as_they_are_and_are_told(llama: Subject) -> None:
-    rounding = ("quantize-weights", {"bits": 4, "head_bits": 3, "embedding_bits": 3})
-    rounded, made = chained(llama, rounding), chained(llama, rounding, ATEN)
-    assert made.recipe[-1]["structure"]["left"] == {"lm_head": "3 bits"}
-    wanted = answers(llama, rounded)
-    assert np.abs(answers(llama, made) - wanted).max() < 0.03 * np.abs(wanted).max()
-    assert made.inventory().dtypes["uint3"] == rounded.inventory().dtypes["uint3"]
-
-
-def test_tables_that_do_not_fit_are_decoded_in_the_graph_and_are_told() -> None:
-    bert = conformance.subject("bert")
-    steps = [registry.build("quantize-weights", {"embedding_bits": 3}), registry.build(*OPENVINO)]
-    rounded, made = (conformance._made(tuple(steps[:count]), "bert") for count in (1, 2))
-    left = made.recipe[-1]["structure"]["left"]
-    assert len(left) == 3 and set(left.values()) == {"3 bits"} and all("embeddings" in name for name in left)
-    assert answers(bert, made) == pytest.approx(answers(bert, rounded), abs=1e-4)
-
-
-def test_a_layer_that_the_graph_holds_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an exporter would that folds a number into a weight."""
-
-    def folding(model: nn.Module, spec: Any) -> Any:
-        with torch.no_grad():
-            model.bert.encoder.layer[1].output.dense.weight.mul_(2)
-        return to_openvino(model, spec)
-
-    rounded = conformance._made((registry.build("quantize-weights", {}),), "bert")
-    monkeypatch.setattr(codes_openvino, "to_openvino", folding)
-    with pytest.raises(PressbenchError, match=r"bert.encoder.layer.1.output.dense: the exported graph does not hold"):
-        codes_openvino.with_codes(rounded.model(), rounded.spec)
-
-
-def test_the_output_layer_may_be_rounded_after_the_codes_are_taken(llama: Subject) -> None:
-    blocks = ("quantize-weights", {"bits": 4, "symmetric": False, "head_bits": 0, "embedding_bits": 0})
-    taken, both = chained(llama, blocks, ATEN), chained(llama, blocks, ATEN, ("weight-only", {"bits": 8}))
-    assert "int8" not in taken.inventory().dtypes and both.inventory().dtypes["int8"] >= 320 * 64
-    assert both.recipe[-1]["structure"]["layers"]["lm_head"]["bits"] == 8
-    assert stored(taken).keys() == stored(both).keys()
-    assert all(np.array_equal(values, stored(both)[name]) for name, values in stored(taken).items())
-
-
-@pytest.mark.parametrize("name", ["gptq-aten", "gptq-openvino", "gptq-onnxruntime"])
-def test_the_named_chains_are_for_language_models(name: str) -> None:
-    chain, specs = registry.variants("nightly")[f"{name}-4bit"], conformance.TINY_SPECS
-    assert registry.unsupported_reason(chain, specs["llama"], conformance.HARDWARE) is None
-    for kind in ("bert", "vit"):
-        told = chain.supports(specs[kind], conformance.HARDWARE)
-        assert told and "decodes no text word by word" in told
-        assert registry.unsupported_reason(chain, specs[kind], conformance.HARDWARE)
