@@ -37,7 +37,8 @@ def replace(model: nn.Module, name: str, module: nn.Module | nn.Parameter) -> No
 
 def layer_list(model: nn.Module) -> str:
     """The name of the list that holds the Transformer layers: the outermost ModuleList of one class
-    with at least four linear layers in each. Of an encoder with a decoder, the encoder's."""
+    with at least four linear layers in one, others of which may be packed already. Of an encoder with a decoder, the
+    encoder's."""
     for name, module in model.named_modules():
         if _is_stack(module):
             return name
@@ -56,7 +57,7 @@ def layer_lists(model: nn.Module) -> list[str]:
 def _is_stack(module: nn.Module) -> bool:
     if not isinstance(module, nn.ModuleList) or len({type(m) for m in module}) != 1:
         return False
-    return sum(is_linear(m) for m in module[0].modules()) >= 4
+    return any(sum(is_linear(m) for m in block.modules()) >= 4 for block in module)
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -12,11 +12,13 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import psutil
 
@@ -63,13 +65,14 @@ class Descendants:
             with contextlib.suppress(psutil.Error):
                 self._seen |= {process.pid: process for process in self._worker.children(recursive=True)}
 
-    def resident_bytes(self) -> int:
-        """Resident memory of the worker and of all that were seen below it. Pages they share count for each."""
+    def taken_bytes(self) -> int:
+        """Memory of the worker and of all that were seen below it that the system cannot have back: files that are
+        mapped, as weights are that were not changed, are left out where it tells. Pages they share count for each."""
         total = 0
         for process in (self._worker, *self._seen.values()):
             if process is not None:
                 with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    total += _taken(process)
         return total
 
     def private_bytes(self) -> int:
@@ -140,3 +143,11 @@ def _most_held(process: psutil.Process | None) -> int:
     with contextlib.suppress(psutil.Error):
         return int(process.memory_info().rss)
     return 0
+
+
+def _taken(process: psutil.Process) -> int:
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+        return 1024 * sum(map(int, re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", status, re.M)))
+    except OSError:
+        return int(process.memory_info().rss)

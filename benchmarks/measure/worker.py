@@ -70,10 +70,10 @@ class Worker:
         held_to: str | None = None,
         did: Did = nowhere,
     ) -> None:
-        """memory_limit: resident bytes of the worker and of what it starts, None for no limit. enclosure: what it may
-        see of the cache, None for all. held_to: the strongest instructions that it may use, None for all, see
-        `benchmarks.hardware.instructions`; it takes seconds longer to start. did: is told what functions compute that
-        have a parameter of that name."""
+        """memory_limit: bytes of the worker and of what it starts that no file backs, None for no limit. enclosure:
+        what it may see of the cache, None for all. held_to: the strongest instructions that it may use, None for all,
+        see `benchmarks.hardware.instructions`; it takes seconds longer to start. did: is told what functions compute
+        that have a parameter of that name."""
         self.name = name
         self._did = did
         self.memory_limit = memory_limit
@@ -155,7 +155,7 @@ class Worker:
             if now >= look:
                 self._descendants.look()
                 look = now + LOOK_SECONDS
-            taken = self._descendants.resident_bytes()
+            taken = self._descendants.taken_bytes()
             if self.memory_limit is not None and taken > self.memory_limit:
                 limit = memory.shown(self.memory_limit)
                 self._stop("memory", f"took {memory.shown(taken)} of memory, limit {limit} (--memory-limit), stopped")

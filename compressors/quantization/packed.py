@@ -317,16 +317,21 @@ def packable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Embedding]]
 
 
 def pack_layers(model: nn.Module, names: list[str], quantize: Callable[[str, Tensor], PackedWeight]) -> dict[str, Any]:
-    """Replace the layers called `names` in place by packed ones. quantize: (name, its weight) -> packed.
+    """Replace the layers called `names` in place by packed ones; those that are, stay. quantize: (name, its weight) ->
+    packed.
 
     Layers that share a weight (a tied output embedding) share the packed one. Returns the structure
     that `repack_layers` takes."""
     structure: dict[str, Any] = {"layers": {}, "shared": {}}
-    # The old layers are held until the end: the address of a freed tensor is given out again.
-    layers = {name: surgery.get(model, name) for name in names}
+    # Asked before any layer is let go, as the address of a freed tensor is given out again.
+    places = {name: _place(surgery.get(model, name)) for name in names}
     owners: dict[int, str] = {}
-    for name, layer in layers.items():
-        owner = owners.setdefault(layer.weight.data_ptr(), name)
+    for name in names:
+        layer = surgery.get(model, name)
+        if isinstance(layer, PackedLinear):
+            structure["layers"][name] = asdict(layer.packed.layout)
+            continue
+        owner = owners.setdefault(places[name], name)
         if owner == name:
             weight = quantize(name, layer.weight.detach())
             structure["layers"][name] = asdict(weight.layout)
@@ -345,6 +350,11 @@ def repack_layers(model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
     for name, owner in structure["shared"].items():
         surgery.replace(model, name, _packed(surgery.get(model, name), surgery.get(model, owner).packed))
     return model
+
+
+def _place(layer: nn.Module) -> int:
+    """Where its weight lies; of a packed one nobody's."""
+    return -id(layer) if isinstance(layer, PackedLinear) else layer.weight.data_ptr()  # type: ignore[union-attr,operator]
 
 
 def _packed(layer: nn.Linear | nn.Embedding, weight: PackedWeight) -> nn.Module:

@@ -112,7 +112,7 @@ class BlocksOnGrid(Compressor):
     def stored(self, model: nn.Module, found: Mapping[str, PackedWeight], **told: Any) -> Compressed:
         """The model with these weights of the blocks, and of embedding and output layer what the fields say. told: what
         is to be told beside the structure, JSON."""
-        _, others = self._covered(model)
+        others = self._others(model)
 
         def weight_of(name: str, weight: Tensor) -> PackedWeight:
             return found[name] if name in found else nearest(self.grid_for(weight, others[name]), weight)
@@ -126,6 +126,10 @@ class BlocksOnGrid(Compressor):
         blocks = surgery.block_linears(model)
         if not blocks:
             raise surgery.UnknownStructure(f"no linear layer in the blocks of {type(model).__name__}")
+        return blocks, self._others(model)
+
+    def _others(self, model: nn.Module) -> dict[str, int]:
+        """Embedding and output layer, where they get bits."""
         surgery.check_tied(model, self.embedding_bits, self.head_bits)
         others: dict[str, int] = {}
         for layer, bits, what in (
@@ -136,7 +140,7 @@ class BlocksOnGrid(Compressor):
                 raise surgery.UnknownStructure(f"{type(model).__name__} has no {what} to give bits to")
             if bits and layer:
                 others[layer] = bits
-        return blocks, others
+        return others
 
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         return repack_layers(surgery.as_linears(model), structure)
@@ -205,8 +209,13 @@ class CalibratedRounding(RoundedWeights):
     @torch.no_grad()
     def rounded(self, model: nn.Module, layers: Sequence[str], context: Context) -> dict[str, PackedWeight]:
         found: dict[str, PackedWeight] = {}
+        places = {surgery.get(model, name).weight.data_ptr() for name in layers}
+        stack, *more = surgery.layer_lists(model)
+        alone = len(places) == len(layers) and not more  # of an encoder the decoder's blocks ask again
 
         def change(names: Sequence[str], given: Given) -> None:
+            if alone:
+                self._let_go(model, found, names[0], stack)
             weights = [surgery.get(model, name).weight.detach() for name in names]
             if given.crossed is not None:
                 for weight in weights:
@@ -218,3 +227,11 @@ class CalibratedRounding(RoundedWeights):
 
         block_by_block(model, context, layers, change, self.name, context.dense() if self.dense_answers else None)
         return {name: found[name] for name in layers}
+
+    @staticmethod
+    def _let_go(model: nn.Module, found: Mapping[str, PackedWeight], now: str, stack: str) -> None:
+        """Put packed layers in the place of the rounded ones of blocks before this layer's: their weights are wanted
+        no more, and all of a large model's at once would fill the memory."""
+        block = f"{stack}.{now.removeprefix(f'{stack}.').partition('.')[0]}."
+        before = [name for name in found if not name.startswith(block)]
+        pack_layers(model, before, lambda name, _: found[name])

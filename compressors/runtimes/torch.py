@@ -43,14 +43,14 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         if tensor.numel() and first.setdefault(identity, name) != name:
             payload["shared"][name] = first[identity]
             continue
-        tensor = tensor.detach().cpu().contiguous()
+        tensor = tensor.detach().cpu().contiguous()  # a view of another file is written as it is
         if tensor.is_floating_point() and tensor.numel() > 1024:
             density = float((tensor != 0).sum()) / tensor.numel()  # count_nonzero knows no float8
             if density < SPARSE_BELOW:
                 layout, tensors[f"{name}::mask"], tensors[f"{name}::values"] = sparse.encode(tensor)
                 payload["sparse"][name] = layout.as_json()
                 continue
-        tensors[name] = tensor.clone()
+        tensors[name] = tensor
     save_file(tensors, path)
     return payload
 
@@ -67,18 +67,26 @@ def stored_bytes(path: Path) -> list[tuple[str, int]]:
 
 
 def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dictionary that `write_state` wrote."""
-    state: dict[str, Tensor] = {}
+    """The state dictionary that `write_state` wrote.
+
+    Each tensor is a view of the file by a mapping of its own: it takes memory once it is looked at, and gives it back
+    when it is let go, so that a model which is changed layer by layer never lies in memory as a whole."""
     with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118  (a safetensors file is no dictionary)
-            if "::" not in name:
-                state[name] = file.get_tensor(name)
+        plain = [name for name in file.keys() if "::" not in name]  # noqa: SIM118  (a safetensors file is no dictionary)
+    state = {name: _mapped(path, name) for name in plain}
+    with safe_open(path, framework="pt") as file:
         for name, stored in payload["sparse"].items():
             mask, values = file.get_tensor(f"{name}::mask"), file.get_tensor(f"{name}::values")
             state[name] = sparse.decode(sparse.Layout.from_json(stored), mask, values)
     for alias, name in payload["shared"].items():
         state[alias] = state[name]
     return state
+
+
+def _mapped(path: Path, name: str) -> Tensor:
+    with safe_open(path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
 
 
 def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
