@@ -18,7 +18,7 @@ from benchmarks.verdicts.judgement import Judgement
 from benchmarks.verdicts.perplexity import perplexity_rise
 from compressors import registry
 from compressors.peers.base import Peer
-from results.history.baseline import correct, losses
+from results.history.by_example import correct, losses
 from results.store.quality import of_task, qualities
 from results.store.record import CaseRecord, Measure
 from results.store.store import Run, read_run

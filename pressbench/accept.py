@@ -33,21 +33,21 @@ def accept(
     from benchmarks.regression import comparison
     from benchmarks.regression.outcome import UNCHANGED
     from benchmarks.regression.speed import detectable
-    from results.history import baseline as accepted
+    from results.history import acceptance, baseline_file
     from results.history.history import History
     from results.store.machine import fingerprint_of
     from results.store.store import now, read_run
 
     stored = read_run(find_run(runs, run))
     fingerprint, _ = fingerprint_of(stored)
-    before = accepted.load(baselines, fingerprint) if fingerprint else None
+    before = baseline_file.load(baselines, fingerprint) if fingerprint else None
     known, taus = comparison.Reference(before, History({}, ())), comparison.taus(stored)
 
     def same(record: Any) -> bool:
         found = comparison.compare(record, known, taus.get(record.hardware, 0.0))
         return not anew and found is not None and found.outcome == UNCHANGED
 
-    after, changes, refused = accepted.propose(stored, before, cases or [], when=now()[:10], reason=reason, same=same)
+    after, changes, refused = acceptance.propose(stored, before, cases or [], when=now()[:10], reason=reason, same=same)
     console = Console()
     tau = {(r.measure, r.case): taus.get(r.hardware, 0.0) for r in stored.cases}
     seen = {c.key: detectable(c.after, tau[c.key]) for c in changes if c.after.speeds()}
@@ -65,7 +65,7 @@ def accept(
     elif dry_run:
         console.print(f"{results} would be accepted; nothing was written")
     else:
-        path = accepted.save(after, baselines)
+        path = baseline_file.save(after, baselines)
         console.print(Text(f"{results} accepted in {path}: commit it, so that the change is reviewed"))
 
 

@@ -28,7 +28,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """How a case came out in every stored run, with a sparkline for each machine."""
-    from results.history.baseline import accepted_runs, read_all
+    from results.history.baseline import accepted_runs
+    from results.history.baseline_file import read_all
     from results.history.trend import print_history
     from results.store.query import Runs
 

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import ROOT, Done, Place, finish
 from planted_methods import PLUGINS
 
-from results.history import baseline
+from results.history import acceptance, baseline_file
 from results.store.store import list_runs, read_run
 
 TARGETS = """
@@ -40,13 +40,13 @@ def first(place: Place) -> Done:
 def runs(place: Place, first: Done) -> dict[str, Done]:
     """The same case again, beside baselines, targets and declarations."""
     (path,) = list_runs(place.folder / "first")
-    accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
-    baseline.save(accepted, place.folder / "accepted")
+    accepted, _, _ = acceptance.propose(read_run(path), None, [], when="2026-11-22", reason="")
+    baseline_file.save(accepted, place.folder / "accepted")
     key = ("footprint", "quantize-weights-8bit-vit-digits-cpu")
     was = accepted.cases[key]
     better = {"size_ratio": {"value": 0.9 * float(was.value("size_ratio") or 0), "low": None, "high": None}}
     cases = {**accepted.cases, key: replace(was, values=better), ("speed", "gone-vit-digits-cpu"): was}
-    baseline.save(replace(accepted, cases=cases), place.folder / "better")
+    baseline_file.save(replace(accepted, cases=cases), place.folder / "better")
     (place.folder / "small.toml").write_text("[vit-digits.quantize-weights-8bit]\nsize = 0.1\n")
     declared = '[[expected]]\ncase = "{}"\nmeasure = "footprint"\nreason = "known"\nbound = 0.9\nexpires = {}\n'
     for name, day in (("declared", "2999-12-31"), ("expired", "2020-01-01")):

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parent))
 from matrix_run import NO_TARGETS, Done, Place
 from planted_methods import METHOD
 
-from results.history import baseline
+from results.history import acceptance, baseline_file
 from results.store.record import CaseRecord
 from results.store.store import list_runs, read_run
 
@@ -88,9 +88,9 @@ def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reru
 
     run("first", slower=False)
     (path,) = list_runs(folder / "first")
-    accepted, _, _ = baseline.propose(read_run(path), None, [], when="2026-11-22", reason="")
+    accepted, _, _ = acceptance.propose(read_run(path), None, [], when="2026-11-22", reason="")
     five = {key: replace(one, more=tuple((f"run-{n}", 2.0) for n in range(5))) for key, one in accepted.cases.items()}
-    baseline.save(replace(accepted, cases=five), folder / "accepted")
+    baseline_file.save(replace(accepted, cases=five), folder / "accepted")
     options = ["--baselines", str(folder / "accepted"), "--rerun-after", "0.5"]
     reports = [f"--junitxml={folder / 'junit.xml'}", f"--benchmark-json={folder / 'benchmark.json'}"]
     done = {"slower": run("slower", *options, *reports, slower=True)}
@@ -100,7 +100,7 @@ def reruns(tmp_path_factory: pytest.TempPathFactory, matrix_cache: Path) -> Reru
     lines = path.read_text().splitlines(keepends=True)[: 1 + len(CASES)]
     (folder / "cut" / path.name).write_text("".join(lines))
     done["cut"] = run("cut", *options, "--resume", slower=False)
-    baseline.save(accepted, folder / "one")  # which can rule nothing out
+    baseline_file.save(accepted, folder / "one")  # which can rule nothing out
     alone = place.command("--model", "vit-digits", "--compressor", "dense", "-m", "speed", "-p", "planted_speeds",
                           "--baselines", str(folder / "one"), "--rerun-after", "0")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

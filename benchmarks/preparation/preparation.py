@@ -256,8 +256,8 @@ class Preparation:
         return Enclosure(self.cache.kinds(), tuple(dict.fromkeys(given)), writable)
 
     def measured_on(self, model: Model) -> dict[str, str]:
-        """Part -> hash, of what results are measured on, see `results.history.baseline.PARTS`: the model that was given
-        or fetched, the inputs and labels in their order, and how they are scored."""
+        """Part -> hash, of what results are measured on, see `results.history.comparable.PARTS`: the model that was
+        given or fetched, the inputs and labels in their order, and how they are scored."""
         if model.name not in self._measured_on:
             quality = model.task.quality
             how = {k: v for k, v in dataclasses.asdict(quality).items() if k != "tokenizer"}  # a folder of this machine

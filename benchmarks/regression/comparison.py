@@ -34,19 +34,10 @@ from benchmarks.regression.outcome import (
 from benchmarks.regression.speed import compare_speed
 from benchmarks.verdicts import Change, Verdict
 from benchmarks.verdicts.regression import MOST_RERUNS
-from results.history.baseline import (
-    LOSSES,
-    Accepted,
-    Baseline,
-    accepted_of,
-    correct,
-    load,
-    losses,
-    measured_on,
-    moved_between,
-    read_all,
-    usable,
-)
+from results.history.baseline import Accepted, Baseline, accepted_of
+from results.history.baseline_file import load, read_all
+from results.history.by_example import LOSSES, correct, losses
+from results.history.comparable import measured_on, moved_between, usable
 from results.history.history import History, read_history
 from results.store.machine import differences, fingerprint_of
 from results.store.quality import PERPLEXITY, metric_of, quality_of

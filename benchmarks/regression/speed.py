@@ -28,7 +28,8 @@ from benchmarks.regression.outcome import (
     value_of,
 )
 from benchmarks.verdicts import Change, Recurrence
-from results.history.baseline import Accepted, usable
+from results.history.baseline import Accepted
+from results.history.comparable import usable
 from results.store.record import CaseRecord, Measure
 
 ENOUGH = 0.10

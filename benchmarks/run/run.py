@@ -30,7 +30,7 @@ from benchmarks.run.outlook import Outlook, Planned
 from benchmarks.run.resume import check_same, finished
 from benchmarks.run.session import Session
 from benchmarks.run.spread import SpreadSession
-from results.history.baseline import of_models
+from results.history.comparable import of_models
 from results.store.last_run import note
 from results.store.record import CaseRecord, RunEnd, RunHeader
 from results.store.reproduction import COMMAND

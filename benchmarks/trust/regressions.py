@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.regression.comparison import Reference, compare, undecided
 from benchmarks.trust.samples import Recording, stored_session
-from results.history.baseline import Accepted, Baseline, accepted_of, grown
+from results.history.acceptance import grown
+from results.history.baseline import Accepted, Baseline, accepted_of
 from results.history.history import History
 from results.store.record import CaseRecord, Measure
 

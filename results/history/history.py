@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from results.history.baseline import Key, usable
+from results.history.comparable import Key, usable
 from results.store.record import CaseRecord, RunHeader, from_json
 from results.store.store import list_runs, read_run
 from results.store.strict_json import ResultsError, decode

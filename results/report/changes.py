@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.history.baseline import Baseline, of_models
+from results.history.baseline import Baseline
+from results.history.comparable import of_models
 from results.report.safe import number as finite
 from results.store.quality import SCORE, metric_of, quality_of
 from results.store.record import CaseRecord

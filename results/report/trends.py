@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.history.baseline import Baseline, Key, measured_on, moved_between, usable
+from results.history.baseline import Baseline
+from results.history.comparable import Key, measured_on, moved_between, usable
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Columns, Spec, layer, number, spec, word
 from results.report.safe import number as finite
 from results.store.quality import quality_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from results.history.baseline import Baseline, load
+from results.history.baseline import Baseline
+from results.history.baseline_file import load
 from results.store.machine import fingerprint_of
 from results.store.store import Run, list_runs, read_run
 from results.store.strict_json import ResultsError

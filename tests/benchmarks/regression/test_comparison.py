@@ -15,7 +15,8 @@ from compared_records import CASE, TAU, again, known, outcome, speed
 
 from benchmarks.regression import comparison
 from benchmarks.regression.comparison import Reference, compare, compare_run
-from results.history.baseline import Accepted, Baseline, accepted_of, read, save
+from results.history.baseline import Accepted, Baseline, accepted_of
+from results.history.baseline_file import read, save
 from results.history.history import History
 from results.store.record import CaseRecord, Measure, RunHeader
 from results.store.store import Run

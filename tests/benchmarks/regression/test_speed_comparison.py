@@ -16,7 +16,8 @@ from compared_records import CASE, TAU, again, known, outcome, speed
 
 from benchmarks.regression.comparison import Reference, compare, undecided
 from benchmarks.regression.speed import detectable, in_words
-from results.history.baseline import Accepted, Baseline, accepted_of, grown
+from results.history.acceptance import grown
+from results.history.baseline import Accepted, Baseline, accepted_of
 from results.history.history import History
 from results.store.record import CaseRecord, Measure
 

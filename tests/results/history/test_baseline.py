@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.history import baseline as accepted
-from results.history.baseline import Accepted, Baseline
+from results.history import acceptance, baseline_file
+from results.history.baseline import Accepted, Baseline, accepted_of
 from results.history.history import read_history
 from results.store.machine import differences
 from results.store.record import CaseRecord, Measure, RunHeader
@@ -36,25 +36,25 @@ def run(*records: CaseRecord, name: str = "one", fingerprint: str = PRINT, key: 
 
 
 def propose(stored: Run, before: Baseline | None = None, *cases: str) -> tuple[Baseline, list[Any], list[Any]]:
-    return accepted.propose(stored, before, cases, when="2026-11-22", reason="first")
+    return acceptance.propose(stored, before, cases, when="2026-11-22", reason="first")
 
 
 def test_what_is_accepted_comes_back_as_it_was(tmp_path: Path) -> None:
     outcomes = record("accuracy", value=0.5, evidence={"predictions": [0, 1, 2, 0, 1], "labels": [0, 1, 1, 1, 1]})
     after, changes, refused = propose(run(record(), outcomes, record("footprint", value=0.25)))
     assert (len(changes), refused) == (3, [])
-    accepted.save(after, tmp_path)
-    again = accepted.load(tmp_path, PRINT)
+    baseline_file.save(after, tmp_path)
+    again = baseline_file.load(tmp_path, PRINT)
     assert again == after
     assert again is not None
     assert again.cases["accuracy", "int8-m-cpu"].correct() == [True, True, False, False, True]
-    assert accepted.load(tmp_path, "cd" * 32) is None
+    assert baseline_file.load(tmp_path, "cd" * 32) is None
 
 
 def test_a_speed_that_did_not_change_is_one_more_run_of_what_is_accepted(tmp_path: Path) -> None:
     def grow(before: Baseline | None, name: str, value: float, same: bool) -> Baseline:
         stored = run(record(value=value, run=name, evidence={"measured_on": {"model": "m"}}), name=name)
-        return accepted.propose(stored, before, [], when="2026-11-22", reason="", same=lambda _: same)[0]
+        return acceptance.propose(stored, before, [], when="2026-11-22", reason="", same=lambda _: same)[0]
 
     key = ("speed", "int8-m-cpu")
     found = grow(None, "a", 2.0, True)
@@ -64,19 +64,19 @@ def test_a_speed_that_did_not_change_is_one_more_run_of_what_is_accepted(tmp_pat
     assert (one.speeds(), one.since, one.run) == ([2.0, 2.2], "a", "b")
     assert one.value("speedup") == pytest.approx((2.0 * 2.2) ** 0.5)
     assert one.value("speedup", "low") == pytest.approx(0.95 * (2.0 * 2.2) ** 0.5)
-    accepted.save(found, tmp_path)
-    assert accepted.load(tmp_path, PRINT) == found
+    baseline_file.save(found, tmp_path)
+    assert baseline_file.load(tmp_path, PRINT) == found
     anew = grow(found, "c", 1.0, False).cases[key]
     assert (anew.speeds(), anew.since) == ([1.0], "c")
     for number in range(30):
         found = grow(found, f"d{number:02}", 2.1, True)
-    assert len(found.cases[key].speeds()) == accepted.MOST  # then nothing moves it
+    assert len(found.cases[key].speeds()) == acceptance.MOST  # then nothing moves it
 
 
 @given(st.lists(st.booleans(), max_size=40))
 def test_outcomes_survive_packing(bits: list[bool]) -> None:
     one = record("accuracy", evidence={"predictions": [int(b) for b in bits], "labels": [1] * len(bits)})
-    assert accepted.accepted_of(one).correct() == bits
+    assert accepted_of(one).correct() == bits
 
 
 @pytest.mark.parametrize("verdict", ["fail", "error", "unqualified", "unsupported"])
@@ -114,9 +114,9 @@ def test_only_what_differs_is_changed_and_only_the_named_cases() -> None:
 
 def test_the_file_is_a_diff_of_one_place_for_one_case(tmp_path: Path) -> None:
     first, _, _ = propose(run(record(), record(case="a-m-cpu")))
-    before = accepted.save(first, tmp_path).read_text().splitlines()
+    before = baseline_file.save(first, tmp_path).read_text().splitlines()
     after, _, _ = propose(run(record(value=2.5), record(case="a-m-cpu"), name="two"), first, "int8*")
-    lines = accepted.save(after, tmp_path).read_text().splitlines()
+    lines = baseline_file.save(after, tmp_path).read_text().splitlines()
     changed = [n for n, (a, b) in enumerate(zip(before, lines, strict=True)) if a != b]
     assert changed
     assert max(changed) - min(changed) < 8
@@ -126,8 +126,8 @@ def test_the_file_is_a_diff_of_one_place_for_one_case(tmp_path: Path) -> None:
 def test_the_losses_of_a_language_model_are_kept_by_document(tmp_path: Path) -> None:
     losses = {"nll": [412.25, 0.1 + 0.2], "tokens": [127, 3]}
     kept, _, _ = propose(run(record("accuracy", evidence=losses, measures={"perplexity": Measure(value=26.7)})))
-    path = accepted.save(kept, tmp_path)
-    (one,) = accepted.read(path).cases.values()
+    path = baseline_file.save(kept, tmp_path)
+    (one,) = baseline_file.read(path).cases.values()
     assert one.losses is not None
     assert one.losses["nll"] == pytest.approx(losses["nll"], rel=1e-9) and one.losses["tokens"] == (127, 3)
     assert one.value("perplexity") == 26.7 and one.outcomes is None
@@ -157,7 +157,7 @@ def test_a_damaged_baseline_is_told_by_file_and_key(tmp_path: Path, text: str, t
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ResultsError) as error:
-        accepted.read(path)
+        baseline_file.read(path)
     assert str(path) in str(error.value)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
@@ -165,7 +165,7 @@ def test_a_damaged_baseline_is_told_by_file_and_key(tmp_path: Path, text: str, t
 
 def test_a_fingerprint_never_becomes_a_path(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="hexadecimal"):
-        accepted.load(tmp_path, "../../etc/passwd")
+        baseline_file.load(tmp_path, "../../etc/passwd")
 
 
 def test_the_fields_that_differ_are_named() -> None:

@@ -16,8 +16,8 @@ from table_runs import CONTROL, RUN, case, terminal, three, write
 from pressbench.accept import _acceptance
 from results.exchange.card import card
 from results.exchange.github import step_summary
-from results.history import baseline as accepted
-from results.history.baseline import propose
+from results.history import baseline_file
+from results.history.acceptance import propose
 from results.report.changes import changes
 from results.report.flips import flips
 from results.report.trends import charts
@@ -134,7 +134,7 @@ def test_a_baseline_keeps_the_score_of_each_text(tmp_path: Path) -> None:
     run = write(tmp_path / "runs", scored("int8", 0.412, 0.008)[:1])
     run = replace(run, header=replace(run.header, machine={"hash": "ab" * 32, "key": {}}))
     kept, lines, _ = propose(run, None, (), when="", reason="")
-    (one,) = accepted.read(accepted.save(kept, tmp_path / "accepted")).cases.values()
+    (one,) = baseline_file.read(baseline_file.save(kept, tmp_path / "accepted")).cases.values()
     assert one.losses == {"chrf": pytest.approx((0.1, 0.3, 0.7, 1.0)), "characters": (12, 7, 3, 9)}
     assert one.value("score") == 0.412 and one.value("score_drop") == 0.008 and one.outcomes is None
     assert list(_acceptance(lines, {}).columns[3].cells) == ["0.412"]
