@@ -101,7 +101,9 @@ def test_it_never_lies_in_memory_as_a_whole(
     assert process.returncode == 0
     dense, made = (artifact.open_artifact(path).disk_bytes for path in (source.directory, tmp_path / "made"))
     told = f"{(most - before) / 1e6:.0f} MB for {dense / 1e6:.0f} in and {made / 1e6:.0f} out"
-    assert dense > 200e6 and most - before < 2 * made + 0.2 * dense, told
+    assert dense > 200e6 and most - before < 0.8 * dense, (
+        told
+    )  # what is worked with takes 100 MB, of however many blocks
 
 
 def test_a_tensor_that_is_let_go_leaves_the_others(source: artifact.Artifact) -> None:
