@@ -172,6 +172,17 @@ def test_too_much_memory_is_an_error_with_limit_and_peak(function: Callable[...,
     assert float(told[1]) * (1024 if told[2] == "GiB" else 1) > limit >> 20
 
 
+@linux
+def test_a_file_that_is_mapped_is_not_memory_that_it_took(tmp_path: Path) -> None:
+    with (tmp_path / "weights").open("wb") as file:
+        file.truncate(1 << 30)
+    with Worker("method on model", threads=1) as worker:
+        worker.call(work.add, 1)
+        limit = psutil.Process(worker.call(work.process)).memory_info().rss + (200 << 20)
+    with Worker("method on model", threads=1, memory_limit=limit) as worker:
+        worker.call(work.look_through, str(tmp_path / "weights"))
+
+
 @pytest.mark.parametrize(("text", "size"), [("4GiB", 4 << 30), ("512 MiB", 512 << 20), ("1.5GiB", 3 << 29)])
 def test_a_size_has_a_unit(text: str, size: int) -> None:
     assert memory.parse_size("--memory-limit", text) == size

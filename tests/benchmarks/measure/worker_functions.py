@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compressors.interface import PressbenchError, Unsupported
 
 State = dict[str, Any]
@@ -135,6 +137,14 @@ def eat(state: State, mebibytes: int) -> None:
     for _ in range(mebibytes // 16):
         held.append(b"x" * (16 << 20))
         time.sleep(0.01)
+
+
+def look_through(state: State, file: str) -> None:
+    """Maps a file and reads all of it, as weights are read."""
+    mapped = np.memmap(file, np.uint8, "r")
+    for _ in range(8):
+        assert not mapped.any()
+        time.sleep(0.1)
 
 
 def feed_a_child(state: State, mebibytes: int) -> None:
