@@ -86,12 +86,13 @@ def main() -> None:
         overhead = overhead_of(cluster, max(stored, key=lambda one: len(str(one.evidence))))
         cluster.close()
     cases = random.Random(asked.seed).choices(taken, k=asked.cases)
-    found = simulate(cases, asked.nodes, overhead)
     print(
         f"{asked.cases} cases of {statistics.mean(cases):.1f} s in the mean ({max(cases):.0f} s at most) on "
-        f"{asked.nodes} nodes, {1000 * overhead:.1f} ms a case beside: {found.seconds / 60:.1f} min, efficiency "
-        f"{found.efficiency:.2f}"
+        f"{asked.nodes} nodes, {1000 * overhead:.1f} ms a case beside:"
     )
+    for how, order in (("in any order", cases), ("longest first", sorted(cases, reverse=True))):
+        found = simulate(order, asked.nodes, overhead)
+        print(f"  {how}: {found.seconds / 60:.1f} min, efficiency {found.efficiency:.2f}")
 
 
 if __name__ == "__main__":

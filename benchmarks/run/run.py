@@ -105,6 +105,8 @@ class Run:
             self.writer = RunWriter(Path(option("--results")), header)
         note(self.writer.path)
         self.reference = reference(Path(option("--baselines")), Path(option("--results")), print_, identity)
+        if isinstance(self.session, SpreadSession):
+            self.session.expected = self.reference.history.seconds
         planned = [Planned(case.measure, case.id, case.model.name) for case in cases]
         self.stages.outlook = self.outlook = Outlook(planned, self.reference.history.seconds)
         self._models = {(case.model.name, case.hardware.name) for case in cases}

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.cluster.identity import NODE, resource
@@ -39,6 +40,8 @@ class SpreadSession(Session):
         self._waiting: dict[Any, Case] = {}
         self._found: dict[Key, CaseRecord] = {}
         self._begun = False
+        self.expected: Mapping[Key, float] = {}
+        """(measure, case) -> the seconds that it usually takes, where that is known."""
 
     def accuracy(self, case: Case) -> CaseRecord:
         """See Session."""
@@ -74,7 +77,8 @@ class SpreadSession(Session):
             return stored
         if not self._begun:
             self._begun = True
-            for one in self._cases:
+            # The longest first, or the nodes wait for one in the end; what nobody knows may be long.
+            for one in sorted(self._cases, key=lambda one: -self.expected.get(_key(one), math.inf)):
                 if (one.id, one.measure) not in self.finished:
                     self._hand_over(one)
         with self.stage(WAITING, f"{case.measure} of {case.id}") as report:
