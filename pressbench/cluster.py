@@ -24,7 +24,13 @@ class Do(StrEnum):
 
 
 def cluster(
-    do: Annotated[Do, typer.Argument(help="show its nodes; head: begin one here; join: make this machine a node.")],
+    do: Annotated[
+        Do,
+        typer.Argument(
+            metavar="ACTION",
+            help="Show its nodes: `show`; begin one on this machine: `head`; make this machine a node: `join`.",
+        ),
+    ],
     address: Annotated[
         str, typer.Argument(metavar="[ADDRESS]", help="HOST:PORT of the head; of show also auto and local:N.")
     ] = "auto",
