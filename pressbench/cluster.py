@@ -32,7 +32,7 @@ def cluster(
         ),
     ],
     address: Annotated[
-        str, typer.Argument(metavar="[ADDRESS]", help="HOST:PORT of the head; of show also auto and local:N.")
+        str, typer.Argument(metavar="ADDRESS", help="HOST:PORT of the head; of show also auto and local:N.")
     ] = "auto",
     port: Annotated[int, typer.Option(metavar="N", help="The port of a head.")] = 6379,
     block: Annotated[bool, typer.Option("--block", help="Of head and join: stay until Ray ends.")] = False,
