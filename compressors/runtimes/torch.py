@@ -37,6 +37,7 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     A tensor that occurs under several names is written once."""
     payload: dict[str, Any] = {"sparse": {}, "shared": {}}
     tensors: dict[str, Tensor] = {}
+    storages: set[int] = set()
     first: dict[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype], str] = {}
     for name, tensor in state.items():
         identity = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
@@ -50,7 +51,9 @@ def write_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
                 layout, tensors[f"{name}::mask"], tensors[f"{name}::values"] = sparse.encode(tensor)
                 payload["sparse"][name] = layout.as_json()
                 continue
-        tensors[name] = tensor
+        own = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if own in storages else tensor  # two parts of one are refused
+        storages.add(own)
     save_file(tensors, path)
     return payload
 

@@ -221,6 +221,13 @@ def test_a_shared_tensor_is_stored_once_and_comes_back_under_both_names(tmp_path
     assert all(torch.equal(again[name], table) for name in ("embedding", "head", "copy"))
 
 
+def test_parts_of_one_tensor_are_stored_each(tmp_path: Path) -> None:
+    table = torch.randn(64, 64)
+    parts = {"query": table[:32], "key": table[32:], "turned": table.T}
+    again = read_state(tmp_path / "f", write_state(parts, tmp_path / "f"))
+    assert all(torch.equal(again[name], part) for name, part in parts.items())
+
+
 def test_a_model_with_tied_weights_is_stored_once_and_loads(tmp_path: Path) -> None:
     config = {**SPEC.config, "architectures": ["BertForMaskedLM"]}
     torch.manual_seed(0)
