@@ -69,15 +69,15 @@ def stored_bytes(path: Path) -> list[tuple[str, int]]:
     ]
 
 
-def read_state(path: Path, payload: Mapping[str, Any]) -> dict[str, Tensor]:
+def read_state(path: Path, payload: Mapping[str, Any], apart: bool = False) -> dict[str, Tensor]:
     """The state dictionary that `write_state` wrote.
 
-    Each tensor is a view of the file by a mapping of its own: it takes memory once it is looked at, and gives it back
-    when it is let go, so that a model which is changed layer by layer never lies in memory as a whole."""
+    Tensors are views of the file, which take memory once they are looked at. apart: each by a mapping of its own, that
+    gives it back when it is let go, so that a model which is changed layer by layer never lies in memory as a whole. Of
+    what is run a page that two of them touch would count for both."""
     with safe_open(path, framework="pt") as file:
         plain = [name for name in file.keys() if "::" not in name]  # noqa: SIM118  (a safetensors file is no dictionary)
-    state = {name: _mapped(path, name) for name in plain}
-    with safe_open(path, framework="pt") as file:
+        state = {name: _mapped(path, name) if apart else file.get_tensor(name) for name in plain}
         for name, stored in payload["sparse"].items():
             mask, values = file.get_tensor(f"{name}::mask"), file.get_tensor(f"{name}::values")
             state[name] = sparse.decode(sparse.Layout.from_json(stored), mask, values)
@@ -92,8 +92,9 @@ def _mapped(path: Path, name: str) -> Tensor:
         return tensor
 
 
-def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
-    """The module in `directory`: a fresh skeleton, the recipe's structural changes, then the weights."""
+def rebuild(directory: Path, manifest: Mapping[str, Any], apart: bool = False) -> nn.Module:
+    """The module in `directory`: a fresh skeleton, the recipe's structural changes, then the weights. apart: see
+    `read_state`, for what is to be changed."""
     from compressors import registry
 
     model = skeleton(manifest["config"], empty=True)
@@ -101,7 +102,8 @@ def rebuild(directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         compressor = registry.build(step["compressor"], step["parameters"])
         model = compressor.restructure(model, step["structure"])
     try:
-        model.load_state_dict(read_state(directory / WEIGHTS, manifest["payload"]), strict=True, assign=True)
+        state = read_state(directory / WEIGHTS, manifest["payload"], apart)
+        model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise PressbenchError(
             f"{directory}: the weights do not fit the recipe: {str(error).splitlines()[-1].strip()}"
@@ -124,7 +126,7 @@ class TorchRuntime(Runtime):
         manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)
 
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
-        return rebuild(directory, manifest)
+        return rebuild(directory, manifest, apart=True)
 
     def load(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         options = {**manifest["options"], "output": manifest.get("output", "logits")}

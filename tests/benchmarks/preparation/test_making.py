@@ -12,6 +12,7 @@ from benchmarks.cache import Cache
 from benchmarks.preparation import preparation
 from benchmarks.preparation.making import Made, Makings
 from benchmarks.progress import Stages
+from compressors.interface import Hardware
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             recipe = tuple(SimpleNamespace(name=n, **usual) for n in list(seconds)[: number + 1])
             monkeypatch.setattr(prepared, "worker", lambda *_, worker=worker: worker)
             model: Any = SimpleNamespace(name="m")
-            hardware: Any = SimpleNamespace(features=(), device="cpu")
+            hardware = Hardware("cpu", "cpu-generic")
             current = prepared._step(recipe, current, dense, model, hardware)  # type: ignore[arg-type]
         return prepared.makings.of(current.directory), stages.seconds.get("compress", 0.0)
 
