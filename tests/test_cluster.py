@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -17,7 +18,17 @@ sys.path.append(str(Path(__file__).parent))
 import tiny_models
 from matrix_run import NO_TARGETS, ROOT, Place, finish
 
+from benchmarks.cache import Cache
+from benchmarks.cluster.nodes import Cluster
 from benchmarks.hardware.devices.cpu import physical_cpus
+from benchmarks.matrix.cases import Case
+from benchmarks.matrix.targets import Target
+from benchmarks.preparation.settings import Settings
+from benchmarks.progress import Stages
+from benchmarks.run import spread
+from benchmarks.run.node import Job
+from benchmarks.zoo import find_model
+from compressors import registry
 from results.store.record import CaseRecord
 from results.store.store import list_runs, read_run
 
@@ -121,6 +132,24 @@ def test_a_node_that_dies_costs_nothing(place: Place) -> None:
     found = records(place, "killed")
     assert len(found) == 1 + len(METHODS) and {record.verdict for record in found.values()} == {"measured"}
     assert "measured more than once" not in done.out
+
+
+def test_cases_of_a_class_without_a_node_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "GONE_SECONDS", 2.0)
+    cluster = Cluster("local:1")
+    (held,) = cluster.select([])
+    gone = dataclasses.replace(held, hardware_class="cpu-generic")
+    model, usual = find_model("vit-digits"), registry.variants()["dense"]
+    cases = [Case(measure, "dense", usual, model, gone, None, Target()) for measure in ("accuracy", "footprint")]
+    settings = Settings(tier="quick", seed=0, stage_seconds=60.0, qualifications=Path("nowhere"))
+    session = spread.SpreadSession(Cache(Path("nowhere")), settings, Stages(), "run")
+    session.spread(cluster, cases, Job("run", settings, None, None), lambda record: None)
+    started = time.monotonic()
+    found = [session.accuracy(cases[0]), session.footprint(cases[1])]
+    took = time.monotonic() - started
+    session.close()
+    assert {one.verdict for one in found} == {"error"} and took < 4.5, "they waited together"
+    assert all("no node of class cpu-generic was there for 2 s" in one.reason for one in found)
 
 
 def test_a_run_that_is_killed_leaves_no_node_and_loses_nothing(place: Place) -> None:

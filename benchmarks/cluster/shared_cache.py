@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SEAL = "seal.json"
+from benchmarks.cache import SEAL
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Shared:
             for path in place.find(root):
                 file = folder / path.removeprefix(root).lstrip("/")
                 if not file.resolve().is_relative_to(folder.resolve()):
-                    return False
+                    raise OSError(f"{path}: does not lie in its entry")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 place.get_file(path, str(file))
         except OSError:

@@ -40,6 +40,7 @@ class SpreadSession(Session):
         self._waiting: dict[Any, Case] = {}
         self._found: dict[Key, CaseRecord] = {}
         self._begun = False
+        self._seen: dict[str, float] = {}  # class of hardware -> when a node of it was last there
         self.expected: Mapping[Key, float] = {}
         """(measure, case) -> the seconds that it usually takes, where that is known."""
 
@@ -82,18 +83,28 @@ class SpreadSession(Session):
                 if (one.id, one.measure) not in self.finished:
                     self._hand_over(one)
         with self.stage(WAITING, f"{case.measure} of {case.id}") as report:
-            absent = time.monotonic()
+            there = case.hardware.hardware_class
+            self._seen.setdefault(there, time.monotonic())
             while key not in self._found:
                 report(f"{len(self._waiting)} of {len(self._cases)} cases to come", 0, 0)
                 ready, _ = the_library().wait(list(self._waiting), num_returns=1, timeout=TICK_SECONDS)
                 for ref in ready:
                     self._take(ref, asked=key)
-                if self._cluster.fitting(case.hardware.hardware_class):
-                    absent = time.monotonic()
-                elif time.monotonic() - absent > GONE_SECONDS:
-                    return self._lost(case, f"no node of class {case.hardware.hardware_class} was there for 120 s")
+                if self._cluster.fitting(there):
+                    self._seen[there] = time.monotonic()
+                elif time.monotonic() - self._seen[there] > GONE_SECONDS:
+                    self._give_up(there)
         self.stage.seconds.pop(WAITING)  # what is told is where the nodes' time went, and not this process's as well
         return self._found.pop(key)
+
+    def _give_up(self, hardware_class: str) -> None:
+        """All cases of a class that has no node left: they waited together."""
+        for ref, case in list(self._waiting.items()):
+            if case.hardware.hardware_class == hardware_class:
+                del self._waiting[ref]
+                the_library().cancel(ref)
+                why = f"no node of class {hardware_class} was there for {GONE_SECONDS:.0f} s"
+                self._found[_key(case)] = self._lost(case, why)
 
     def _hand_over(self, case: Case, again: bool = False) -> None:
         ray = the_library()
