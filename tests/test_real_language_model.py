@@ -25,7 +25,7 @@ from benchmarks.zoo.assets import smollm2
 from benchmarks.zoo.dense import write_examples
 from compressors import artifact, surgery
 from compressors.interface import Context, Hardware, Unsupported, no_progress
-from compressors.quantization.kernels import WeightOnly
+from compressors.quantization.weight_only import WeightOnly
 from compressors.runtimes.controls import OpenvinoFp32
 
 sys.path.append(str(Path(__file__).parent))

@@ -12,7 +12,8 @@ from compressors import artifact, conformance
 from compressors.build import build_step
 from compressors.interface import Unsupported
 from compressors.quantization.grid import lies_on_offset_grid
-from compressors.quantization.kernels import Int4Linear, Int8Linear, KernelLinear, WeightOnly
+from compressors.quantization.kernels import Int4Linear, Int8Linear, KernelLinear
+from compressors.quantization.weight_only import WeightOnly
 
 ROWS, COLUMNS, GROUP = 96, 192, 64
 

@@ -18,7 +18,7 @@ from compressors.build import build
 from compressors.conformance import ConformanceError
 from compressors.interface import Compressor, PressbenchError
 from compressors.quantization.cache import GroupedLayer, QuantizeCache
-from compressors.quantization.kernels import WeightOnly
+from compressors.quantization.weight_only import WeightOnly
 from compressors.quantization.weights import QuantizeWeights
 from compressors.runtimes import torch as runtimes_torch
 from compressors.witness import witness

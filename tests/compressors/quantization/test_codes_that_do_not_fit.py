@@ -19,9 +19,9 @@ from compressors import conformance, registry, surgery
 from compressors.interface import Context, PressbenchError, Unsupported
 from compressors.quantization import codes_openvino
 from compressors.quantization.grids.linear import LinearGrid
-from compressors.quantization.kernels import WeightOnly
 from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import pack_layers
+from compressors.quantization.weight_only import WeightOnly
 from compressors.runtimes.export import to_openvino
 
 
