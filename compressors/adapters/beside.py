@@ -25,7 +25,7 @@ from compressors.interface import (
     Unsupported,
 )
 from compressors.low_rank.factors import factorise
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.recovery import check_recovery, recover
 
 STARTS = ("error", "zero")

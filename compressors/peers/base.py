@@ -16,7 +16,8 @@ from compressors.peers import environment
 from compressors.peers.formats import same_values
 from compressors.peers.handover import Files, handed_over
 from compressors.peers.scripts import run as runner
-from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import pack_layers, repack_layers
 
 ANSWERS_APART = 0.01
 """How far the dense model's answers may lie apart in two versions of transformers, in their standard deviation."""

@@ -26,7 +26,8 @@ from compressors import surgery
 from compressors.interface import ModelSpec
 from compressors.quantization.bits import pack
 from compressors.quantization.decoded import Key, decoded, key, misfit
-from compressors.quantization.packed import PackedEmbedding, PackedLinear, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 from compressors.runtimes.export import to_onnx
 from compressors.runtimes.layers import WRAPPER
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import ModelSpec, PressbenchError, Unsupported
-from compressors.quantization.packed import PackedEmbedding, PackedLinear, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 from compressors.runtimes.program import example_inputs
 
 Key = tuple[tuple[int, ...], bytes]

@@ -21,7 +21,7 @@ from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.quantization.covered import covered_linears
 from compressors.quantization.fp8_kernels import Fp8Linear
-from compressors.quantization.packed import repack_layers
+from compressors.quantization.packed_layers import repack_layers
 from compressors.quantization.tables import pack_tables, separate_tables
 
 LEAST = 89

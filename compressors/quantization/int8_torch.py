@@ -19,7 +19,7 @@ from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
 from compressors.quantization.covered import covered_linears
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, missing
-from compressors.quantization.packed import repack_layers
+from compressors.quantization.packed_layers import repack_layers
 from compressors.quantization.saturation import saturates
 from compressors.quantization.tables import pack_tables, separate_tables
 

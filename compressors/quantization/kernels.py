@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.quantization.bits import pack, unpack
-from compressors.quantization.packed import PackedLinear, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.runtimes.torch import LogicalWeight
 
 GROUPS = (32, 64, 128, 256)

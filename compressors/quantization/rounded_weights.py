@@ -33,7 +33,8 @@ from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.grids.normal import NormalGrid
 from compressors.quantization.grids.powers import PowersGrid
 from compressors.quantization.laid_grid import Grid, nearest
-from compressors.quantization.packed import PackedWeight, pack_layers, repack_layers
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import pack_layers, repack_layers
 from compressors.quantization.tuning import tune
 
 GRIDS: Mapping[str, Callable[[int, int], Grid]] = {

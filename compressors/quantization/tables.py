@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedWeight, pack_layers
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import pack_layers
 
 
 def separate_tables(model: nn.Module) -> list[str]:
@@ -24,7 +25,7 @@ def separate_tables(model: nn.Module) -> list[str]:
 
 
 def pack_tables(model: nn.Module, names: list[str]) -> dict[str, Any]:
-    """Store these embeddings in 8 bits, in place. Returns the structure that `packed.repack_layers` takes."""
+    """Store these embeddings in 8 bits, in place. Returns the structure that `packed_layers.repack_layers` takes."""
 
     def table(_name: str, rows: Tensor) -> PackedWeight:
         return nearest(LinearGrid(8, rows.shape[1], symmetric=True), rows)

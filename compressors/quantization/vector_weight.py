@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from compressors import surgery
 from compressors.quantization.bits import pack, unpack
-from compressors.quantization.packed import Layout, PackedLinear, PackedWeight, storable
+from compressors.quantization.packed import Layout, PackedWeight, storable
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.runtimes.torch import LogicalWeight
 
 

@@ -26,7 +26,7 @@ from compressors.interface import (
 )
 from compressors.quantization.grid import lies_on_offset_grid
 from compressors.quantization.kernels import GROUPS, ROWS, CodedLinear, Int4Linear, Int8Linear, KernelLinear, kernel_for
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 
 L = TypeVar("L", bound=nn.Module)
 

@@ -25,7 +25,8 @@ from compressors.interface import (
 )
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedWeight, pack_layers, packable, repack_layers
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import pack_layers, packable, repack_layers
 
 GRANULARITIES = ("tensor", "channel", "group")
 SMALLEST_LINEAR = 4096

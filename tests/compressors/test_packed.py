@@ -7,14 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors.quantization.bits import pack, unpack
-from compressors.quantization.packed import (
-    PackedEmbedding,
-    PackedLinear,
-    PackedWeight,
-    pack_layers,
-    packable,
-    storable,
-)
+from compressors.quantization.packed import PackedWeight, storable
+from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear, pack_layers, packable
 
 WIDTHS = [1, 3, 7, 8, 13, 64]
 

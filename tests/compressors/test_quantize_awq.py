@@ -21,7 +21,7 @@ from compressors.quantization.awq import Clipped, QuantizeAwq
 from compressors.quantization.gptq import QuantizeGptq
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 
 
 def outlying(rows: int = 12, columns: int = 32) -> tuple[Tensor, Tensor]:

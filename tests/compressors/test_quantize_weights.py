@@ -15,7 +15,8 @@ from compressors.quantization.bits import unpack
 from compressors.quantization.grid import on_grid
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedLinear, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.quantization.weights import QuantizeWeights
 
 BITS = range(2, 9)

@@ -13,7 +13,7 @@ from compressors.artifact import Artifact
 from compressors.build import build_step
 from compressors.interface import PressbenchError, Unsupported
 from compressors.low_rank.factors import factorise
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 
 
 def made(subject: conformance.Subject, folder: Path, method: AdaptersBeside) -> Artifact:

@@ -26,7 +26,7 @@ from compressors.build import build
 from compressors.interface import PressbenchError, Unsupported
 from compressors.peers import formats
 from compressors.peers.base import Peer
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 
 SIZE = 16
 SCRIPT = """

@@ -20,7 +20,7 @@ from compressors.interface import Context, PressbenchError, Unsupported
 from compressors.quantization import codes_openvino
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import pack_layers
+from compressors.quantization.packed_layers import pack_layers
 from compressors.quantization.weight_only import WeightOnly
 from compressors.runtimes.export import to_openvino
 

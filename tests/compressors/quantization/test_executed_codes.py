@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from compressors import surgery
 from compressors.quantization import codes_openvino
 from compressors.quantization.kernels import Int4Linear, KernelLinear, kernel_for
-from compressors.quantization.packed import PackedEmbedding, PackedLinear, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 
 ROWS, COLUMNS = 48, 192
 

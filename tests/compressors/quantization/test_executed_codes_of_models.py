@@ -19,7 +19,8 @@ from compressors import artifact, conformance, registry, surgery
 from compressors.artifact import Artifact
 from compressors.build import build
 from compressors.interface import Context
-from compressors.quantization.packed import Layout, PackedLinear, PackedWeight
+from compressors.quantization.packed import Layout, PackedWeight
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.runtimes.openvino import OpenvinoRuntime
 
 

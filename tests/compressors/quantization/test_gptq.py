@@ -18,7 +18,7 @@ from compressors.interface import PressbenchError
 from compressors.quantization.gptq import QuantizeGptq, feed_back
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.quantization.rounded_weights import GRIDS
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from compressors.quantization import codes_openvino, kernels, vector_fit
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import PackedLinear
+from compressors.quantization.packed_layers import PackedLinear
 from compressors.quantization.vector_weight import decode, on_vectors
 
 

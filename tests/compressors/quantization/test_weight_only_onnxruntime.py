@@ -16,7 +16,8 @@ from onnx_codes import ROWS, coded, graph_of, packed, read
 
 from compressors.quantization import codes_onnxruntime, decoded
 from compressors.quantization.codes_onnxruntime import Laying
-from compressors.quantization.packed import PackedEmbedding, PackedWeight
+from compressors.quantization.packed import PackedWeight
+from compressors.quantization.packed_layers import PackedEmbedding
 from compressors.runtimes.onnxruntime import OnnxRuntime
 
 FORMS = ("MatMul", "Transpose", "Gemm", "Gather")

@@ -19,7 +19,8 @@ from compressors import conformance, surgery
 from compressors.artifact import Artifact
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
-from compressors.quantization.packed import Layout, PackedWeight, pack_layers
+from compressors.quantization.packed import Layout, PackedWeight
+from compressors.quantization.packed_layers import pack_layers
 from compressors.quantization.weight_only_onnxruntime import WeightOnlyOnnxRuntime
 from compressors.runtimes.onnxruntime import OnnxRuntime
 

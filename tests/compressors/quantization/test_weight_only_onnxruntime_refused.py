@@ -16,7 +16,8 @@ from onnx_codes import ROWS, coded, graph_of, packed
 from compressors import conformance, surgery
 from compressors.interface import PressbenchError, Unsupported
 from compressors.quantization import codes_onnxruntime
-from compressors.quantization.packed import Layout, PackedEmbedding, PackedLinear, PackedWeight
+from compressors.quantization.packed import Layout, PackedWeight
+from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 from compressors.quantization.weight_only_onnxruntime import WeightOnlyOnnxRuntime
 from compressors.quantization.weights import QuantizeWeights
 
