@@ -18,8 +18,9 @@ from compressors import artifact, conformance
 from compressors.artifact import MANIFEST, SCHEMA, Artifact, ArtifactError, open_artifact, save
 from compressors.interface import PressbenchError, skeleton
 from compressors.runtimes.torch import WEIGHTS, read_state, write_state
+from compressors.tiny_specs import TINY_SPECS
 
-SPEC = conformance.TINY_SPECS["bert"]
+SPEC = TINY_SPECS["bert"]
 
 UNREADABLE_LIST = "damaged, its list of files cannot be read"
 
@@ -41,7 +42,7 @@ def edit(found: Artifact, **changes: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "vit"])
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
-    spec, examples = conformance.TINY_SPECS[kind], conformance.subject(kind).examples
+    spec, examples = TINY_SPECS[kind], conformance.subject(kind).examples
     model = conformance.subject(kind).dense.model()
     made = save(model, tmp_path / "made", spec, options={"precision": "fp32"})
     again = open_artifact(tmp_path / "made")

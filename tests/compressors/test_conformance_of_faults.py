@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from compressors import conformance, units
+from compressors import units
 from compressors.conformance import CHECKS, ConformanceError, checks
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.runtimes.base import Forward, runtime_classes
 from compressors.runtimes.torch import TorchRuntime
+from compressors.tiny_specs import TINY_SPECS
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,8 @@ FAULTS: list[tuple[type[Compressor], set[str]]] = [
 def test_a_fault_fails_the_check_that_is_there_for_it(
     register: None, planted: Any, expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in set(conformance.TINY_SPECS) - {"bert", "vit"}:  # the planted ones work on a classifier
-        monkeypatch.delitem(conformance.TINY_SPECS, kind)
+    for kind in set(TINY_SPECS) - {"bert", "vit"}:  # the planted ones work on a classifier
+        monkeypatch.delitem(TINY_SPECS, kind)
     assert failing(planted()) == {"bert": expected, "vit": expected}
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from compressors import conformance, registry
 from compressors.runtimes.executed import Executed, of_torch, product
 from compressors.runtimes.openvino import GRAPH, OpenvinoRuntime
+from compressors.tiny_specs import TINY_SPECS
 
 KINDS = ("bert", "llama", "vit")
 
@@ -35,7 +36,7 @@ def test_runtimes_agree_to_the_last_operation(kind: str) -> None:
 
 
 def test_a_bert_by_hand() -> None:
-    config = conformance.TINY_SPECS["bert"].config
+    config = TINY_SPECS["bert"].config
     width, inner, layers, tokens, batch = 64, 128, 4, 16, 4
     rows = batch * tokens
     layer = 4 * product(rows, width, width) + 2 * product(rows, width, inner)

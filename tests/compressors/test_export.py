@@ -14,6 +14,7 @@ from compressors.artifact import Artifact
 from compressors.interface import Compressor
 from compressors.runtimes.controls import OnnxRuntimeFp32, OpenvinoFp32
 from compressors.runtimes.program import example_inputs
+from compressors.tiny_specs import TINY_SPECS
 
 KINDS = ("bert", "vit")
 EXPORTS: Mapping[str, Compressor] = {"onnxruntime": OnnxRuntimeFp32(), "openvino": OpenvinoFp32()}
@@ -121,7 +122,7 @@ def test_the_weights_are_all_there_in_fp32(
 
 @kinds
 def test_example_inputs_fit_the_spec(kind: str) -> None:
-    spec = conformance.TINY_SPECS[kind]
+    spec = TINY_SPECS[kind]
     found = example_inputs(spec, batch=3, sequence=5)
     assert list(found) == list(spec.inputs)
     for name, wanted in spec.inputs.items():

@@ -18,6 +18,7 @@ from compressors.fusion.members import make
 from compressors.fusion.soup import FuseSoup
 from compressors.interface import Compressed, PressbenchError, Unsupported
 from compressors.recovery import imitation
+from compressors.tiny_specs import TINY_SPECS
 
 CUT = "distil-layers:layers=1,epochs=0.7"
 FASTER = "distil-layers:layers=1,epochs=0.7,learning_rate=1e-3"
@@ -242,6 +243,6 @@ def test_the_code_and_the_needs_of_its_members_are_its_own() -> None:
     assert any(file.endswith("low_rank/svd.py") for file in code_of(soup))
     assert not any(file.endswith("low_rank/svd.py") for file in code_of(FuseSoup()))
     reason = registry.unsupported_reason(
-        FuseSoup(members=("distil-layers:layers=4",)), conformance.TINY_SPECS["bert"], conformance.HARDWARE
+        FuseSoup(members=("distil-layers:layers=4",)), TINY_SPECS["bert"], conformance.HARDWARE
     )
     assert reason and "a student of 4 would not be smaller" in reason

@@ -18,6 +18,7 @@ from compressors.conformance import Subject
 from compressors.interface import Hardware, PressbenchError
 from compressors.quantization.int8_kernels import DynamicInt8Linear, Int8x8Linear, StaticInt8Linear, saturates
 from compressors.quantization.int8_torch import Int8DynamicTorch, Int8StaticTorch, ends
+from compressors.tiny_specs import TINY_SPECS
 
 FP32, VNNI = Hardware("cpu", "cpu-avx2", frozenset({"avx2"})), Hardware("cpu", "cpu-vnni", frozenset({"avx2", "vnni"}))
 SHAPES = [(96, 192), (3, 5), (384, 64)]
@@ -346,7 +347,7 @@ def test_a_model_that_is_quantized_already(tiny_bert: Subject) -> None:
 
 
 def test_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, gpu = conformance.TINY_SPECS["bert"], Hardware("gpu", "cuda-sm90", frozenset({"cuda"}), device="cuda")
+    spec, gpu = TINY_SPECS["bert"], Hardware("gpu", "cuda-sm90", frozenset({"cuda"}), device="cuda")
     assert Int8DynamicTorch().supports(spec, gpu) == "its products run on the CPU, not on cuda"
     wide = Int8StaticTorch(reduce_range=False)
     assert "saturate in the products of a CPU without VNNI" in (wide.supports(spec, FP32) or "")

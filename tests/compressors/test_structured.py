@@ -17,6 +17,7 @@ from compressors.pruning.scored_units import best
 from compressors.pruning.smaller_blocks import cut_all
 from compressors.pruning.structured import PruneStructured
 from compressors.pruning.unit_scores.taylor import importance
+from compressors.tiny_specs import TINY_SPECS
 
 HEADS, NEURONS = torch.tensor([0, 3]), torch.arange(5, 70)
 
@@ -150,9 +151,9 @@ def test_heads_go_within_their_groups_or_groups_whole(
 
 def test_so_small_a_share_that_none_goes_is_unsupported() -> None:
     little = PruneStructured(heads_removed=0.01, neurons_removed=0.001)
-    reason = little.supports(conformance.TINY_SPECS["bert"], conformance.HARDWARE)
+    reason = little.supports(TINY_SPECS["bert"], conformance.HARDWARE)
     assert reason and "nothing would go" in reason
-    assert PruneStructured().supports(conformance.TINY_SPECS["bert"], conformance.HARDWARE) is None
+    assert PruneStructured().supports(TINY_SPECS["bert"], conformance.HARDWARE) is None
 
 
 def test_without_labels_it_is_what_moves_the_hidden_states(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from compressors import conformance, registry, surgery, units
+from compressors import registry, surgery, units
 from compressors.conformance import HARDWARE
 from compressors.interface import InputSpec, ModelSpec, NoFilling, skeleton
 from compressors.surgery import UnknownStructure
+from compressors.tiny_specs import TINY_SPECS
 from compressors.units import Block
 
 TEXT = {
@@ -32,7 +33,7 @@ TEXT = {
 LLAMA = {**TEXT, "model_type": "llama", "architectures": ["LlamaForSequenceClassification"], "num_key_value_heads": 4}
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "bert": {**TEXT, "model_type": "bert", "architectures": ["BertForSequenceClassification"]},
-    "vit": conformance.TINY_SPECS["vit"].config,
+    "vit": TINY_SPECS["vit"].config,
     "llama": LLAMA,
     "distilbert": {
         "model_type": "distilbert",

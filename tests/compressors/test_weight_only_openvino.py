@@ -16,6 +16,7 @@ from compressors.quantization.weight_only_openvino import WeightOnlyOpenvino
 from compressors.runtimes.controls import OpenvinoFp32
 from compressors.runtimes.export import to_openvino
 from compressors.runtimes.openvino import OpenvinoRuntime
+from compressors.tiny_specs import TINY_SPECS
 from compressors.witness import witness
 
 METHODS = {bits: WeightOnlyOpenvino(bits=bits, activations=16, float_precision="fp32") for bits in (8, 4)}
@@ -64,7 +65,7 @@ def of_constants(node: Any) -> bool:
 def test_every_weight_ends_within_a_step_of_where_it_was(bits: int) -> None:
     method = WeightOnlyOpenvino(bits=bits, calibrated=False, activations=16, float_precision="fp32")
     before, after = (products(graph_of(conformance._made(m.steps, "llama"))) for m in (OpenvinoFp32(), method))
-    assert len(before) == len(after) == conformance.TINY_SPECS["llama"].config["num_hidden_layers"] * 7 + 1
+    assert len(before) == len(after) == TINY_SPECS["llama"].config["num_hidden_layers"] * 7 + 1
     for dense, stored in zip(before, after, strict=True):
         wanted, found = decoded(dense.input_value(1)), decoded(stored.input_value(1))
         head = dense is before[-1]

@@ -22,6 +22,7 @@ from compressors.build import build_step
 from compressors.given.form import GivenError
 from compressors.given.given import Given
 from compressors.interface import Context, Hardware, PressbenchError
+from compressors.tiny_specs import TINY_SPECS
 
 CPU = Hardware("cpu", "cpu-other")
 
@@ -121,4 +122,4 @@ def test_ports_are_said_of_graphs_alone(tmp_path: Path) -> None:
     write(tmp_path / "adapter")
     given = Given(str(tmp_path / "adapter"), output="logits")
     with pytest.raises(GivenError, match="an adapter has the dense model's"):
-        given.fit(given.looked(), conformance.TINY_SPECS["bert"])
+        given.fit(given.looked(), TINY_SPECS["bert"])

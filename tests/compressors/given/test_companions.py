@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from compressors import conformance
 from compressors.given.companions import check_companions
 from compressors.given.form import GivenError
+from compressors.tiny_specs import TINY_SPECS
 
-BERT = conformance.TINY_SPECS["bert"]
+BERT = TINY_SPECS["bert"]
 MODEL = replace(BERT, config={**BERT.config, "id2label": {"0": "bad", "1": "fair", "2": "good"}})
 
 

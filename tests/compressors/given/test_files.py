@@ -27,6 +27,7 @@ from compressors.given.given import Given
 from compressors.interface import Context, Hardware, ModelSpec, PressbenchError
 from compressors.runtimes.export import to_onnx, to_openvino
 from compressors.runtimes.files import Files
+from compressors.tiny_specs import TINY_SPECS
 from compressors.witness import witness
 
 CPU = Hardware("cpu", "cpu-other")
@@ -81,7 +82,7 @@ def renamed(graph: Any, names: dict[str, str]) -> Any:
 def test_an_onnx_file_answers_as_torch_does_whatever_its_ports_are_called(tmp_path: Path, exported: Any) -> None:
     names = {"input_ids": "ids", "attention_mask": "mask", "logits": "scores"}
     onnx.save(renamed(exported, names), str(tmp_path / "theirs.onnx"))
-    given = named(tmp_path / "theirs.onnx", conformance.TINY_SPECS["bert"])
+    given = named(tmp_path / "theirs.onnx", TINY_SPECS["bert"])
     made = taken(given, "bert", tmp_path / "made")
     np.testing.assert_allclose(made.load()(arrays("bert")), by_torch("bert"), atol=1e-5)
     assert (tmp_path / "theirs.onnx").read_bytes() == (tmp_path / "made" / "model.onnx").read_bytes()
@@ -112,10 +113,10 @@ def test_weights_beside_the_graph_come_along_and_count(tmp_path: Path, exported:
     folder.mkdir()
     graph = renamed(exported, {})
     onnx.save(graph, str(folder / "m.onnx"), save_as_external_data=True, location="weights.data", size_threshold=64)
-    made = taken(named(folder / "m.onnx", conformance.TINY_SPECS["bert"]), "bert", tmp_path / "made")
+    made = taken(named(folder / "m.onnx", TINY_SPECS["bert"]), "bert", tmp_path / "made")
     np.testing.assert_allclose(made.load()(arrays("bert")), by_torch("bert"), atol=1e-5)
     assert set(made.manifest["files"]) == {"model.onnx", "weights.data"}
-    one = taken(named(_saved(exported, tmp_path / "one.onnx"), conformance.TINY_SPECS["bert"]), "bert", tmp_path / "b")
+    one = taken(named(_saved(exported, tmp_path / "one.onnx"), TINY_SPECS["bert"]), "bert", tmp_path / "b")
     assert made.inventory().parameters == one.inventory().parameters
     before = Given(str(folder / "m.onnx")).looked().sha256
     data = bytearray((folder / "weights.data").read_bytes())
@@ -169,7 +170,7 @@ def test_weights_of_a_graph_within_the_graph_are_looked_at_too(tmp_path: Path) -
 
 
 def test_numbers_of_half_the_width_are_given_as_such_and_answered_as_floats(tmp_path: Path) -> None:
-    spec = conformance.TINY_SPECS["vit"]
+    spec = TINY_SPECS["vit"]
     pixels, classes = [int(a) for a in spec.inputs["pixel_values"].axes[1:]], by_torch("vit").shape[1]
     weight = np.random.default_rng(0).normal(size=(int(np.prod(pixels)), classes)).astype(np.float16)
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
@@ -188,7 +189,7 @@ def test_numbers_of_half_the_width_are_given_as_such_and_answered_as_floats(tmp_
 
 
 def test_a_file_that_changed_since_it_was_named_is_not_taken(tmp_path: Path, exported: Any) -> None:
-    given = named(_saved(exported, tmp_path / "m.onnx"), conformance.TINY_SPECS["bert"])
+    given = named(_saved(exported, tmp_path / "m.onnx"), TINY_SPECS["bert"])
     another = renamed(exported, {})
     another.producer_version = "2"
     _saved(another, tmp_path / "m.onnx")
@@ -201,7 +202,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, exported: Any, damage: Calla
     path = _saved(exported, tmp_path / "m.onnx")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(GivenError) as error:
-        named(path, conformance.TINY_SPECS["bert"])
+        named(path, TINY_SPECS["bert"])
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
 

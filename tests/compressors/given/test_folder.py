@@ -21,12 +21,13 @@ from compressors.build import build_step
 from compressors.given.form import GivenError
 from compressors.given.given import Given
 from compressors.interface import Context, Hardware, PressbenchError
+from compressors.tiny_specs import TINY_SPECS
 
 sys.path.append(str(Path(__file__).parents[2]))
 from tiny_architectures import make
 
 CPU = Hardware("cpu", "cpu-other")
-BERT = conformance.TINY_SPECS["bert"]
+BERT = TINY_SPECS["bert"]
 
 
 def config(**more: Any) -> transformers.BertConfig:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from compressors import conformance
 from compressors.given.form import Fit, GivenError
 from compressors.given.graph import Port, fit_ports
 from compressors.interface import InputSpec, ModelSpec
 from compressors.runtimes.ports import Ports
+from compressors.tiny_specs import TINY_SPECS
 
-BERT, VIT = conformance.TINY_SPECS["bert"], conformance.TINY_SPECS["vit"]
+BERT, VIT = TINY_SPECS["bert"], TINY_SPECS["vit"]
 TEXTS = InputSpec("int64", ("batch", "sequence"))
 READER = ModelSpec(
     "reader", {**BERT.config, "architectures": ["BertModel"]}, {**BERT.inputs, "token_type_ids": TEXTS},

@@ -23,6 +23,7 @@ from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed_layers import pack_layers
 from compressors.quantization.weight_only import WeightOnly
 from compressors.runtimes.export import to_openvino
+from compressors.tiny_specs import TINY_SPECS
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_the_output_layer_may_be_rounded_after_the_codes_are_taken(llama: Subjec
 
 @pytest.mark.parametrize("name", ["gptq-aten", "gptq-openvino", "gptq-onnxruntime"])
 def test_the_named_chains_are_for_language_models(name: str) -> None:
-    chain, specs = registry.variants("nightly")[f"{name}-4bit"], conformance.TINY_SPECS
+    chain, specs = registry.variants("nightly")[f"{name}-4bit"], TINY_SPECS
     assert registry.unsupported_reason(chain, specs["llama"], conformance.HARDWARE) is None
     for kind in ("bert", "vit"):
         told = chain.supports(specs[kind], conformance.HARDWARE)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from compressors import conformance, registry, surgery
 from compressors.artifact import Artifact
 from compressors.build import build_step, run_step
-from compressors.conformance import HARDWARE, TINY_SPECS
+from compressors.conformance import HARDWARE
 from compressors.interface import Hardware, ModelSpec, PressbenchError
 from compressors.quantization.fp8 import Fp8
 from compressors.quantization.fp8_kernels import Fp8Linear
 from compressors.runtimes.base import runtime
 from compressors.runtimes.torch import read_state, write_state
+from compressors.tiny_specs import TINY_SPECS
 
 GPU = Hardware("cuda0", "cuda-sm90", frozenset({"cuda", "sm90"}), device="cuda:0")
 BOTH = pytest.mark.parametrize("method", [Fp8(granularity="row"), Fp8(granularity="tensor")], ids=["row", "tensor"])

@@ -20,6 +20,7 @@ from compressors.quantization.packed import Layout, PackedWeight
 from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 from compressors.quantization.weight_only_onnxruntime import WeightOnlyOnnxRuntime
 from compressors.quantization.weights import QuantizeWeights
+from compressors.tiny_specs import TINY_SPECS
 
 
 class _Two(nn.Module):
@@ -34,7 +35,7 @@ class _Two(nn.Module):
 
 
 def given_to(weight: PackedWeight, plain: dict[str, str] | None = None) -> tuple[Any, dict[str, str]]:
-    spec = conformance.TINY_SPECS["bert"]
+    spec = TINY_SPECS["bert"]
     return codes_onnxruntime.with_codes(_Two(weight), spec, 0, plain or {})
 
 
