@@ -26,7 +26,8 @@ from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Context, Effect, Hardware, ModelSpec, Unsupported
 from compressors.recovery import Recovering
 from compressors.runtimes.program import example_inputs
-from compressors.stream import EPSILON, Norm, Stream, find
+from compressors.stream import EPSILON, Norm, Stream
+from compressors.stream_tracing import find
 
 STEP = 8
 """The width that stays is a multiple of it: what kernels take at a time."""

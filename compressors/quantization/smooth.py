@@ -15,7 +15,8 @@ from compressors.calibration import watch_inputs
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec, PressbenchError
 from compressors.quantization.int8_onnxruntime import Int8OnnxRuntime
 from compressors.quantization.int8_openvino import Int8Openvino
-from compressors.stream import Norm, find
+from compressors.stream import Norm
+from compressors.stream_tracing import find
 
 EXECUTORS: Mapping[str, tuple[Compressor, ...]] = {
     "onnxruntime": Int8OnnxRuntime().steps,

@@ -18,7 +18,7 @@ from compressors.interface import Compressor, Context, PressbenchError
 from compressors.quantization.int8_onnxruntime import Int8OnnxRuntime
 from compressors.quantization.smooth import QuantizeSmooth, ScaledLinear
 from compressors.runtimes.controls import OnnxRuntimeFp32
-from compressors.stream import find
+from compressors.stream_tracing import find
 
 ALONE = QuantizeSmooth(executor="none")
 # Gemma's norms add one to their weight.

@@ -21,7 +21,8 @@ from compressors.interface import Compressor, Context, Hardware, PressbenchError
 from compressors.pruning.width import PruneWidth, check_turned, components, moments, narrow
 from compressors.recovery import imitation
 from compressors.runtimes.controls import OnnxRuntimeFp32, OpenvinoFp32
-from compressors.stream import Stream, find, norm_of
+from compressors.stream import Stream, norm_of
+from compressors.stream_tracing import find
 
 EXACT = [
     "llama", "qwen3", "mistral", "phi3", "llama-classifier", "t5", "flan-t5", "gpt2", "gpt2-classifier", "opt", "neox",
