@@ -25,7 +25,7 @@ def import_(
 ) -> None:
     """Keep a file of pytest-benchmark as history. Its times are never compared with speed-ups."""
     from results.exchange.pytest_benchmark_json import to_run
-    from results.store.store import RunWriter
+    from results.store.run_writer import RunWriter
     from results.store.strict_json import ResultsError
     from results.store.text import shown
 

@@ -12,7 +12,7 @@ import pytest
 from pressbench import __version__, cli
 from pressbench.compare import OTHER_MACHINE
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 PRINT, OTHER = "ab" * 32, "cd" * 32
 

@@ -25,7 +25,8 @@ from matrix_run import WAIT, Done, Place, finish, record
 from planted_faults import ACCURACY, FAULTS, FOOTPRINT, PLUGINS, TARGETS
 
 from benchmarks.cache import damage
-from results.store.store import Run, RunWriter, list_runs, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import Run, list_runs, read_run
 
 # -- the runs --------------------------------------------------------------------------------------
 

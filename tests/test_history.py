@@ -14,7 +14,8 @@ import pytest
 from pressbench import cli
 from results.history.trend import sparkline
 from results.store.record import UNPAIRED, CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter, list_runs, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import list_runs, read_run
 
 PRINT, OTHER = "ab" * 32, "cd" * 32
 SAMPLES = [0.011, 0.010, 0.012, 0.0105]

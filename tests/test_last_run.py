@@ -12,7 +12,7 @@ import pytest
 from results.store import last_run
 from results.store.last_run import note, noted
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 OLD, NEW = "20261120T100000Z-aaaa", "20261121T100000Z-bbbb"
 

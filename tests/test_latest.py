@@ -12,7 +12,7 @@ import pytest
 
 from pressbench import cli
 from results.store.record import UNPAIRED, CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 pytestmark = pytest.mark.usefixtures("no_disk")
 

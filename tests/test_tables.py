@@ -12,7 +12,7 @@ import pytest
 
 from pressbench import cli
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 
 def store(name: str, machine: str = "EPYC", started: str = "", **speedups: float) -> None:

@@ -34,8 +34,9 @@ from results.history.comparable import of_models
 from results.store.last_run import note
 from results.store.record import CaseRecord, RunEnd, RunHeader
 from results.store.reproduction import COMMAND
+from results.store.run_writer import RunWriter
 from results.store.store import Run as StoredRun
-from results.store.store import RunWriter, new_run_id, now, read_run, resolve_run, resumable
+from results.store.store import new_run_id, now, read_run, resolve_run, resumable
 
 
 class Run:

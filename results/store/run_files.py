@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.store.store import SUFFIX, is_being_written
+from results.store.file_lock import is_being_written
+from results.store.store import SUFFIX
 from results.store.strict_json import ResultsError
 from results.store.text import shown
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 _MARKDOWN = {
     **{character: f"\\{character}" for character in "`*_[]~"},
@@ -32,6 +33,11 @@ _ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0327", "`'^~\"r
 def shown(text: str) -> str:
     """`text` on one line with every character that does not print written as an escape (`\\x1b`)."""
     return "".join(_printable(character) for character in text)
+
+
+def shown_path(path: Path) -> str:
+    """The path as `shown` gives it."""
+    return shown(str(path))
 
 
 def clipped(text: str, most: int) -> str:

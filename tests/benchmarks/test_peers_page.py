@@ -16,7 +16,7 @@ from benchmarks.matrix.selection import parse_compressors
 from compressors import registry
 from compressors.peers.base import Peer
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 
 def record(compressor: str, rise: float | None, measure: str = "accuracy", **more: Any) -> CaseRecord:

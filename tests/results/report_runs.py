@@ -12,7 +12,8 @@ sys.path.append(str(Path(__file__).parent))
 from table_runs import case, three
 
 from results.store.record import CaseRecord, Measure, RunEnd, RunHeader
-from results.store.store import Run, RunWriter, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import Run, read_run
 
 PRINT = "ab" * 32
 LABELS = ("business", "entertainment", "politics", "sports", "tech")

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import Run, RunWriter, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import Run, read_run
 from results.table.table import render
 
 RUN = "20261121T221530Z-3f2a"

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.run.resume import check_same, differing, finished
 from results.store.record import CaseRecord, RunHeader
-from results.store.store import ResultsError, RunWriter, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import ResultsError, read_run
 
 MACHINE = {"hash": "a" * 64, "key": {"threads": 2, "libraries": {"torch": "2.13", "numpy": "2.3"}}}
 OPTIONS = {"model": ["vit-digits"], "tier": "quick", "seed": 0, "compressor": None, "targets_sha256": "aa"}

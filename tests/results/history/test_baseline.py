@@ -16,7 +16,8 @@ from results.history.baseline import Accepted, Baseline, accepted_of
 from results.history.history import read_history
 from results.store.machine import differences
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import ResultsError, Run, RunWriter
+from results.store.run_writer import RunWriter
+from results.store.store import ResultsError, Run
 
 PRINT = "ab" * 32
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from results.store.query import history
 from results.store.record import CaseRecord, Measure, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 PRINT = "ab" * 32
 RUNS = ("20261119T000000Z-aaaa", "20261120T000000Z-bbbb", "20261121T000000Z-cccc")

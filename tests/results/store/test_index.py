@@ -15,10 +15,11 @@ sys.path.append(str(Path(__file__).parent))
 from million import case_name, write_runs
 from stored_runs import RUNS, record, values, write
 
-from results.store import index, query, scan, store
+from results.store import file_lock, index, query, scan
 from results.store.query import Runs, history, latest
 from results.store.record import RunHeader, to_line
-from results.store.store import RunWriter, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import read_run
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -140,7 +141,7 @@ def test_eight_writers_lose_nothing_and_a_query_beside_them_sees_whole_lines(ind
     assert all(run.end and not run.damaged for run in found)
 
 
-@pytest.mark.skipif(store.fcntl is None, reason="files cannot be locked")
+@pytest.mark.skipif(file_lock.fcntl is None, reason="files cannot be locked")
 def test_half_a_line_is_damage_only_once_nobody_writes_it(indexed: Path) -> None:
     with RunWriter(indexed, RunHeader(run=RUNS[0], started="")) as writer:
         writer.write(record(RUNS[0]))

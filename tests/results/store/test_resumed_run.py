@@ -10,9 +10,10 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 from written_runs import case, header, written
 
-from results.store import store
+from results.store import file_lock
 from results.store.record import to_line
-from results.store.store import ResultsError, RunWriter, list_runs, read_run, resumable
+from results.store.run_writer import CUT, RunWriter
+from results.store.store import ResultsError, list_runs, read_run, resumable
 
 
 def interrupted(folder: Path) -> Path:
@@ -42,7 +43,7 @@ def test_a_line_cut_short_is_set_aside_before_the_next_one(tmp_path: Path) -> No
     stored = read_run(path)
     assert stored.damaged == ()
     assert [record.case for record in stored.cases] == ["a", "c"]
-    assert path.with_name(path.name + store.CUT).read_bytes() == to_line(case("b"))[:40] + b"\n"
+    assert path.with_name(path.name + CUT).read_bytes() == to_line(case("b"))[:40] + b"\n"
     assert list_runs(tmp_path) == [path]
 
 
@@ -73,11 +74,11 @@ def test_a_run_that_was_written_to_meanwhile_is_not_resumed(tmp_path: Path) -> N
         RunWriter.resume(stored)
 
 
-@pytest.mark.skipif(store.fcntl is None, reason="files cannot be locked")
+@pytest.mark.skipif(file_lock.fcntl is None, reason="files cannot be locked")
 def test_a_run_that_is_still_going_is_not_resumed(tmp_path: Path) -> None:
     with RunWriter(tmp_path, header()) as writer:
         writer.write(case("a"))
-        assert store.is_being_written(writer.path)
+        assert file_lock.is_being_written(writer.path)
         with pytest.raises(ResultsError, match=r"^run \S+ is still going, in another process$"):
             RunWriter.resume(read_run(writer.path))
         with pytest.raises(ResultsError, match="no interrupted run"):

@@ -16,7 +16,8 @@ from written_runs import RUN, case, header, written
 
 from results.store import store
 from results.store.record import RunEnd
-from results.store.store import ResultsError, RunWriter, new_run_id, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import ResultsError, new_run_id, read_run
 
 
 def test_a_whole_run_is_read_back(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_a_killed_process_leaves_a_readable_run(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from results.store.record import CaseRecord, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 with RunWriter(Path({str(tmp_path)!r}), RunHeader(run={RUN!r}, started="", expected=("a", "b"))) as writer:
     writer.write(CaseRecord(run={RUN!r}, case="a", measure="speed", compressor="x", model="m",
                             hardware="cpu", verdict="pass"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from results.store.record import CaseRecord, RunHeader
-from results.store.store import RunWriter
+from results.store.run_writer import RunWriter
 
 RUN = "20261121T221530Z-3f2a"
 

@@ -14,7 +14,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from table_runs import RUN, case, terminal
 
 from results.store.record import Measure, RunEnd, RunHeader
-from results.store.store import Run, RunWriter, read_run
+from results.store.run_writer import RunWriter
+from results.store.store import Run, read_run
 from results.table.table import FORMATS, render
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
