@@ -135,8 +135,11 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     capture = config.pluginmanager.getplugin("capturemanager")
     uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
     try:
-        if config.getoption("--resume") is not None and hasattr(config, "workerinput"):
-            raise ResultsError("--resume goes on with one run in one process: leave out -n")
+        if hasattr(config, "workerinput"):
+            if config.getoption("--resume") is not None:
+                raise ResultsError("--resume goes on with one run in one process: leave out -n")
+            if config.getoption("--cluster"):
+                raise ResultsError("--cluster spreads one run by itself: leave out -n")
         run = config.stash[RUN]  # a suspect's turn may come after the fixture's end
         if run is None:
             run = Run(config.getoption, matrix(config), cases, pressbench=__version__, uncaptured=uncaptured)

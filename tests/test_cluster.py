@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ import tiny_models
 from matrix_run import NO_TARGETS, ROOT, Place, finish
 
 from benchmarks.cache import Cache
+from benchmarks.cluster.identity import labels, resources
+from benchmarks.cluster.local import CPUS, LOOPBACK, OBJECTS
 from benchmarks.cluster.nodes import Cluster
 from benchmarks.hardware.devices.cpu import physical_cpus
 from benchmarks.matrix.cases import Case
@@ -32,10 +37,12 @@ from compressors import registry
 from results.store.record import CaseRecord
 from results.store.store import list_runs, read_run
 
-pytest.importorskip("ray")
+RayCluster = pytest.importorskip("ray.cluster_utils").Cluster
 pytestmark = pytest.mark.skipif(len(physical_cpus()) < 2, reason="two nodes need two cores")
 
 SLOW = '''
+import errno
+import os
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -56,6 +63,8 @@ class Slow(Compressor):
 
     def compress(self, model, context):
         time.sleep(self.seconds)
+        if os.environ.get("PLANTED_FULL"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         model.classifier.weight.data *= 1 + self.seconds / 10
         return Compressed(model)
 '''
@@ -71,10 +80,35 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(folder, folder / "cache", {"planted_slow": SLOW}, NO_TARGETS)
 
 
-def begin(place: Place, results: str, *options: str, methods: list[str] = METHODS) -> Any:
+def begin(place: Place, results: str, *options: str, methods: list[str] = METHODS, **environment: str) -> Any:
     named = ["--model", "./dense", "--data", "reviews.csv", *(f"--compressor={m}" for m in ["dense", *methods])]
     command = place.command(*named, *options, target=str(ROOT / "benchmarks"), results=results)
-    return place.start("-m", "pytest", *command, at=place.folder, fresh="--cluster" in options)
+    return place.start("-m", "pytest", *command, at=place.folder, fresh="--cluster" in options, **environment)
+
+
+@pytest.fixture
+def nodes(place: Place) -> Iterator[RayCluster]:
+    """One node, on the first core, to which others can be added."""
+    os.environ.setdefault("RAY_enable_metrics_collection", "0")
+    found = RayCluster(initialize_head=False)
+    add(found, place, physical_cpus()[0], PRESSBENCH_CACHE=str(place.folder / "first"))
+    yield found
+    found.shutdown()
+
+
+def add(nodes: RayCluster, place: Place, cpu: int, **environment: str) -> None:
+    """A node more, on that core alone."""
+    paths = f"{place.site}{os.pathsep}{ROOT}"
+    nodes.add_node(
+        num_cpus=1, resources=resources(), labels=labels(), object_store_memory=OBJECTS, include_dashboard=False,
+        node_ip_address=LOOPBACK, env_vars={CPUS: str(cpu), "PYTHONPATH": paths, **environment},
+    )  # fmt: skip
+
+
+def by_core(place: Place, results: str) -> dict[int, int]:
+    """Logical CPU -> how many records of a method are of the node that has it."""
+    found = records(place, results).values()
+    return Counter(one.evidence["node"]["key"]["cpus"][0] for one in found if one.family == "planted")
 
 
 def records(place: Place, results: str) -> dict[tuple[str, str], CaseRecord]:
@@ -134,6 +168,54 @@ def test_a_node_that_dies_costs_nothing(place: Place) -> None:
     assert "measured more than once" not in done.out
 
 
+def test_a_node_that_comes_late_takes_what_is_left(place: Place, nodes: RayCluster) -> None:
+    methods = [f"slow:seconds={1 + tenth / 10}" for tenth in range(1, 9)]
+    run = begin(place, "late", "-m", "footprint", "--cluster", nodes.address, methods=methods)
+    until(lambda: lines(place, "late") >= 2)
+    add(nodes, place, physical_cpus()[1])
+    done = finish(run)
+    assert done.code == 0, done.out + done.err
+    found = by_core(place, "late")
+    assert sum(found.values()) == len(methods) and found[physical_cpus()[1]] >= 1
+
+
+def test_a_case_that_has_no_room_on_one_node_goes_to_another(place: Place, nodes: RayCluster) -> None:
+    add(nodes, place, physical_cpus()[1], PLANTED_FULL="1")
+    methods = [f"slow:seconds={tenth / 10}" for tenth in range(1, 6)]
+    done = finish(begin(place, "no-room", "-m", "footprint", "--cluster", nodes.address, methods=methods))
+    assert done.code == 0, done.out + done.err
+    assert by_core(place, "no-room") == {physical_cpus()[0]: len(methods)}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of 128 kB."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "small", tmp_path], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_node_whose_disk_is_full_is_given_nothing_more(place: Place, nodes: RayCluster, small_disk: Path) -> None:
+    add(nodes, place, physical_cpus()[1], PRESSBENCH_CACHE=str(small_disk))
+    methods = [f"slow:seconds={tenth / 10}" for tenth in range(1, 6)]
+    options = ("-m", "footprint", "--cache", "", "--cluster", nodes.address)  # of each node its own
+    done = finish(begin(place, "full", *options, methods=methods, PRESSBENCH_CACHE=str(place.folder / "asking")))
+    assert done.code == 0, done.out + done.err
+    assert by_core(place, "full") == {physical_cpus()[0]: len(methods)}
+    said = " ".join((done.out + done.err).split())
+    assert said.count("nothing more is measured on the node") == 1 and os.strerror(errno.ENOSPC) in said
+
+
+def test_where_no_node_has_room_it_is_an_error_that_says_so(place: Place) -> None:
+    nodes = RayCluster(initialize_head=False)
+    add(nodes, place, physical_cpus()[0], PLANTED_FULL="1")
+    done = finish(begin(place, "none", "-m", "footprint", "--cluster", nodes.address, methods=["slow:seconds=0.05"]))
+    nodes.shutdown()
+    (found,) = [one for one in records(place, "none").values() if one.family == "planted"]
+    assert done.code == 1 and found.verdict == "error" and os.strerror(errno.ENOSPC) in found.reason
+
+
 def test_cases_of_a_class_without_a_node_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "GONE_SECONDS", 3.0)
     cluster = Cluster("local:1")
@@ -161,6 +243,8 @@ def test_a_run_that_is_killed_leaves_no_node_and_loses_nothing(place: Place) -> 
     run.wait(60)
     until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in nodes), 60)
     came = len(records(place, "resumed"))
+    alone = finish(begin(place, "resumed", "-m", "accuracy", "--resume"))
+    assert "cannot be resumed: --cluster was given, is not given" in " ".join((alone.out + alone.err).split())
     done = finish(begin(place, "resumed", "-m", "accuracy", "--cluster", "local:2", "--resume"))
     assert done.code == 0, done.out + done.err
     assert f"{came} of {1 + len(METHODS)} cases are finished" in done.out + done.err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import errno
 import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 from benchmarks.cache import Cache, default_root
 from benchmarks.cluster.local import keep_to_share
+from benchmarks.cluster.nodes import the_library
 from benchmarks.cluster.shared_cache import Shared
 from benchmarks.hardware import detected, select
 from benchmarks.hardware.fingerprint import fingerprint
@@ -21,6 +24,7 @@ from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
 from benchmarks.qualification.standing import Standing
 from benchmarks.run.session import Session
+from compressors.interface import PressbenchError
 from results.history.qualification import Qualification, QualificationStore
 from results.store.record import CaseRecord
 
@@ -49,18 +53,44 @@ class Answer:
     said: tuple[str, ...]
 
 
+FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT))
+"""What is in the message of whoever could not write, in whatever language it is written."""
+ROOM = 2**30
+"""Bytes that a disk has when what failed is put away, unless it is the disk that is full."""
+
+
+class NoRoom(PressbenchError):
+    """The disk of a node did not hold what a case writes. node: Ray's name of it. why: the case's reason. full: whether
+    it will hold no other case's either."""
+
+    def __init__(self, node: str, why: str, full: bool) -> None:
+        super().__init__(node, why, full)
+        self.node, self.why, self.full = node, why, full
+
+    def __str__(self) -> str:
+        return self.why
+
+
 _sessions: dict[str, Session] = {}
 _said: list[str] = []
+_full: list[str] = []  # why nothing more can be measured here
 
 
 def measure(job: Job, case: Case, again: bool = False) -> Answer:
-    """The record of a case, by a session that lives as long as this process. again: with all others started afresh."""
+    """The record of a case, by a session that lives as long as this process. again: with all others started afresh.
+    Raises NoRoom where this node's disk is full: another's may not be."""
+    if _full:
+        raise NoRoom(the_library().get_runtime_context().get_node_id(), _full[0], True)
     session = _session(job)
     own = dataclasses.replace(select(case.hardware.hardware_class), name=case.hardware.name)
     case = dataclasses.replace(case, hardware=own)
     stages = session.stage
     before = dict(stages.seconds), {k: Counter(v) for k, v in stages.operations.items()}, dict(stages.timed)
     record = session.speed_again(case) if again else getattr(session, case.measure)(case)
+    if record.verdict == "error" and any(text in f"{record.reason} {record.evidence}" for text in FULL):
+        if full := shutil.disk_usage(session.cache.root).free < ROOM:
+            _full.append(record.reason)
+        raise NoRoom(the_library().get_runtime_context().get_node_id(), record.reason, full)
     record = dataclasses.replace(record, evidence={**record.evidence, "node": _node(session, case)})
     said = tuple(_said)
     _said.clear()

@@ -77,6 +77,7 @@ class Run:
             machine["gpu"] = print_["key"]["gpu"]["name"]
         kept = ("model", "compressor", "hardware", "tier", "seed", "tau", "within", "against")
         options = {name: option(f"--{name}") for name in kept}
+        options["cluster"] = "given" if option("--cluster") else None  # another address may lead to the same nodes
         targets = hash_files(target_files(Path(option("--targets"))))
         options["targets_sha256"] = targets[0][1] if len(targets) == 1 else content_hash(targets)
         own = {model.name: dict(model.understood) for model in selected.own}

@@ -37,9 +37,11 @@ class SpreadSession(Session):
     ) -> None:
         """Say what there is to do; it is handed over when the first record is asked for."""
         self._cluster, self._cases, self._job, self._early = cluster, list(cases), job, early
-        self._waiting: dict[Any, Case] = {}
+        self._waiting: dict[Any, tuple[Case, bool]] = {}  # with whether it is measured again
         self._found: dict[Key, CaseRecord] = {}
         self._begun = False
+        self._full: set[str] = set()  # nodes, by Ray's names
+        self._too_large: dict[Key, set[str]] = collections.defaultdict(set)  # nodes that had no room for a case
         self._seen: dict[str, float] = {}  # class of hardware -> when a node of it was last there
         self.expected: Mapping[Key, float] = {}
         """(measure, case) -> the seconds that it usually takes, where that is known."""
@@ -90,7 +92,7 @@ class SpreadSession(Session):
                 ready, _ = the_library().wait(list(self._waiting), num_returns=1, timeout=TICK_SECONDS)
                 for ref in ready:
                     self._take(ref, asked=key)
-                if self._cluster.fitting(there):
+                if self._nodes(there):
                     self._seen[there] = time.monotonic()
                 elif time.monotonic() - self._seen[there] > GONE_SECONDS:
                     self._give_up(there)
@@ -99,29 +101,36 @@ class SpreadSession(Session):
 
     def _give_up(self, hardware_class: str) -> None:
         """All cases of a class that has no node left: they waited together."""
-        for ref, case in list(self._waiting.items()):
+        for ref, (case, _) in list(self._waiting.items()):
             if case.hardware.hardware_class == hardware_class:
                 del self._waiting[ref]
                 the_library().cancel(ref)
                 why = f"no node of class {hardware_class} was there for {GONE_SECONDS:.0f} s"
                 self._found[_key(case)] = self._lost(case, why)
 
+    def _nodes(self, hardware_class: str) -> set[str]:
+        """Those that a case of the class can go to."""
+        return {node.id for node in self._cluster.fitting(hardware_class)} - self._full
+
     def _hand_over(self, case: Case, again: bool = False) -> None:
-        ray = the_library()
+        ray, without = the_library(), self._full | self._too_large[_key(case)]
         task = ray.remote(node.measure).options(
             num_cpus=0,
             resources={NODE: 1, resource(case.hardware.hardware_class, self._cluster.libraries): 0.001},
+            label_selector={"ray.io/node-id": f"!in({','.join(sorted(without))})"} if without else None,
             max_retries=DEATHS,
             name=f"{case.measure} of {case.id}",
         )
-        self._waiting[task.remote(self._job, case, again)] = case
+        self._waiting[task.remote(self._job, case, again)] = case, again
 
     def _take(self, ref: Any, asked: Key) -> None:
-        ray, case = the_library(), self._waiting.pop(ref)
+        ray, (case, again) = the_library(), self._waiting.pop(ref)
         try:
             answer: node.Answer = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
+            if isinstance(cause, node.NoRoom) and self._elsewhere(case, again, cause):
+                return
             why = str(cause) if isinstance(cause, PressbenchError) else f"{type(cause).__name__}: {cause}"
             record = self._lost(case, why)
         except ray.exceptions.RayError as error:
@@ -132,6 +141,18 @@ class SpreadSession(Session):
         self._found[_key(case)] = record
         if _key(case) != asked:
             self._early(record)
+
+    def _elsewhere(self, case: Case, again: bool, there: node.NoRoom) -> bool:
+        """Hand a case over that had no room on a node; False where no other node is left."""
+        if there.full and there.node not in self._full:
+            self._full.add(there.node)
+            address = next((one.address for one in self._cluster.nodes() if one.id == there.node), there.node)
+            self.cache.say(f"pressbench: nothing more is measured on the node {address}, its disk is full: {there.why}")
+        self._too_large[_key(case)].add(there.node)
+        left = self._nodes(case.hardware.hardware_class) - self._too_large[_key(case)]
+        if left:
+            self._hand_over(case, again)
+        return bool(left)
 
     def _add(self, answer: node.Answer) -> None:
         """Where a node's time went, and what it said."""
