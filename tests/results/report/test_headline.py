@@ -18,12 +18,6 @@ from results.report.page import render
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "runs").mkdir()
-    return tmp_path / "runs"
-
-
 MEASURED = ("measured",) * 3
 
 
