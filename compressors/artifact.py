@@ -9,6 +9,7 @@ Everything the suite measures is measured on an artifact opened from disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 from compressors.interface import InputSpec, ModelSpec, PressbenchError
 from compressors.runtimes.base import Forward, Inventory, runtime
-from compressors.runtimes.executed import Executed
+from compressors.runtimes.executed import Executed, Uncounted
 from compressors.runtimes.generation import Generator
 
 SCHEMA = 1
@@ -88,8 +89,11 @@ class Artifact:
         return runtime(manifest["runtime"]).generator(files, manifest, device=device, threads=threads)
 
     def executed(self, inputs: Mapping[str, Any]) -> Executed | None:
-        """What one forward pass on `inputs` executes on the CPU; None where its runtime does not tell."""
-        return runtime(self.manifest["runtime"]).executed(self.directory, self.manifest, inputs)
+        """What one forward pass on `inputs` executes on the CPU; None where its runtime does not tell, or a library's
+        own operator is among it."""
+        with contextlib.suppress(Uncounted):
+            return runtime(self.manifest["runtime"]).executed(self.directory, self.manifest, inputs)
+        return None
 
     def inventory(self) -> Inventory:
         """What its files hold."""

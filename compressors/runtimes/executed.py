@@ -3,13 +3,14 @@ reads. Counted from what runs and not from what anyone says of it: a layer that 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils.flop_counter import flop_registry
 
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "float8": 8, "int4": 4}
@@ -71,20 +72,55 @@ def _attention(args: tuple[Any, ...], out: Any) -> int:
     return 2 * product(batch * heads * queries, width, args[1].shape[2])
 
 
+def _rows(args: tuple[Any, ...], out: Any) -> int:
+    """(…, k) × weights, packed or not, -> (…, m), alone or the first of what comes out."""
+    out = out[0] if isinstance(out, tuple) else out
+    return product(out.numel() // out.shape[-1], args[0].shape[-1], out.shape[-1])
+
+
+def _added(args: tuple[Any, ...], out: Any) -> int:
+    """The same, added to something that comes first."""
+    return _rows(args[1:], out)
+
+
 _MORE: Mapping[str, tuple[Callable[[tuple[Any, ...], Any], int], str | None]] = {
+    "_addmm_activation": (_added, None),
+    "_grouped_mm": (_rows, None),  # of experts, each for its own rows
+    "_int_mm": (_rows, "int8"),
+    "addmm_": (_added, None),
+    "addmv": (_added, None),
+    "baddbmm_": (_added, None),
+    "mv": (_rows, None),
     "_weight_int8pack_mm": (_packed, "int8"),
     "_weight_int4pack_mm_for_cpu": (_packed, "int4"),
     "_weight_int4pack_mm": (_packed, "int4"),
     "qlinear_pointwise": (_packed, "int8"),
     "_scaled_dot_product_flash_attention_for_cpu": (_attention, None),
     "_scaled_dot_product_attention_math_for_mps": (_attention, None),
+    "bitsandbytes.gemm_4bit": (_rows, "int4"),
+    "bitsandbytes.gemv_4bit": (_rows, "int4"),
+    "bitsandbytes.int8_linear_matmul": (_rows, "int8"),
+    "bitsandbytes.int8_mixed_scaled_mm": (_rows, "int8"),
+    "bitsandbytes.int8_scaled_mm": (_rows, "int8"),
 }
-"""Operators of torch that its own table of operations leaves out -> how to count them, and the operand's type where
+"""Operators that torch's own table of operations leaves out -> how to count them, and the operand's type where
 its tensor does not tell."""
 
 
 _TABLES = {"embedding", "index", "index_select", "gather", "view", "t", "transpose", "slice", "detach", "alias"}
 """Operators that read single rows of a tensor, or nothing of it."""
+
+
+OWN = ("aten", "prims")
+"""What torch's own operators are called by."""
+MULTIPLY = re.compile(
+    r"(^|_)(b?mm|(b?add|s|sp|ssp)b?mm|(add)?mv|matmul|linear|conv(olution|\d|_)\w*|attention|lstm|gru|rnn)(_|$)"
+)
+"""The names of those of them that multiply; the others change one number at a time, or move them."""
+
+
+class Uncounted(Exception):
+    """An operator multiplies, or is a library's and reads weights, and nobody here knows how much it computes."""
 
 
 class _Counting(TorchDispatchMode):
@@ -93,10 +129,15 @@ class _Counting(TorchDispatchMode):
         self.operations: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.read: dict[int, int] = {}
+        self.uncounted: set[str] = set()
+        self.foreign: dict[int, str] = {}  # where what other libraries' operators read lies -> who reads it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
+        foreign = func.namespace not in OWN
         name, more = packet.__name__, kwargs or {}
+        if foreign and f"{func.namespace}.{name}" in _MORE:
+            name = f"{func.namespace}.{name}"
         if name in ("mm", "mv") and args[0].layout is torch.sparse_csr:  # torch's table counts the zeros too
             self.operations[_name(args[0].dtype)] += _sparse(args)
             self.kinds[f"{name} of CSR"] += 1
@@ -106,11 +147,16 @@ class _Counting(TorchDispatchMode):
             with self:  # in inference mode linear, matmul and attention arrive whole
                 made = func.decompose(*args, **more)
             if made is NotImplemented:
+                if MULTIPLY.search(name) and not foreign:
+                    self.uncounted.add(name)
+                for value in filter(_is_somewhere, args if foreign else ()):
+                    self.foreign |= dict.fromkeys(_memory(value), f"{func.namespace}.{name}")
                 if name not in _TABLES:
                     self._reads(args)
                 return func(*args, **more)
             return made
         out, dtype = func(*args, **more), None
+        out = more.get("out") if out is None else out
         if name in _MORE:
             count, dtype = _MORE[name][0](args, out), _MORE[name][1]
         else:
@@ -124,15 +170,24 @@ class _Counting(TorchDispatchMode):
         return out
 
     def _reads(self, args: tuple[Any, ...]) -> None:
-        for value in args:
-            if isinstance(value, torch.Tensor) and value.device.type != "meta":
-                self.read |= _memory(value)
+        for value in filter(_is_somewhere, args):
+            self.read |= _memory(value)
+
+
+def _is_somewhere(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type != "meta"
 
 
 def _parts(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tensors that hold one: itself, or of rows of what is not zero these and where they are."""
-    if values.layout is torch.sparse_csr:
+    """The tensors that hold one: itself, of rows of what is not zero these and where they are, and of one that a
+    library made of others these."""
+    if is_traceable_wrapper_subclass(values):
+        held = [getattr(values, name) for name in values.__tensor_flatten__()[0]]
+        return tuple(part for one in held for part in _parts(one))
+    if values.layout in (torch.sparse_csr, torch.sparse_bsr):
         return values.crow_indices(), values.col_indices(), values.values()
+    if values.layout is torch.sparse_coo:
+        return values._indices(), values._values()
     return (values,)
 
 
@@ -150,15 +205,12 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
-    """What `call`, which runs `model` in this thread, executes in torch."""
+    """What `call`, which runs `model` in this thread, executes in torch. Raises Uncounted."""
     counting = _Counting()
     with counting:
         call()
-    owned = {
-        values.untyped_storage().data_ptr()
-        for values in (*model.parameters(), *model.buffers())
-        if values.device.type != "meta"
-    }
+    weights = filter(_is_somewhere, (*model.parameters(), *model.buffers()))
+    owned = {place for values in weights for place in _memory(values)}
     placed = {id(module): vars(module).values() for module in model.modules()}  # what a kernel had laid out its own way
     owned |= {
         place
@@ -167,5 +219,7 @@ def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
         if isinstance(value, torch.Tensor)
         for place in _memory(value)
     }
+    if unknown := counting.uncounted | {name for place, name in counting.foreign.items() if place in owned}:
+        raise Uncounted(f"nobody counts what {', '.join(sorted(unknown))} computes")
     read = sum(size for place, size in counting.read.items() if place in owned)
     return Executed(dict(counting.operations), read, dict(counting.kinds))

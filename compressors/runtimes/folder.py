@@ -6,10 +6,12 @@ it; code of the folder's own is never run, and pickle never read.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,14 +43,14 @@ class TransformersFolder(Runtime):
     def read(self, directory: Path, manifest: Mapping[str, Any]) -> nn.Module:
         import transformers
 
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        config = _config(directory)
         cls: Any = getattr(transformers, config["architectures"][0])
-        try:
+        with told_by(_method(config) or "transformers"):
             found: nn.Module = cls.from_pretrained(
                 directory, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
-        except Exception as error:  # of the library that the folder names: a layout that it does not run here
-            raise Unsupported(" ".join(str(error).split())[:300] or type(error).__name__) from None
+        if method := _method(config):
+            _telling(found, method)
         return found.eval()
 
     def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
@@ -74,12 +76,46 @@ class TransformersFolder(Runtime):
         return of_torch(model, lambda: forward(inputs))
 
     def inventory(self, directory: Path, manifest: Mapping[str, Any]) -> Inventory:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-        if config.get("quantization_config") is not None:
+        config = _config(directory)
+        if _method(config):
             return _as_stored(directory, config)
         model = self.read(directory, manifest)
         stored = [one for file in sorted(directory.glob("*.safetensors")) for one in stored_bytes(file)]
         return inventory_of(model, module_types(model), stored)
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    return dict(json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+
+
+def _method(config: Mapping[str, Any]) -> str | None:
+    """How a folder's weights are quantized, in the configuration's own word."""
+    found = config.get("quantization_config")
+    return None if found is None else str(found.get("quant_method", "quantized"))
+
+
+@contextlib.contextmanager
+def told_by(who: str) -> Iterator[None]:
+    """What a library raises is its own reason for not running a layout here: Unsupported, in one line."""
+    try:
+        yield
+    except (MemoryError, Unsupported):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise Unsupported(f"{who} does not run it here: {said}") from None
+
+
+def _telling(model: nn.Module, who: str) -> None:
+    """Some libraries look at a layout only when they compute with it."""
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def told(*args: Any, **more: Any) -> Any:
+        with told_by(who):
+            return forward(*args, **more)
+
+    model.forward = told
 
 
 def _as_stored(directory: Path, config: Mapping[str, Any]) -> Inventory:

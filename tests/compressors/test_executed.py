@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from openvino import opset13 as opset
 from torch import nn
 
 from compressors import conformance, registry
-from compressors.runtimes.executed import Executed, of_torch, product
+from compressors.runtimes.executed import Executed, Uncounted, of_torch, product
 from compressors.runtimes.openvino import GRAPH, OpenvinoRuntime
 from compressors.tiny_specs import TINY_SPECS
 
@@ -79,6 +80,82 @@ def test_a_table_is_not_read_whole_and_codes_are() -> None:
         found = of_torch(model, lambda: model(torch.tensor([1, 2, 3])))
     assert found.total == product(3, 8, 8)
     assert found.weight_bytes == 64, "the codes of one byte, and not the thousand rows"
+
+
+@torch.library.custom_op("planted::product", mutates_args=())
+def planted_product(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return values @ weight
+
+
+class Multiplying(nn.Module):
+    """A weight, and what is done with it."""
+
+    def __init__(self, how: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(32, 32, dtype=dtype))
+        self.how = how
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.how(values, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("how", "narrow", "rows"),
+    [
+        (torch.mm, "float32", 20),
+        (torch._int_mm, "int8", 20),
+        (lambda values, weight: torch.mv(weight, values[0]), "float32", 1),
+        (lambda values, weight: torch.addmv(values[0], weight, values[0]), "float32", 1),
+        (lambda values, weight: values.new_zeros(20, 32).addmm_(values, weight), "float32", 20),
+        (lambda values, weight: torch._addmm_activation(weight[0], values, weight), "float32", 20),
+        (lambda values, weight: values.new_zeros(1, 20, 32).baddbmm_(values[None], weight[None]), "float32", 20),
+    ],
+)
+def test_every_way_to_multiply_is_counted(how: Any, narrow: str, rows: int) -> None:
+    dtype = torch.int8 if narrow == "int8" else torch.float32
+    model, values = Multiplying(how, dtype), torch.ones(20, 32, dtype=dtype)
+    with torch.inference_mode():
+        assert of_torch(model, lambda: model(values)).operations == {narrow: product(rows, 32, 32)}
+
+
+def test_products_of_experts_are_counted_by_their_rows() -> None:
+    model = Multiplying(lambda values, weight: weight, torch.bfloat16)
+    model.weight = torch.ones(2, 32, 32, dtype=torch.bfloat16)
+    values, ends = torch.ones(48, 32, dtype=torch.bfloat16), torch.tensor([16, 48], dtype=torch.int32)
+    with torch.inference_mode():
+        found = of_torch(model, lambda: torch._grouped_mm(values, model.weight, offs=ends))
+    assert found.operations == {"bfloat16": product(48, 32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (lambda values, weight: planted_product(values, weight), "planted.product"),
+        (lambda values, weight: planted_product(planted_product(values, values.T), weight), "planted.product"),
+        (lambda values, weight: torch.sparse.mm(weight.to_sparse(), values.T), "_sparse_mm|addmm"),
+    ],
+)
+def test_what_nobody_counts_is_no_saving(how: Any, told: str) -> None:
+    """As `operations 54.6 M → 4.19 M` was of a model whose layers a library's kernels multiply."""
+    model, values = Multiplying(how, torch.float32), torch.ones(32, 32)
+    with torch.inference_mode(), pytest.raises(Uncounted, match=told):
+        of_torch(model, lambda: model(values))
+
+
+def test_a_librarys_operator_that_reads_no_weight_does_not_count() -> None:
+    model = Multiplying(lambda values, weight: planted_product(values, values) @ weight, torch.float32)
+    values = torch.ones(32, 32)
+    with torch.inference_mode():
+        assert of_torch(model, lambda: model(values)).total == product(32, 32, 32)
+
+
+def test_a_tensor_made_of_others_is_read_as_these_lie() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    model = nn.Linear(32, 8, bias=False)
+    model.weight = nn.Parameter(TwoTensor(torch.ones(8, 32), torch.ones(8, 32)), requires_grad=False)
+    found = of_torch(model, lambda: model(torch.ones(4, 32)))
+    assert found.weight_bytes == 2 * 8 * 32 * 4 and found.total % product(4, 32, 8) == 0 and found.total
 
 
 def of_graph(node: Any, inputs: dict[str, np.ndarray], folder: Path) -> Executed | None:

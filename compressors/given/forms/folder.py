@@ -28,8 +28,6 @@ LIBRARIES: Mapping[str, Mapping[str, str]] = {
     "bitsandbytes": {"bitsandbytes": "bitsandbytes", "accelerate": "accelerate"},
     "compressed-tensors": {"compressed_tensors": "compressed-tensors"},
     "gptq": {"gptqmodel": "gptqmodel", "optimum": "optimum"},
-    "hqq": {"hqq": "hqq"},
-    "quanto": {"optimum": "optimum-quanto"},
     "torchao": {"torchao": "torchao"},
 }
 """What a configuration calls a quantization -> what transformers reads it by: import name -> what to install."""
