@@ -12,12 +12,15 @@ from compressors.runtimes import cached_graph
 from compressors.runtimes.openvino_names import named
 from compressors.runtimes.program import attention_as, exported_program, exporter, quiet
 
-ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx", "onnxscript": "onnxscript"}
+ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx", "onnxscript": "onnxscript"}  # with onnx_ir
 """What `to_onnx` and running its graph take: import name -> what to install."""
 
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
+    import onnx_ir
+    from onnx_ir.passes.common import DeduplicateHashedInitializersPass
+
     # torch.onnx cannot take some fused attentions apart (T5's, BEiT's, Swin's: "Cannot view a tensor with shape …").
     for implementation in (None, "eager"):
         with attention_as(model, implementation):
@@ -33,7 +36,10 @@ def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
                 break
             continue
         assert exported is not None
-        return exported.model_proto
+        # It writes a weight once for each layer that shares it. As a message: what is transposed is laid out by then.
+        graph = onnx_ir.from_proto(exported.model_proto)
+        DeduplicateHashedInitializersPass()(graph)
+        return onnx_ir.to_proto(graph)
     raise reason
 
 

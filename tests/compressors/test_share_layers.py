@@ -83,6 +83,22 @@ def test_it_is_stored_once_and_is_one_again_when_loaded(
     assert made.inventory().parameters == sum(p.numel() for p in dense.parameters()) - 2 * layer // 4
 
 
+@pytest.mark.parametrize(("label", "kinds"), [("onnxruntime-fp32", 4), ("int8-onnxruntime", 1)])
+def test_a_graph_holds_it_once_too(label: str, kinds: int, tiny_bert: conformance.Subject, tmp_path: Path) -> None:
+    """torch.onnx wrote a copy for each layer; kinds: bytes of a weight."""
+    pytest.importorskip("onnxruntime")
+    steps = registry.variants()[label].steps
+    once, whole = shared(tiny_bert, tmp_path), tiny_bert.dense
+    answers = once.load()(conformance._inputs("bert"))
+    for number, step in enumerate(steps):
+        context = tiny_bert.context(step)
+        once = build_step(step, once, context, tmp_path / f"once-{number}")
+        whole = build_step(step, whole, context, tmp_path / f"whole-{number}")
+    matrices = sum(w.numel() for w in stacks(tiny_bert.dense.model())[0][0].parameters() if w.dim() == 2)
+    assert whole.disk_bytes - once.disk_bytes > 0.95 * 2 * kinds * matrices
+    np.testing.assert_allclose(once.load()(conformance._inputs("bert")), answers, atol=1e-4 if kinds == 4 else 0.2)
+
+
 def untied(made: Artifact) -> nn.Module:
     """The same weights in a model of transformers' own, each layer with a copy."""
     model = skeleton(made.manifest["config"])
