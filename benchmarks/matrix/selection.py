@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.zoo.model import Model
@@ -77,8 +78,7 @@ def _swept(wanted: list[str], tier: str) -> dict[str, Compressor]:
                 raise PressbenchError(f"--sweep: {text}: names every strength there is ({', '.join(base.strengths)})")
         for values in zip(*strengths.values(), strict=True):
             parameters = {**given, **dict(zip(strengths, values, strict=True))}
-            ident = "-".join([base.name, *(f"{key}={value}" for key, value in parameters.items())])
-            chosen[ident] = registry.build(base.name, parameters)
+            chosen[_ident(base.name, parameters)] = registry.build(base.name, parameters)
     return chosen
 
 
@@ -86,7 +86,7 @@ def _named(text: str, tier: str) -> dict[str, Compressor]:
     name, colon, _ = text.partition(":")
     if colon:
         parameters = _parameters(text)
-        return {"-".join([name, *(f"{k}={v}" for k, v in parameters.items())]): registry.build(name, parameters)}
+        return {_ident(name, parameters): registry.build(name, parameters)}
     known = registry.variants("full")
     if name in known:
         return {name: known[name]}
@@ -96,6 +96,12 @@ def _named(text: str, tier: str) -> dict[str, Compressor]:
     if not every:
         raise PressbenchError(f"unknown compressor {name!r}{registry.nearest(name, known)}")
     return every
+
+
+def _ident(name: str, parameters: Mapping[str, Any]) -> str:
+    """A method with its parameters, for people; of a list the elements alone."""
+    said = {k: ",".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in parameters.items()}
+    return "-".join([name, *(f"{key}={value}" for key, value in said.items())])
 
 
 def _parameters(text: str) -> dict[str, Any]:

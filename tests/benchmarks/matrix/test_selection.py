@@ -26,6 +26,8 @@ def test_an_id_a_class_and_parameters_of_ones_own() -> None:
     assert parse_compressors(["prune-tokens"], "quick") == {"prune-tokens": registry.build("prune-tokens")}
     chosen = parse_compressors(["quantize-weights:bits=5,granularity=channel,symmetric=false"], "quick")
     assert list(chosen) == ["quantize-weights-bits=5-granularity=channel-symmetric=False"]
+    fused = 'fuse-soup:members=["prune-structured","low-rank-svd"],greedy=false'
+    assert list(parse_compressors([fused], "quick")) == ["fuse-soup-members=prune-structured,low-rank-svd-greedy=False"]
     (built,) = chosen.values()
     assert built.parameters | {"bits": 5, "granularity": "channel", "symmetric": False} == built.parameters
 
