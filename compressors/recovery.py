@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.adapters.lora import adapted
+from compressors.asked_once import apart, asked_once
 from compressors.interface import Compressor, Context, Examples, Unsupported
-from compressors.training import Loss, real_positions, scored_positions, soft_targets, train
+from compressors.training import Loss, autocast, real_positions, scored_positions, soft_targets, train
 
 
 def check_recovery(epochs: float, learning_rate: float) -> None:
@@ -72,6 +73,11 @@ PASS = 163_840
 """Positions (tokens, patches) that one epoch of recovery sees at least, where that takes no more than 8 passes."""
 
 
+_STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
+AGAIN = 1.5
+"""Passes from which on the dense model is asked once: with fewer it is asked hardly more often anyway."""
+
+
 def passes(epochs: float, model: nn.Module, examples: Examples) -> float:
     """Passes over `examples` that `epochs` of recovery are.
 
@@ -85,11 +91,9 @@ def passes(epochs: float, model: nn.Module, examples: Examples) -> float:
     return epochs * min(8.0, max(1.0, PASS / seen))
 
 
-_STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
-
-
 def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None = None) -> Loss:
-    """Soft targets plus the error of the hidden states, against `teacher` on the same batch.
+    """Soft targets plus the error of the hidden states, against `teacher` on the same batch, or against what it said
+    of it when it was asked once (see `compressors.asked_once`).
 
     The error of a hidden state is its squared distance to the teacher's over that one's variance, averaged
     over the layers; padding is left out. Where the depths differ, only the last states are compared, and where the
@@ -99,16 +103,14 @@ def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None
     Labels are not used."""
 
     def loss(model: nn.Module, batch: Examples) -> Tensor:
-        with torch.no_grad():
-            target = teacher(**batch.inputs, output_hidden_states=True)
+        batch, target = apart(batch)
         answer = model(**batch.inputs, output_hidden_states=True)
+        depths = depths_of(answer)
+        target = target or ask(teacher, batch, depths)
         errors = []
-        for field in _STATES:
-            if not (answer.get(field)):
-                continue
-            found, wanted = answer[field][1:], target[field][1:]  # the first is the embedding's
-            if len(found) != len(wanted):
-                found, wanted = found[-1:], wanted[-1:]
+        for field, depth in depths.items():
+            wanted = [target[f"{field} {number}"] for number in range(depth) if f"{field} {number}" in target]
+            found = answer[field][-len(wanted) :]
             real = real_positions(batch, decoder=field.startswith("decoder"))
             pairs = _of_one_width(found, wanted, basis)
             errors += [relative_error(f.float(), w.float(), real) for f, w in starmap(_alike, pairs)]
@@ -116,10 +118,31 @@ def imitation(teacher: nn.Module, temperature: float = 2.0, basis: Tensor | None
         if "logits" not in answer:  # an embedding model: its states are its answers
             return loss
         scored = scored_positions(batch)
-        told = soft_targets(answer.logits[scored], target.logits[scored], temperature, exclusive=batch.exclusive)
+        told = soft_targets(answer.logits[scored], target["logits"][scored], temperature, exclusive=batch.exclusive)
         return told + loss
 
     return loss
+
+
+Depths = dict[str, int]
+"""Field of an answer with hidden states -> how many layers say something there, the embedding left out."""
+
+
+def depths_of(answer: Any) -> Depths:
+    """Of a model, by what it answers with all hidden states."""
+    return {field: len(answer[field]) - 1 for field in _STATES if answer.get(field)}
+
+
+@torch.no_grad()  # not inference_mode: BEiT keeps a table of its first pass, and training needs it too
+def ask(teacher: nn.Module, batch: Examples, depths: Depths) -> dict[str, Tensor]:
+    """What a student of such depths is compared with: "logits", and `FIELD NUMBER` for the states behind each layer;
+    where the depths differ behind the last alone, which is number 0."""
+    answer = teacher(**batch.inputs, output_hidden_states=True)
+    found = {"logits": answer.logits} if "logits" in answer else {}
+    for field, depth in depths_of(answer).items():
+        states = answer[field][1:] if depth == depths.get(field) else answer[field][-1:]
+        found |= {f"{field} {number}": state for number, state in enumerate(states)}
+    return found
 
 
 def _of_one_width(
@@ -176,14 +199,23 @@ def recover(
         table.requires_grad_(False)
     try:
         examples = context.require_training()
-        count = passes(epochs, model, examples)
+        count, teacher = passes(epochs, model, examples), context.dense().eval()
+        if count >= AGAIN:
+            with torch.no_grad():
+                depths = depths_of(model(**examples[:1].inputs, output_hidden_states=True))
+
+            def told(batch: Examples) -> dict[str, Tensor]:
+                with autocast(context.hardware):
+                    return ask(teacher, batch, depths)
+
+            examples, _ = asked_once(told, examples, context.progress, exact=("logits",))
         with contextlib.ExitStack() as stack:
             if adapter_rank:
                 parameters = stack.enter_context(adapted(model, adapter_rank, keep_zeros=keep_zeros))
             train(
                 model,
                 examples,
-                imitation(context.dense().eval(), basis=basis),
+                imitation(teacher, basis=basis),
                 context.hardware,
                 epochs=count,
                 learning_rate=learning_rate,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
+from compressors.asked_once import apart, asked_once
 from compressors.distillation import shape as shapes
 from compressors.distillation import signals as taught
 from compressors.distillation import start as begun
@@ -31,9 +32,6 @@ from compressors.interface import (
     skeleton,
 )
 from compressors.training import autocast, cross_entropy, scored_positions, soft_targets, train
-
-KEPT = 2 << 30
-"""Bytes of what the teacher says about all examples up to which it is asked once; above, at every step."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +157,10 @@ class DistilStudent(Compressor):
         first = examples[:2]
         with torch.no_grad():
             through = taught.projections(taught.see(student, first, signals, own), told(first), stream)
-        examples, once = _asked_once(told, examples, context)
+        examples, once = asked_once(told, examples, context.progress)
 
         def loss(model: nn.Module, batch: Examples) -> Tensor:
-            plain, wanted = _apart(batch)
+            plain, wanted = apart(batch)
             found = taught.see(model, plain, signals, own)
             wanted = wanted if once else told(plain)
             total = taught.loss(signals, found, wanted, through, plain)
@@ -194,30 +192,6 @@ class DistilStudent(Compressor):
 
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-_TOLD = "the teacher's "
-
-
-def _asked_once(told: Any, examples: Examples, context: Context, batch_size: int = 32) -> tuple[Examples, bool]:
-    """The examples with what the teacher says about each beside their inputs, in bf16, which is far finer than the
-    student's error; as they are, and False, where that would be more than `KEPT`."""
-    few = examples[:2]
-    if sum(2 * values.numel() for values in told(few).values()) / len(few) * len(examples) > KEPT:
-        return examples, False
-    parts: list[Seen] = []
-    for batch in examples.batches(batch_size):
-        parts.append({name: values.to(torch.bfloat16) for name, values in told(batch).items()})
-        context.progress("asking the teacher", len(parts), -(-len(examples) // batch_size))
-    beside = {f"{_TOLD}{name}": torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Examples({**examples.inputs, **beside}, examples.labels, examples.dense_logits), True
-
-
-def _apart(batch: Examples) -> tuple[Examples, Seen]:
-    """The batch as the model takes it, and what the teacher says about it."""
-    inputs = {name: values for name, values in batch.inputs.items() if not name.startswith(_TOLD)}
-    said = {name.removeprefix(_TOLD): v for name, v in batch.inputs.items() if name.startswith(_TOLD)}
-    return Examples(inputs, batch.labels, batch.dense_logits), said
 
 
 @contextlib.contextmanager
