@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
+from compressors.asked_once import Told, apart, asked_once
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -73,11 +74,9 @@ class DistilLayers(Compressor):
         elif not self.hidden:
             raise PressbenchError(f"{self.name}: this model's answers are its hidden states: hidden must be above 0")
         if self.hidden:
-            # The teacher runs once over the data, not once an epoch.
-            states = _last_hidden(context.dense(), training, context)
-            inputs = {**training.inputs, **{f"{_TEACHER} {i}": found for i, found in enumerate(states)}}
-            training = Examples(inputs, training.labels, training.dense_logits)
-            loss = _with_hidden(loss, self.hidden)
+            told = _last_hidden(context.dense(), context.hardware)
+            training, _ = asked_once(told, training, context.progress)
+            loss = _with_hidden(loss, self.hidden, told)
         surgery.keep_layers(model, *chosen)
         train(
             model,
@@ -95,9 +94,6 @@ class DistilLayers(Compressor):
     def restructure(self, model: nn.Module, structure: Mapping[str, Any]) -> nn.Module:
         surgery.keep_layers(model, structure["layers"], structure.get("decoder_layers"))
         return model
-
-
-_TEACHER = "teacher hidden state"
 
 
 def spread(teacher: int, student: int) -> list[int]:
@@ -133,18 +129,16 @@ def _last_layers(model: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-@torch.no_grad()  # not inference_mode: BEiT keeps a table of its first pass, and training needs it too
-def _last_hidden(teacher: nn.Module, examples: Examples, context: Context) -> list[Tensor]:
-    """(examples, tokens, width) of each stack of layers, bf16: half the memory, and far finer than the student's
-    error."""
-    kept: list[list[Tensor]] = []
-    batches = list(examples.batches(32))
-    for number, batch in enumerate(batches):
-        with autocast(context.hardware), _last_layers(teacher) as found:
+def _last_hidden(teacher: nn.Module, hardware: Hardware) -> Told:
+    """By the number of each stack of layers what its last one says: (examples, tokens, width)."""
+
+    @torch.no_grad()  # not inference_mode: BEiT keeps a table of its first pass, and training needs it too
+    def told(batch: Examples) -> dict[str, Tensor]:
+        with autocast(hardware), _last_layers(teacher) as found:
             teacher(**batch.inputs)
-        kept.append([states.to(torch.bfloat16) for states in found])
-        context.progress("asking the teacher", number + 1, len(batches))
-    return [torch.cat(states) for states in zip(*kept, strict=True)]
+        return {str(stack): states for stack, states in enumerate(found)}
+
+    return told
 
 
 def _passed(model: nn.Module, batch: Examples) -> Tensor:
@@ -153,18 +147,18 @@ def _passed(model: nn.Module, batch: Examples) -> Tensor:
     return torch.zeros(())
 
 
-def _with_hidden(loss: Loss, weight: float) -> Loss:
+def _with_hidden(loss: Loss, weight: float, told: Told) -> Loss:
     def combined(model: nn.Module, batch: Examples) -> Tensor:
-        inputs = {name: values for name, values in batch.inputs.items() if not name.startswith(_TEACHER)}
-        plain = Examples(inputs, batch.labels, batch.dense_logits)
+        plain, said = apart(batch)
+        said = said or dict(told(plain))
         with _last_layers(model) as captured:
             value = loss(model, plain)
         for number, found in enumerate(captured):
-            wanted = batch.inputs[f"{_TEACHER} {number}"]
+            wanted = said[str(number)]
             if found.shape != wanted.shape:
-                told = f"{found.shape[-1]} wide, the dense model's {wanted.shape[-1]}"
-                raise PressbenchError(f"distil-layers: its hidden states are {told}: hidden must be 0")
-            error = (found.float() - batch.inputs[f"{_TEACHER} {number}"].float()) ** 2
+                widths = f"{found.shape[-1]} wide, the dense model's {wanted.shape[-1]}"
+                raise PressbenchError(f"distil-layers: its hidden states are {widths}: hidden must be 0")
+            error = (found.float() - wanted.float()) ** 2
             real = real_positions(plain, decoder=number > 0)
             if real is not None and real.shape == error.shape[:-1]:
                 error = error[real]  # what padding holds means nothing
