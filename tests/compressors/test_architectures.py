@@ -16,7 +16,7 @@ from compressors.artifact import Artifact
 from compressors.asked_once import apart, asked_once
 from compressors.conformance import HARDWARE
 from compressors.distillation.layers import _last_hidden, _passed, _with_hidden
-from compressors.interface import Context, Examples, InputSpec, ModelSpec, Unsupported
+from compressors.interface import Examples, InputSpec, ModelSpec, Unsupported
 from compressors.runtimes import export
 from compressors.witness import witness
 
@@ -141,10 +141,6 @@ def test_the_dense_artifact_answers_as_transformers_does(subject: Subject) -> No
 
 
 # -- what was wrong ------------------------------------------------------------------------------
-
-
-def context(subject: Subject) -> Context:
-    return Context(subject.spec, HARDWARE, subject.dense.model, training=subject.examples)
 
 
 @pytest.mark.parametrize("name", ["llama", "vit", "t5"])
