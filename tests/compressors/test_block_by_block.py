@@ -70,29 +70,29 @@ def test_those_that_are_given_the_same_come_together(tmp_path: Path) -> None:
     assert of_first == [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
 
 
-def test_what_another_model_is_given_stands_beside_it(tiny: conformance.Subject) -> None:
+def test_what_another_model_is_given_stands_beside_what_a_layer_is_given_now(tiny: conformance.Subject) -> None:
+    """Now: the layers of the block that come before it are changed by then, or it would make up for them again."""
     model, other, context = tiny.dense.model(), tiny.dense.model(), about(tiny)
     layers = surgery.block_linears(model)
     last = units.blocks(model)[-1].name
     theirs: dict[str, list[Tensor]] = {}
     all_at_once(other, context)(layers, lambda n, rows: theirs.setdefault(n, []).append(rows))
-    before: list[nn.Module] = []
     seen = 0
 
     def change(names: Sequence[str], given: Given) -> None:
         nonlocal seen
         assert given.crossed is not None
         if names[0].startswith(f"{last}."):
-            before.append(before[0] if before else as_it_is(tiny, model))
             ours: list[Tensor] = []
-            all_at_once(before[0], context)(names[:1], lambda _, rows: ours.append(rows))
-            wanted = torch.cat(theirs[names[0]]).T @ torch.cat(ours)
-            torch.testing.assert_close(given.crossed, wanted, rtol=1e-3, atol=1e-3)
+            all_at_once(as_it_is(tiny, model), context)(names[:1], lambda _, rows: ours.append(rows))
+            now = torch.cat(ours)
+            torch.testing.assert_close(given.crossed, torch.cat(theirs[names[0]]).T @ now, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(given.moments, now.T @ now, rtol=1e-3, atol=1e-3)
         seen += len(names)
         halved(model, names)
 
     block_by_block(model, context, layers, change, "a method", other)
-    assert seen == len(layers) and before
+    assert seen == len(layers)
 
 
 def test_what_is_not_finite_or_never_given_is_told(tiny_bert: conformance.Subject) -> None:
