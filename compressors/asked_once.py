@@ -22,12 +22,12 @@ Told = Callable[[Examples], Mapping[str, Tensor]]
 
 def asked_once(
     told: Told, examples: Examples, progress: Progress = no_progress, *, exact: Collection[str] = (),
-    batch_size: int = 32,
+    share: float = 1.0, batch_size: int = 32,
 ) -> tuple[Examples, bool]:  # fmt: skip
     """The examples with what is said about each beside them, in bf16, which is far finer than any student's error, but
-    for the names in `exact`; as they are, and False, where that would be more than `KEPT`."""
+    for the names in `exact`; as they are, and False, where that would be more than this `share` of `KEPT`."""
     few = examples[:2]
-    if sum(_kept(*named, exact).nbytes for named in told(few).items()) / len(few) * len(examples) > KEPT:
+    if sum(_kept(*named, exact).nbytes for named in told(few).items()) / len(few) * len(examples) > share * KEPT:
         return examples, False
     said: dict[str, Tensor] = {}
     for start in range(0, len(examples), batch_size):

@@ -208,7 +208,7 @@ def recover(
                 with autocast(context.hardware):
                     return ask(teacher, batch, depths)
 
-            examples, _ = asked_once(told, examples, context.progress, exact=("logits",))
+            examples, _ = asked_once(told, examples, context.progress, exact=("logits",), share=0.25)
         with contextlib.ExitStack() as stack:
             if adapter_rank:
                 parameters = stack.enter_context(adapted(model, adapter_rank, keep_zeros=keep_zeros))

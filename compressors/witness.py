@@ -85,10 +85,10 @@ def _narrow(before: Executed, after: Executed) -> list[str]:
 
 
 def _by_what_is_stored(dense: Artifact, compressed: Artifact, seen: list[str]) -> tuple[list[str], str | None]:
-    """Of a runtime that does not tell what it executes: weights that are fewer, or stored in fewer bits."""
+    """Of what nobody tells what it executes: weights that are fewer, or stored in fewer bits."""
     one, other = dense.inventory(), compressed.inventory()
     bits = compressed.disk_bytes / max(1, other.parameters) / (dense.disk_bytes / max(1, one.parameters))
-    told = [*seen, "by what is stored: its runtime does not tell what it executes"]
+    told = [*seen, "by what is stored: what it executes is not told"]
     if other.parameters < FEWER * one.parameters or bits < 0.75:
         return told, None
     return told, f"{other.parameters:,} weights of {one.parameters:,}, each {bits:.2f}× the bytes"

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -30,7 +31,7 @@ from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
 from benchmarks.preparation.settings import Settings
 from benchmarks.progress import Stages
-from benchmarks.run import spread
+from benchmarks.run import node, spread
 from benchmarks.run.node import Job
 from benchmarks.zoo import find_model
 from compressors import registry
@@ -232,6 +233,43 @@ def test_cases_of_a_class_without_a_node_end_together(monkeypatch: pytest.Monkey
     session.close()
     assert {one.verdict for one in found} == {"error"} and took < 5.5, "they waited together"
     assert all("no node of class cpu-generic was there for 3 s" in one.reason for one in found)
+
+
+def test_a_case_that_no_node_has_room_for_does_not_wait_for_those_that_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It had none on one that is there, and the one that it went to has gone."""
+    monkeypatch.setattr(spread, "GONE_SECONDS", 3.0)
+    cluster = Cluster("local:1")
+    (held,) = cluster.select([])
+    (there,) = cluster.fitting(held.hardware_class)
+    case = Case("footprint", "dense", registry.variants()["dense"], find_model("vit-digits"), held, None, Target())
+    settings = Settings(tier="quick", seed=0, stage_seconds=60.0, qualifications=Path("nowhere"))
+    session = spread.SpreadSession(Cache(Path("nowhere")), settings, Stages(), "run")
+    session.spread(cluster, [case], Job("run", settings, None, None), lambda record: None)
+    session._too_large["footprint", case.id].add(there.id)
+    record = session.footprint(case)
+    session.close()
+    assert record.verdict == "error" and "was there for 3 s, but for 1 whose disk had no room" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "free", "wanting"),
+    [
+        ("error", "SafetensorError: No space left on device (os error 28)", 2**40, True),
+        ("unsupported", f"cache: cannot write data: {os.strerror(errno.ENOSPC)}; set PRESSBENCH_CACHE", 2**40, True),
+        ("error", "RuntimeError: basic_ios::clear: iostream error", 2**20, True),  # as OpenVINO says it
+        ("error", "RuntimeError: basic_ios::clear: iostream error", 2**40, False),
+        ("unsupported", "needs a GPU", 2**20, False),
+        ("fail", "0.9 of the dense file", 2**20, False),
+    ],
+)
+def test_want_of_room_is_known_by_what_is_said_or_left(
+    verdict: str, reason: str, free: int, wanting: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    record: Any = SimpleNamespace(verdict=verdict, reason=reason, evidence={})
+    assert (node._no_room(record, tmp_path) is not None) is wanting
 
 
 def test_a_run_that_is_killed_leaves_no_node_and_loses_nothing(place: Place) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,10 +88,10 @@ def measure(job: Job, case: Case, again: bool = False) -> Answer:
     stages = session.stage
     before = dict(stages.seconds), {k: Counter(v) for k, v in stages.operations.items()}, dict(stages.timed)
     record = session.speed_again(case) if again else getattr(session, case.measure)(case)
-    if record.verdict == "error" and any(text in f"{record.reason} {record.evidence}" for text in FULL):
-        if full := shutil.disk_usage(session.cache.root).free < ROOM:
-            _full.append(record.reason)
-        raise NoRoom(the_library().get_runtime_context().get_node_id(), record.reason, full)
+    if why := _no_room(record, session.cache.root):
+        if full := _is_full(session.cache.root):
+            _full.append(why)
+        raise NoRoom(the_library().get_runtime_context().get_node_id(), why, full)
     record = dataclasses.replace(record, evidence={**record.evidence, "node": _node(session, case)})
     said = tuple(_said)
     _said.clear()
@@ -102,6 +103,17 @@ def measure(job: Job, case: Case, again: bool = False) -> Answer:
         dict(session.supervision.standings),
         said,
     )
+
+
+def _no_room(record: CaseRecord, cache: Path) -> str | None:
+    """The reason of a record that may be for want of room: by what it says, and where it failed by what is left."""
+    said = any(text in f"{record.reason} {record.evidence}" for text in FULL)
+    wanting = record.verdict in ("error", "unsupported") and said
+    return record.reason if wanting or (record.verdict == "error" and _is_full(cache)) else None
+
+
+def _is_full(cache: Path) -> bool:
+    return any(shutil.disk_usage(place).free < ROOM for place in (cache, tempfile.gettempdir()) if Path(place).exists())
 
 
 def _session(job: Job) -> Session:

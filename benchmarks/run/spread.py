@@ -92,7 +92,7 @@ class SpreadSession(Session):
                 ready, _ = the_library().wait(list(self._waiting), num_returns=1, timeout=TICK_SECONDS)
                 for ref in ready:
                     self._take(ref, asked=key)
-                if self._nodes(there):
+                if self._left(case):
                     self._seen[there] = time.monotonic()
                 elif time.monotonic() - self._seen[there] > GONE_SECONDS:
                     self._give_up(there)
@@ -102,15 +102,18 @@ class SpreadSession(Session):
     def _give_up(self, hardware_class: str) -> None:
         """All cases of a class that has no node left: they waited together."""
         for ref, (case, _) in list(self._waiting.items()):
-            if case.hardware.hardware_class == hardware_class:
+            if case.hardware.hardware_class == hardware_class and not self._left(case):
                 del self._waiting[ref]
                 the_library().cancel(ref)
                 why = f"no node of class {hardware_class} was there for {GONE_SECONDS:.0f} s"
+                if without := len(self._full | self._too_large[_key(case)]):
+                    why += f", but for {without} whose disk had no room"
                 self._found[_key(case)] = self._lost(case, why)
 
-    def _nodes(self, hardware_class: str) -> set[str]:
-        """Those that a case of the class can go to."""
-        return {node.id for node in self._cluster.fitting(hardware_class)} - self._full
+    def _left(self, case: Case) -> set[str]:
+        """The nodes that a case can go to."""
+        there = {node.id for node in self._cluster.fitting(case.hardware.hardware_class)}
+        return there - self._full - self._too_large[_key(case)]
 
     def _hand_over(self, case: Case, again: bool = False) -> None:
         ray, without = the_library(), self._full | self._too_large[_key(case)]
@@ -149,10 +152,10 @@ class SpreadSession(Session):
             address = next((one.address for one in self._cluster.nodes() if one.id == there.node), there.node)
             self.cache.say(f"pressbench: nothing more is measured on the node {address}, its disk is full: {there.why}")
         self._too_large[_key(case)].add(there.node)
-        left = self._nodes(case.hardware.hardware_class) - self._too_large[_key(case)]
-        if left:
-            self._hand_over(case, again)
-        return bool(left)
+        if not self._left(case):
+            return False
+        self._hand_over(case, again)
+        return True
 
     def _add(self, answer: node.Answer) -> None:
         """Where a node's time went, and what it said."""

@@ -15,7 +15,7 @@ from compressors import surgery
 from compressors.attention.registered import is_causal
 from compressors.interface import Compressed, Context, Effect, Examples, Hardware, ModelSpec, Unsupported
 from compressors.recovery import Recovering
-from compressors.runtimes.executed import FEWER, of_torch
+from compressors.runtimes.executed import FEWER, Uncounted, of_torch
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class ApproximateAttention(Recovering):
 
 @torch.no_grad()
 def _operations(model: nn.Module, examples: Examples) -> int:
-    """Of a pass over one example."""
-    return of_torch(model, lambda: model(**examples[:1].inputs)).total
+    """Of a pass over one example. Raises Unsupported where they cannot be counted."""
+    try:
+        return of_torch(model, lambda: model(**examples[:1].inputs)).total
+    except Uncounted as error:
+        raise Unsupported(f"whether it would compute less cannot be told: {error}") from None
 
 
 def dense(query: Tensor, key: Tensor, value: Tensor, real: Tensor | None, scale: float | None) -> Tensor:

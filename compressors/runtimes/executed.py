@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "float8": 8, "int4": 4}
@@ -75,7 +76,7 @@ def _attention(args: tuple[Any, ...], out: Any) -> int:
 def _rows(args: tuple[Any, ...], out: Any) -> int:
     """(…, k) × weights, packed or not, -> (…, m), alone or the first of what comes out."""
     out = out[0] if isinstance(out, tuple) else out
-    return product(out.numel() // out.shape[-1], args[0].shape[-1], out.shape[-1])
+    return product(out.numel(), args[0].shape[-1], 1)
 
 
 def _added(args: tuple[Any, ...], out: Any) -> int:
@@ -114,9 +115,12 @@ _TABLES = {"embedding", "index", "index_select", "gather", "view", "t", "transpo
 OWN = ("aten", "prims")
 """What torch's own operators are called by."""
 MULTIPLY = re.compile(
-    r"(^|_)(b?mm|(b?add|s|sp|ssp)b?mm|(add)?mv|matmul|linear|conv(olution|\d|_)\w*|attention|lstm|gru|rnn)(_|$)"
+    r"(^|_)(b?mm|(b?add|s|sp|ssp)b?mm|(add)?mv|matmul|(tri)?linear|conv(olution|\d|_)\w*|attention|lstm|gru|rnn|cdist"
+    r"|transformer|gem[mv])(_|$)"
 )
-"""The names of those of them that multiply; the others change one number at a time, or move them."""
+"""The names of operators that multiply; torch's own others change one number at a time, or move them."""
+CODES = re.compile(r"quant|pack|choose_qparams")
+"""The names of libraries' operators that make codes of numbers, or numbers of codes."""
 
 
 class Uncounted(Exception):
@@ -124,13 +128,15 @@ class Uncounted(Exception):
 
 
 class _Counting(TorchDispatchMode):
-    def __init__(self) -> None:
+    def __init__(self, weights: Iterable[torch.Tensor]) -> None:
+        """weights: of the model."""
         super().__init__()
+        self.made_of_weights = {place for values in weights for place in _memory(values)}
+        """Where weights lie, and what is made of them alone: another type, another layout, numbers of codes."""
         self.operations: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.read: dict[int, int] = {}
         self.uncounted: set[str] = set()
-        self.foreign: dict[int, str] = {}  # where what other libraries' operators read lies -> who reads it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
@@ -147,13 +153,9 @@ class _Counting(TorchDispatchMode):
             with self:  # in inference mode linear, matmul and attention arrive whole
                 made = func.decompose(*args, **more)
             if made is NotImplemented:
-                if MULTIPLY.search(name) and not foreign:
-                    self.uncounted.add(name)
-                for value in filter(_is_somewhere, args if foreign else ()):
-                    self.foreign |= dict.fromkeys(_memory(value), f"{func.namespace}.{name}")
                 if name not in _TABLES:
                     self._reads(args)
-                return func(*args, **more)
+                return self._other(func, foreign, args, more)
             return made
         out, dtype = func(*args, **more), None
         out = more.get("out") if out is None else out
@@ -167,6 +169,19 @@ class _Counting(TorchDispatchMode):
         self.operations[dtype] += count
         self.kinds[name] += 1
         self._reads(args)
+        return out
+
+    def _other(self, func: Any, foreign: bool, args: tuple[Any, ...], more: Mapping[str, Any]) -> Any:
+        """Run an operator that nobody counts: it must not multiply, nor a library's do anything else with weights."""
+        name, given = func._overloadpacket.__name__, tree_leaves((args, more))
+        places = {place for value in filter(_is_somewhere, given) for place in _memory(value)}
+        held = any(isinstance(value, torch.ScriptObject) for value in given)  # packed weights
+        weights = held or bool(places & self.made_of_weights)
+        if (MULTIPLY.search(name) and (weights or not foreign)) or (foreign and weights and not CODES.search(name)):
+            self.uncounted.add(f"{func.namespace}.{name}")
+        out = func(*args, **more)
+        if places and places <= self.made_of_weights:
+            self.made_of_weights |= {p for value in filter(_is_somewhere, tree_leaves(out)) for p in _memory(value)}
         return out
 
     def _reads(self, args: tuple[Any, ...]) -> None:
@@ -196,7 +211,7 @@ def _memory(values: torch.Tensor) -> dict[int, int]:
     if values.layout is torch._mkldnn:  # type: ignore[attr-defined]
         return {torch.ops.mkldnn.data_ptr(values): torch.ops.mkldnn._nbytes(values)}
     stored = [part.untyped_storage() for part in _parts(values)]
-    return {storage.data_ptr(): storage.nbytes() for storage in stored}
+    return {storage.data_ptr(): storage.nbytes() for storage in stored if storage.nbytes()}
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -206,7 +221,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
     """What `call`, which runs `model` in this thread, executes in torch. Raises Uncounted."""
-    counting = _Counting()
+    counting = _Counting(filter(_is_somewhere, (*model.parameters(), *model.buffers())))
     with counting:
         call()
     weights = filter(_is_somewhere, (*model.parameters(), *model.buffers()))
@@ -219,7 +234,9 @@ def of_torch(model: torch.nn.Module, call: Callable[[], Any]) -> Executed:
         if isinstance(value, torch.Tensor)
         for place in _memory(value)
     }
-    if unknown := counting.uncounted | {name for place, name in counting.foreign.items() if place in owned}:
-        raise Uncounted(f"nobody counts what {', '.join(sorted(unknown))} computes")
+    if counting.uncounted:
+        raise Uncounted(f"nobody counts what {', '.join(sorted(counting.uncounted))} computes")
+    if not counting.operations:
+        raise Uncounted("nothing that multiplies was seen")
     read = sum(size for place, size in counting.read.items() if place in owned)
     return Executed(dict(counting.operations), read, dict(counting.kinds))

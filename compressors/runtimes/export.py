@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,9 +21,6 @@ ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx", "onnxscript": "onnxscript"
 
 def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
     """An ONNX ModelProto in fp32, its inputs named as in the spec and its output `logits`."""
-    import onnx_ir
-    from onnx_ir.passes.common import DeduplicateHashedInitializersPass
-
     # torch.onnx cannot take some fused attentions apart (T5's, BEiT's, Swin's: "Cannot view a tensor with shape …").
     for implementation in (None, "eager"):
         with attention_as(model, implementation):
@@ -36,11 +36,33 @@ def to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
                 break
             continue
         assert exported is not None
-        # It writes a weight once for each layer that shares it. As a message: what is transposed is laid out by then.
-        graph = onnx_ir.from_proto(exported.model_proto)
-        DeduplicateHashedInitializersPass()(graph)
-        return onnx_ir.to_proto(graph)
+        return _shared_once(exported.model_proto, model)
     raise reason
+
+
+def _shared_once(exported: Any, model: nn.Module) -> Any:
+    """The graph with weights once that layers of the module share: torch.onnx writes a copy for each, transposed where
+    it is multiplied. Weights that are equal by chance, such as zeros, stay several: they are several of the model's."""
+    import onnx_ir
+
+    uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    shared = [weight for weight in model.parameters() if uses[id(weight)] > 1]
+    if not shared:
+        return exported
+    laid = [weight.detach().float().numpy() for weight in shared]
+    known = {_content(values) for weight in laid for values in (weight, weight.T)}
+    graph = onnx_ir.from_proto(exported)
+    first: dict[Any, Any] = {}
+    for value in list(graph.graph.initializers.values()):
+        key = _content(value.const_value.numpy())
+        if key in known and first.setdefault(key, value) is not value:
+            value.replace_all_uses_with(first[key])
+            del graph.graph.initializers[value.name]
+    return onnx_ir.to_proto(graph)
+
+
+def _content(values: np.ndarray) -> tuple[tuple[int, ...], str, str]:
+    return values.shape, str(values.dtype), hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def to_openvino(model: nn.Module, spec: ModelSpec) -> Any:

@@ -22,7 +22,7 @@ from torch import nn
 
 from compressors.interface import Unsupported, skeleton
 from compressors.runtimes.base import Forward, Inventory, Runtime
-from compressors.runtimes.executed import Executed, of_torch
+from compressors.runtimes.executed import Executed, Uncounted, of_torch
 from compressors.runtimes.files import copy_files
 from compressors.runtimes.generation import Generator, TorchGenerator, generates
 from compressors.runtimes.layers import by_layer
@@ -45,7 +45,7 @@ class TransformersFolder(Runtime):
 
         config = _config(directory)
         cls: Any = getattr(transformers, config["architectures"][0])
-        with told_by(_method(config) or "transformers"):
+        with _told_by(_method(config) or "transformers"):
             found: nn.Module = cls.from_pretrained(
                 directory, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
@@ -95,15 +95,19 @@ def _method(config: Mapping[str, Any]) -> str | None:
 
 
 @contextlib.contextmanager
-def told_by(who: str) -> Iterator[None]:
+def _told_by(who: str) -> Iterator[None]:
     """What a library raises is its own reason for not running a layout here: Unsupported, in one line."""
     try:
         yield
-    except (MemoryError, Unsupported):
+    except MemoryError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Unsupported(f"{who} does not run it here: {said}") from None
+        raise _unsupported(who, error) from None
+
+
+def _unsupported(who: str, error: Exception) -> Unsupported:
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    return Unsupported(f"{who} does not run it here: {said}")
 
 
 def _telling(model: nn.Module, who: str) -> None:
@@ -112,8 +116,14 @@ def _telling(model: nn.Module, who: str) -> None:
 
     @functools.wraps(forward)
     def told(*args: Any, **more: Any) -> Any:
-        with told_by(who):
+        try:
             return forward(*args, **more)
+        except (MemoryError, OSError, LookupError, Uncounted):  # of the machine, of the inputs, of who counts
+            raise
+        except Exception as error:
+            if "allocate" in str(error):  # how torch says that the memory is full
+                raise
+            raise _unsupported(who, error) from None
 
     model.forward = told
 

@@ -87,6 +87,16 @@ def planted_product(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return values @ weight
 
 
+@torch.library.custom_op("planted::of_several", mutates_args=())
+def planted_of_several(values: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    return values @ weights[0]
+
+
+@torch.library.custom_op("planted::dequantize", mutates_args=())
+def planted_dequantize(codes: torch.Tensor) -> torch.Tensor:
+    return codes * 2.0
+
+
 class Multiplying(nn.Module):
     """A weight, and what is done with it."""
 
@@ -132,6 +142,16 @@ def test_products_of_experts_are_counted_by_their_rows() -> None:
     [
         (lambda values, weight: planted_product(values, weight), "planted.product"),
         (lambda values, weight: planted_product(planted_product(values, values.T), weight), "planted.product"),
+        (lambda values, weight: planted_product(values, weight.t().contiguous()), "planted.product"),
+        (lambda values, weight: planted_product(values.double(), weight.double()), "planted.product"),
+        (lambda values, weight: planted_product(values, planted_dequantize(weight)), "planted.product"),
+        (lambda values, weight: planted_of_several(values, [weight]), "planted.of_several"),
+        (lambda values, weight: torch.cdist(values, weight), "_cdist_forward|nothing that multiplies"),
+        (
+            lambda values, weight: torch._trilinear(values[None], weight[None], values[None], [], [], [], [0]),
+            "_trilinear",
+        ),
+        (lambda values, weight: values + weight, "nothing that multiplies was seen"),
         (lambda values, weight: torch.sparse.mm(weight.to_sparse(), values.T), "_sparse_mm|addmm"),
     ],
 )
@@ -147,6 +167,26 @@ def test_a_librarys_operator_that_reads_no_weight_does_not_count() -> None:
     values = torch.ones(32, 32)
     with torch.inference_mode():
         assert of_torch(model, lambda: model(values)).total == product(32, 32, 32)
+
+
+def test_codes_that_a_library_decodes_are_multiplied_by_what_is_counted() -> None:
+    model = Multiplying(lambda values, weight: values @ planted_dequantize(weight), torch.float32)
+    with torch.inference_mode():
+        assert of_torch(model, lambda: model(torch.ones(32, 32))).total == product(32, 32, 32)
+
+
+def test_whole_layers_and_packed_weights_of_torch_are_not_passed_over() -> None:
+    layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True).eval()
+    packed = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(32, 32)), {nn.Linear})
+    for model, values in ((layer, torch.ones(1, 4, 32)), (packed, torch.ones(4, 32))):
+        with torch.inference_mode(), pytest.raises(Uncounted, match=r"_transformer_encoder_layer_fwd|linear_dynamic"):
+            of_torch(model, lambda model=model, values=values: model(values))  # type: ignore[misc]
+
+
+def test_nothing_of_nothing_is_no_mistake() -> None:
+    model = Multiplying(lambda values, weight: torch.mv(weight[:0], values[0]).sum() + values @ weight, torch.float32)
+    with torch.inference_mode():
+        assert of_torch(model, lambda: model(torch.ones(32, 32))).total == product(32, 32, 32)
 
 
 def test_a_tensor_made_of_others_is_read_as_these_lie() -> None:

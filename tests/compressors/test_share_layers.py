@@ -20,6 +20,7 @@ from compressors.build import build_step
 from compressors.conformance import HARDWARE
 from compressors.interface import Context, Examples, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
 from compressors.quantization.weights import QuantizeWeights
+from compressors.runtimes.export import to_onnx
 from compressors.sharing.layers import ShareLayers, groups
 
 BARE = {"recovery_epochs": 0.0, "start": "first"}
@@ -97,6 +98,16 @@ def test_a_graph_holds_it_once_too(label: str, kinds: int, tiny_bert: conformanc
     matrices = sum(w.numel() for w in stacks(tiny_bert.dense.model())[0][0].parameters() if w.dim() == 2)
     assert whole.disk_bytes - once.disk_bytes > 0.95 * 2 * kinds * matrices
     np.testing.assert_allclose(once.load()(conformance._inputs("bert")), answers, atol=1e-4 if kinds == 4 else 0.2)
+
+
+def test_weights_that_are_equal_by_chance_stay_several(tiny_bert: conformance.Subject) -> None:
+    pytest.importorskip("onnxruntime")
+    model = tiny_bert.dense.model()
+    with torch.no_grad():
+        for weight in stacks(model)[0][0].attention.parameters():
+            weight.zero_()
+    zeros = [one for one in to_onnx(model, tiny_bert.dense.spec).graph.initializer if not any(one.raw_data)]
+    assert sum(list(one.dims) == [64, 64] for one in zeros) == 4
 
 
 def untied(made: Artifact) -> nn.Module:

@@ -20,7 +20,8 @@ from compressors.artifact import Artifact
 from compressors.build import build_step
 from compressors.given.form import GivenError
 from compressors.given.given import Given
-from compressors.interface import Context, Hardware, PressbenchError
+from compressors.interface import Context, Hardware, PressbenchError, Unsupported
+from compressors.runtimes.folder import _telling
 from compressors.tiny_specs import TINY_SPECS
 
 sys.path.append(str(Path(__file__).parents[2]))
@@ -166,6 +167,29 @@ def test_it_is_one_line(tmp_path: Path, folder: Path, change: Callable[[Path], A
 def test_a_library_that_is_not_there_is_asked_for(folder: Path) -> None:
     _config(quantization_config={"quant_method": "gptq", "bits": 4})(folder)
     assert Given(str(folder)).requires["gptqmodel"] == "gptqmodel"
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (AssertionError("N must be divisible by block_n"), False), (NotImplementedError("int4 on the CPU"), False),
+        (MemoryError(), True), (IndexError("index out of range in self"), True), (OSError(28, "full"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+    ],
+)  # fmt: skip
+def test_what_a_quantizers_kernel_refuses_is_its_reason_and_what_is_the_machines_is_not(
+    error: Exception, kept: bool
+) -> None:
+    model = torch.nn.Linear(2, 2)
+
+    def kernel(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    model.forward = kernel  # type: ignore[method-assign]
+    _telling(model, "bitsandbytes")
+    with pytest.raises(type(error) if kept else Unsupported) as told:
+        model(torch.ones(2))
+    assert kept or str(told.value) == f"bitsandbytes does not run it here: {error}"
 
 
 def test_ports_are_said_of_graphs_alone(folder: Path) -> None:

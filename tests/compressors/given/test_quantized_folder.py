@@ -164,6 +164,7 @@ def test_what_a_library_saved_runs_as_it_reads_it(
     monkeypatch.setenv("GPTQMODEL_DISABLE_PACK_EXT", "1")  # which wants a compiler
     pytest.importorskip(library, reason="needs the extra 'quantized'")
     subject, folder = dense
+    monkeypatch.chdir(tmp_path)  # some keep a log where they are
     quantize(folder, tmp_path / "given")
     made = taken(tmp_path / "given", subject, tmp_path / "artifact")
     ids = np.arange(4, 20, dtype=np.int64).reshape(2, 8)
