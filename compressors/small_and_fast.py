@@ -1,7 +1,8 @@
 """The headline: what this suite knows to make small and fast, for each kind of model on each class of hardware.
 
 A recipe is one of methods that are there by themselves; this is the one place that says which go together. That of
-models that read words was found by `pressbench search` on minilm-bbc (docs/searching.md tells how); the others were put
+models that read words was found by `pressbench search` on minilm-bbc (docs/searching.md tells how); that of models that
+see images is one of nine that were tried on vit-digits (docs/methods.md has them); that of models that write words was put
 together by hand, from what each method showed by itself.
 """
 
@@ -24,6 +25,9 @@ STUDENT: Chain = (
 """Two layers that answer as six, with a quarter of their heads and neurons, which know the words of the
 training texts alone. The student is the one that `distil-layers` makes, so that a run that has both makes it once."""
 
+SHALLOW = ("prune-layers", (("recovery_epochs", 3.0), ("removed", 0.67)))
+"""A third of the layers, taught to end where all of them did."""
+
 RECIPES: Mapping[str, Mapping[str, Chain]] = {
     "reads words": {
         "": (*STUDENT, ("int8-openvino", ())),
@@ -35,8 +39,8 @@ RECIPES: Mapping[str, Mapping[str, Chain]] = {
         "": (("gptq-openvino", ()),),
     },
     "sees images": {
-        "": (("prune-structured", ()), ("int8-openvino", ())),
-        "cpu-avx2": (("prune-structured", ()), ("int8-onnxruntime", ())),
+        "": (SHALLOW, ("int8-openvino", ())),
+        "cpu-avx2": (SHALLOW, ("int8-onnxruntime", ())),
     },
 }
 """Kind of model -> class of hardware, "" for all that have none of their own -> the chain."""
@@ -57,8 +61,8 @@ def kind_of(model: ModelSpec) -> str:
 @dataclass(frozen=True)
 class SmallAndFast(Pipeline):
     """The smallest and fastest that several methods together make of a model: of an encoder of texts a student with
-    fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model half of its heads and
-    neurons; each on the kernels that are fast on the hardware, and of what is installed: `RECIPES` and `BY_LLAMACPP`
+    fewer layers, heads, neurons and words, of a language model 4-bit weights, of a vision model a third of its layers;
+    each on the kernels that are fast on the hardware, and of what is installed: `RECIPES` and `BY_LLAMACPP`
     say which."""
 
     name: ClassVar[str] = "small-and-fast"
