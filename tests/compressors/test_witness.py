@@ -158,6 +158,6 @@ def test_a_runtime_that_does_not_tell_is_judged_by_what_is_stored(monkeypatch: p
     made = conformance._made(registry.variants()["distil-layers"].steps, "bert")
     monkeypatch.setattr(Artifact, "executed", lambda self, inputs: None)
     seen, fault = witness(DENSE.dense, made, "kernel", INPUTS)
-    assert fault is None and "by what is stored: its runtime does not tell what it executes" in seen
+    assert fault is None and "by what is stored: what it executes is not told" in seen
     _, fault = witness(DENSE.dense, DENSE.dense, "kernel", INPUTS)
     assert fault is not None and "weights of" in fault
