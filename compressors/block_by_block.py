@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compressors.calibration import Look, cross_moments, in_turn, second_moments
+from compressors.calibration import Look, in_turn
 from compressors.interface import Context, PressbenchError
+from compressors.moments import cross_moments, second_moments
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def test_a_real_quick_qualification_is_stored_as_it_is_told(tmp_path: Path) -> N
     assert found["tau"] == max(found["tau_placement"], found["tau_contention"])
     assert 3 <= len(found["rounds"]) <= 5  # fewer where the machine is too busy
     assert all(value > 0 for value in found["probes"].values())
+    assert found["ceilings"]["fp32_gflop_s"] > 0 and found["ceilings"]["bandwidth_gb_s"] > 0
     names = [criterion["name"] for criterion in found["criteria"]]
     assert len(names) == len(set(names)) >= 9
     assert found["qualified"] == all(c["outcome"] != "missed" for c in found["criteria"])

@@ -17,12 +17,11 @@ WANTED = 5
 class Effort:
     """rounds: fresh pairs of processes; once `seconds` are spent no further one begins, but for the first
     FEWEST. round: slot pairs in each. delay: at most, to find the delay.
-    ceilings: whether they are measured. fresh_control: whether bf16 starts anew in every round."""
+    fresh_control: whether bf16 starts anew in every round."""
 
     rounds: int
     round: Budget
     delay: Budget
-    ceilings: bool
     fresh_control: bool
     seconds: float
 
@@ -31,11 +30,7 @@ def _exactly(pairs: int, seconds: float) -> Budget:
     return Budget(pairs=pairs, at_least=pairs, seconds=seconds, linger=seconds, fewest=1)
 
 
-FULL = Effort(
-    8, _exactly(25, 20.0), Budget(200, 30.0, FEWEST_PAIRS, 0.0), ceilings=True, fresh_control=True, seconds=240.0
-)
+FULL = Effort(8, _exactly(25, 20.0), Budget(200, 30.0, FEWEST_PAIRS, 0.0), fresh_control=True, seconds=240.0)
 """200 pairs of dense against dense: about a minute on two quiet cores."""
-QUICK = Effort(
-    5, _exactly(12, 2.0), Budget(100, 5.0, FEWEST_PAIRS, 0.0), ceilings=False, fresh_control=False, seconds=15.0
-)
+QUICK = Effort(5, _exactly(12, 2.0), Budget(100, 5.0, FEWEST_PAIRS, 0.0), fresh_control=False, seconds=15.0)
 """60 pairs; the limits in seconds are for busy machines."""

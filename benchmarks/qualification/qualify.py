@@ -57,7 +57,7 @@ def qualify(
             progress(f"injected delay of {DELAY:.0%}", effort.rounds, effort.rounds)
             delay = inject(hardware, effort.delay, seed=seed, progress=no_progress)
             window = watch.stop()
-            reached = _ceilings(hardware) if effort.ceilings else {}
+            reached = _ceilings(hardware)
         except WorkerError as error:
             raise PressbenchError(f"{hardware.name} cannot be qualified: {error}") from None
     found = spread(rounds, stored_rounds(earlier))

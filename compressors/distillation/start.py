@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery, units
-from compressors.calibration import all_at_once, squares
+from compressors.calibration import all_at_once
 from compressors.distillation.shape import Shape
 from compressors.interface import Context
+from compressors.moments import squares
 from compressors.pruning.importance import Importance
 from compressors.pruning.scored_units import best, chosen, chosen_heads
 from compressors.pruning.smaller_blocks import Kept, cut_all

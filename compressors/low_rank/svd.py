@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import all_at_once, second_moments
+from compressors.calibration import all_at_once
 from compressors.interface import Compressed, Context
 from compressors.low_rank.factors import factorise, on_inputs, spectrum
 from compressors.low_rank.layers import LowRankLayers, replace_all
+from compressors.moments import second_moments
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.block_by_block import Given, block_by_block
-from compressors.calibration import refitted
 from compressors.interface import Compressed, Context
 from compressors.low_rank.factors import LowRankLinear, factorise, on_inputs, spectrum
 from compressors.low_rank.layers import LowRankLayers
+from compressors.moments import refitted
 
 NOISE = 1e-6
 """Of the largest squared singular value: below it the sums in float32 say nothing, and a factor is not updated."""

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from compressors.calibration import in_turn, inverse_factor, second_moments
+from compressors.calibration import in_turn
 from compressors.interface import Context, PressbenchError
+from compressors.moments import inverse_factor, second_moments
 from compressors.pruning import patterns
 from compressors.pruning.weights import PruneWeights, Weights
 

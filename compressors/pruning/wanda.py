@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from compressors.calibration import in_turn, squares
+from compressors.calibration import in_turn
 from compressors.interface import Context
+from compressors.moments import squares
 from compressors.pruning.weights import PruneWeights, Weights, zero
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressors.calibration import quadratic
+from compressors.moments import quadratic
 from compressors.quantization.gptq import feed_back
 from compressors.quantization.laid_grid import Grid, LaidGrid, grouped
 from compressors.quantization.packed import PackedWeight, storable
@@ -30,7 +31,8 @@ SHRINKS = tuple(1 - i / 20 for i in range(11))
 class QuantizeAwq(CalibratedRounding):
     """Multiplies the columns of a layer's weight by how large their inputs are, to a power, rounds them, and divides
     what is decoded by the same: a large input then meets a small error. The power is the one of `exponents` from 0 to 1
-    by which the answers of the layers that are given the same change least on the calibration data.
+    by which the answers of the layers that are given the same change least on the calibration data: of a few at even
+    distances the best, then all between its neighbours.
 
     clip: narrow the range of each group to where what it adds to the answers changes least. feedback: round as
     quantize-gptq does, not to nearest. The others are those of every calibrated rounding. How large an input is, is the
@@ -73,16 +75,23 @@ class QuantizeAwq(CalibratedRounding):
         columns = torch.arange(weight.shape[1])
         size = moments.diagonal().sqrt()
         size = (size / size.amax().clamp_min(torch.finfo(size.dtype).tiny)).clamp_min(LEAST)
-        best, least = torch.ones_like(size), float("inf")
-        for number in range(self.exponents):
+
+        def scale_of(number: int) -> Tensor:
             scale = size ** (number / self.exponents)
-            scale = scale / (scale.amax() * scale.amin()).sqrt()
+            return scale / (scale.amax() * scale.amin()).sqrt()
+
+        def error_of(number: int) -> float:
+            scale = scale_of(number)
             scaled = some * scale
             laid = grid.lay(scaled, moments.diagonal() / scale.square())
-            error = quadratic((laid.rounded(scaled, columns) / scale).sub_(some), moments)
-            if error < least:
-                best, least = scale, error
-        return best
+            return quadratic((laid.rounded(scaled, columns) / scale).sub_(some), moments)
+
+        apart = isqrt(self.exponents)
+        errors = {number: error_of(number) for number in range(0, self.exponents, apart)}
+        best = min(errors, key=errors.__getitem__)
+        near = range(max(0, best - apart + 1), min(self.exponents, best + apart))
+        errors |= {number: error_of(number) for number in near if number != best}
+        return scale_of(min(errors, key=errors.__getitem__))
 
 
 @dataclass(frozen=True)
@@ -96,19 +105,19 @@ class Clipped(Grid):
     moments: Tensor
 
     def lay(self, weight: Tensor, importance: Tensor | None = None) -> LaidGrid:
-        best, columns = self.grid.lay(weight, importance), torch.arange(weight.shape[1])
+        best, columns = self.grid.lay(weight, importance), weight.shape[1]
         if best.levels is not None and best.levels.dim() == 2:
             return best  # what a code stands for depends on all of a row
         groups = grouped(weight, self.group_size)  # (rows, groups, size)
-        extra, size = -len(columns) % self.group_size, self.group_size
+        extra, size = -columns % self.group_size, self.group_size
         own = F.pad(self.moments, (0, extra, 0, extra)).unflatten(1, (-1, size)).unflatten(0, (-1, size))
         own = own.diagonal(dim1=0, dim2=2).movedim(2, 0)  # (groups, size, size)
         low, high = groups.amin(2, keepdim=True).clamp(max=0), groups.amax(2, keepdim=True).clamp(min=0)
         least: Tensor | None = None
         for shrink in SHRINKS:
-            narrowed = groups.clamp(low * shrink, high * shrink).flatten(1)[:, : len(columns)]
+            narrowed = groups.clamp(low * shrink, high * shrink).flatten(1)[:, :columns]
             laid = self.grid.lay(narrowed, importance)
-            off = grouped(laid.rounded(weight, columns).sub_(weight), self.group_size).transpose(0, 1)
+            off = laid.rounded_groups(groups).sub_(groups).transpose(0, 1)
             error = (off @ own).mul_(off).sum(2).T  # (rows, groups)
             better = torch.ones_like(error, dtype=torch.bool) if least is None else error < least
             least = error if least is None else torch.where(better, error, least)

@@ -9,8 +9,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.calibration import all_at_once, squares
+from compressors.calibration import all_at_once
 from compressors.interface import Context, Hardware, ModelSpec
+from compressors.moments import squares
 from compressors.pruning.loss import gradients
 from compressors.quantization.grids.codebook import CodebookGrid
 from compressors.quantization.laid_grid import Grid, nearest

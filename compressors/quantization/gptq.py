@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from compressors.calibration import inverse_factor
+from compressors.moments import inverse_factor
 from compressors.quantization.laid_grid import Grid, LaidGrid
 from compressors.quantization.packed import PackedWeight
 from compressors.quantization.rounded_weights import CalibratedRounding, RoundedWeights

@@ -47,6 +47,12 @@ class LaidGrid:
         own = self._of(columns)
         return self._values(self._codes(values, *own, self._middles()), *own)
 
+    def rounded_groups(self, groups: Tensor) -> Tensor:
+        """`rounded` of all columns, (rows, groups, group_size), where no row has levels of its own."""
+        zero = 2 ** (self.bits - 1) if self.zero is None else self.zero.float()[:, :, None]
+        own = self.scale.float()[:, :, None], zero
+        return self._values(self._codes(groups, *own, self._middles()), *own)
+
     def by_column(self, columns: Tensor) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
         """For those who go through these `columns`, (n,) int64, one at a time: called with the values of a column,
         (rows,), and its place among them, it tells the codes and the values of the nearest points, (rows,) each."""

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.block_by_block import Given, block_by_block
-from compressors.calibration import in_turn, second_moments
+from compressors.calibration import in_turn
 from compressors.divergence import divergence, fisher_of_outputs
 from compressors.interface import Compressed, Context, PressbenchError
 from compressors.knapsack import cheapest
+from compressors.moments import second_moments
 from compressors.quantization.gptq import feed_back
 from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import PackedWeight

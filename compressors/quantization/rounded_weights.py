@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.block_by_block import Given, block_by_block
-from compressors.calibration import refitted
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -27,6 +26,7 @@ from compressors.interface import (
     PressbenchError,
     Unsupported,
 )
+from compressors.moments import refitted
 from compressors.quantization.grids.codebook import CodebookGrid
 from compressors.quantization.grids.half_quadratic import HalfQuadraticGrid
 from compressors.quantization.grids.linear import LinearGrid

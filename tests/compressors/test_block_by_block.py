@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery, units
 from compressors.block_by_block import Given, block_by_block
-from compressors.calibration import all_at_once, gram, mirrored, second_moments
+from compressors.calibration import all_at_once
 from compressors.interface import Context, Hardware, PressbenchError
+from compressors.moments import gram, mirrored, second_moments
 
 
 def about(subject: Any, examples: int = 6) -> Context:

@@ -12,9 +12,10 @@ from tiny_architectures import examples_of, make
 from torch import Tensor, nn
 
 from compressors import conformance, surgery, units
-from compressors.calibration import all_at_once, in_turn, quadratic, second_moments, squares, watch_inputs
+from compressors.calibration import all_at_once, in_turn, watch_inputs
 from compressors.interface import NOT_SCORED, Context, Examples, Hardware, PressbenchError
 from compressors.low_rank.svd import LowRankSvd
+from compressors.moments import quadratic, second_moments, squares
 
 METHOD = LowRankSvd()  # needs calibration
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery, units
 from compressors.build import build
-from compressors.calibration import all_at_once, second_moments
+from compressors.calibration import all_at_once
 from compressors.interface import Hardware
 from compressors.low_rank.factors import LowRankLinear, factorise
 from compressors.low_rank.ranks import rank_for
 from compressors.low_rank.svd import LowRankSvd
+from compressors.moments import second_moments
 
 GENERATOR = torch.Generator().manual_seed(5)
 WEIGHT = torch.randn(24, 16, generator=GENERATOR)

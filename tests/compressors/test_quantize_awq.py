@@ -14,9 +14,10 @@ from torch import Tensor
 
 from compressors import surgery
 from compressors.build import build
-from compressors.calibration import all_at_once, second_moments
+from compressors.calibration import all_at_once
 from compressors.conformance import Subject, subject
 from compressors.interface import PressbenchError
+from compressors.moments import second_moments
 from compressors.quantization.awq import Clipped, QuantizeAwq
 from compressors.quantization.gptq import QuantizeGptq
 from compressors.quantization.grids.linear import LinearGrid

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from compressors import surgery, units
-from compressors.calibration import all_at_once, squares
+from compressors.calibration import all_at_once
 from compressors.interface import Context
+from compressors.moments import squares
 from compressors.pruning.importance import Importance, of_blocks
 
 

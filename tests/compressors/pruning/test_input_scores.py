@@ -14,8 +14,9 @@ sys.path.append(str(Path(__file__).parent))
 from pruned_models import ALONE, exact
 
 from compressors import surgery
-from compressors.calibration import in_turn, second_moments
+from compressors.calibration import in_turn
 from compressors.conformance import Subject
+from compressors.moments import second_moments
 from compressors.pruning.sparsegpt import PruneSparsegpt
 from compressors.pruning.wanda import PruneWanda
 from compressors.pruning.weights import covered

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery
 from compressors.build import build
-from compressors.calibration import refitted
 from compressors.divergence import divergence
 from compressors.interface import PressbenchError
+from compressors.moments import refitted
 from compressors.quantization.gptq import QuantizeGptq, feed_back
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import nearest
@@ -105,7 +105,8 @@ def test_an_input_that_is_always_zero_holds_nothing_up() -> None:
 
 def test_every_layer_of_a_model_answers_better(tiny: conformance.Subject) -> None:
     """On what it is given in the dense model, against the same grid rounded to nearest."""
-    from compressors.calibration import all_at_once, second_moments
+    from compressors.calibration import all_at_once
+    from compressors.moments import second_moments
 
     method = QuantizeGptq(bits=3, group_size=16)
     context = tiny.context(method)
@@ -198,7 +199,8 @@ def test_what_fits_the_dense_answers_answers_more_like_it(bits: int, tiny: confo
 
 
 def test_a_block_is_rounded_by_what_the_rounded_one_before_it_answers(tiny_bert: conformance.Subject) -> None:
-    from compressors.calibration import all_at_once, second_moments
+    from compressors.calibration import all_at_once
+    from compressors.moments import second_moments
 
     method = QuantizeGptq(bits=2, group_size=16)
     context, dense = tiny_bert.context(method), tiny_bert.dense.model()

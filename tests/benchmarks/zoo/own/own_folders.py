@@ -96,3 +96,14 @@ KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], dict[str, A
         {"data": "rows.jsonl", "task": "translation"},
     ),
 }  # fmt: skip
+
+
+NAMES = ("negative", "positive")
+
+
+def named(count: int = 60) -> list[list[str]]:
+    return [[text, NAMES[label]] for text, label in reviews(count)]
+
+
+def put(tmp_path: Path, rows: list[list[Any]], heading: tuple[str, ...] = ("review", "sentiment")) -> None:
+    write_csv(tmp_path / "reviews.csv", heading, rows)
