@@ -62,8 +62,8 @@ class Artifact:
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes on disk of every file, the manifest included."""
-        return sum(p.stat().st_size for p in self.directory.rglob("*") if p.is_file())
+        """Bytes on disk of every file of it, the manifest included; what a cache puts beside them is none."""
+        return (self.directory / MANIFEST).stat().st_size + sum(f["bytes"] for f in self.manifest["files"].values())
 
     @property
     def digest(self) -> str:

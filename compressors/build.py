@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compressors import artifact
 from compressors.artifact import Artifact
-from compressors.interface import Compressed, Compressor, Context, PressbenchError
+from compressors.interface import ANY, Compressed, Compressor, Context, PressbenchError
 from compressors.registry import source_closure
 from compressors.runtimes.base import runtime_classes
 
@@ -29,7 +29,7 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
     now or come from a cache. Raises PressbenchError where `source` is not of the runtime that the step takes.
     """
     _check_taken(step, source)
-    model = source.model()
+    model = None if step.takes == ANY else source.model()
     torch.manual_seed(context.seed)
     started = time.perf_counter()
     result = step.compress(model, context)
@@ -40,7 +40,7 @@ def run_step(step: Compressor, source: Artifact, context: Context) -> tuple[Comp
 
 def _check_taken(step: Compressor, source: Artifact) -> None:
     have = source.manifest["runtime"]
-    if have != step.takes:
+    if step.takes not in (have, ANY):
         made_by = source.recipe[-1]["compressor"] if source.recipe else "the dense model"
         raise PressbenchError(
             f"{step.name} takes a {step.takes} model and cannot follow {made_by}: that is one of {have}"

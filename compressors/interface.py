@@ -37,6 +37,9 @@ Effect = Literal["kernel", "storage", "simulated"]
 """What a compressor may claim: `kernel` runs faster, `storage` is smaller on disk or in memory,
 `simulated` changes the numbers only. A speed target on anything but `kernel` is refused."""
 
+ANY = "any"
+"""In the place of a runtime's name: whatever the dense model is, nothing of it is taken."""
+
 NOT_SCORED = -100
 """The label of a position that has no right answer, such as padding. What torch's cross-entropy leaves out."""
 
@@ -201,7 +204,8 @@ class Compressor(abc.ABC):
     """Optional packages: import name -> what to `pip install`."""
     takes: ClassVar[str] = "torch"
     """The runtime whose model `compress` is given: an nn.Module for torch, an onnx.ModelProto for
-    onnxruntime, an openvino.Model for openvino. For another than torch, `steps` begins with the export."""
+    onnxruntime, an openvino.Model for openvino. For another than torch, `steps` begins with the export. With ANY it is
+    given None."""
     makes: ClassVar[str] = "torch"
     """The runtime of the model that `compress` returns: what the suite knows of the result before there is one."""
     closes: ClassVar[bool] = False

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from compressors import install, plugin_import
 from compressors import parameters as parameters_of
-from compressors.interface import Compressor, Hardware, ModelSpec, PressbenchError
+from compressors.interface import ANY, Compressor, Hardware, ModelSpec, PressbenchError
 from compressors.nearest import nearest
 from compressors.runtimes.base import runtime_classes
 
@@ -153,6 +153,9 @@ def variants(tier: str = "quick") -> dict[str, Compressor]:
 def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardware) -> str | None:
     """Why the pair cannot run: a missing package with the command that installs it, or what the
     compressor (or a step of it) says itself; None if it can run."""
+    if (how := model.config.get("quantization_config")) is not None and any(s.takes != ANY for s in compressor.steps):
+        method = how.get("quant_method", "quantized") if isinstance(how, dict) else "quantized"
+        return f"{model.name} is quantized already ({method}): {compressor.name} needs the model before that"
     for step in compressor.steps:
         missing = [pip for module, pip in step.requires.items() if importlib.util.find_spec(module) is None]
         if missing:

@@ -66,7 +66,8 @@ class Session(Workbench):
             found = measure()
             artifact = found.pop("artifact")
             found["evidence"] = {
-                **found.get("evidence", {}), "measured_on": self.prepared.measured_on(case.model)
+                **found.get("evidence", {}), "measured_on": self.prepared.measured_on(case.model),
+                **({"reference": told} if (told := self.prepared.dense(case.model).told) else {}),
             }  # fmt: skip
         except Unsupported as error:
             found = {"verdict": str(Verdict.UNSUPPORTED), "reason": str(error)}

@@ -1,7 +1,7 @@
 """The dense side of a model, made once: its data as tensors, its weights, its answers on the training set.
 
 One cache entry holds
-    artifact/           the dense model as an artifact with an empty recipe
+    artifact/           the dense model as an artifact with an empty recipe, or what stands in its place as it is
     train.safetensors   inputs, labels and, where there is one answer an example, the dense model's logits: what
                         training and calibration see
     inputs.safetensors  what quality is measured on, as a model is asked: without the answers
@@ -49,14 +49,20 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     """Train the dense model and write the entry to `folder`."""
     splits = model.task.load(cache)
     training, test = (model.encode(splits[name], cache) for name in ("train", "test"))
-    trained = model.train(training, cache, hardware, progress)
-    artifact.save(trained, folder / "artifact", model.spec())
+    stored, trained = model.as_stored(cache), None
+    if stored is None:
+        trained = model.train(training, cache, hardware, progress)
+        artifact.save(trained, folder / "artifact", model.spec())
+    else:
+        artifact.save(
+            stored.model, folder / "artifact", model.spec(), runtime_name=stored.runtime, options=stored.options
+        )
     write_examples(model.task.quality.veiled(test, training), folder / INPUTS)
     save_file({} if test.labels is None else {"labels": test.labels.contiguous()}, folder / LABELS)
     write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
     labels = training.labels if model.task.quality.output == "logits" else None  # else they are no classes
     one_answer = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
-    logits = logits_of(trained, training, hardware) if one_answer else None
+    logits = logits_of(trained, training, hardware) if one_answer and trained is not None else None
     write_examples(Examples(training.inputs, labels, logits), folder / TRAINING)
 
 
@@ -88,6 +94,15 @@ class Dense:
     def identity(self) -> str:
         """What decides everything made from it: the hashes of its files."""
         return content_hash(json.loads((self.entry / SEAL).read_text(encoding="utf-8"))["files"])
+
+    @property
+    def told(self) -> str | None:
+        """What stands in the place of a dense model, in words; None where that is one of torch in fp32."""
+        runtime = self.artifact.manifest["runtime"]
+        if runtime == TorchRuntime.name:
+            return None
+        config = self.artifact.spec.config.get("quantization_config") or {}
+        return f"{config.get('quant_method', 'quantized')} by {runtime}"
 
     @property
     def inputs_path(self) -> Path:

@@ -15,7 +15,7 @@ from benchmarks.cache import Cache
 from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
-from compressors.interface import Examples, Hardware, InputSpec, ModelSpec, Progress, no_progress
+from compressors.interface import Compressed, Examples, Hardware, InputSpec, ModelSpec, Progress, no_progress
 
 
 class Asset(Protocol):
@@ -73,6 +73,11 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         """The dense model, trained on `examples` with a fixed seed, in eval mode."""
+
+    def as_stored(self, cache: Cache) -> Compressed | None:
+        """The model as its files are, where `train` cannot make one of it: quantized, and run by a library. Nothing can
+        be made from it then, and others are held against it as it is. None: `train` makes it."""
+        return None
 
     def owners_run(
         self, rows: Mapping[str, Sequence[Any]], dense: Callable[[], nn.Module], cache: Cache

@@ -3,6 +3,7 @@ nothing padded. What the suite measures is held against this before anything els
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +68,19 @@ def by_generate(
 
 
 def loaded(folder: Path, architecture: str, *, safetensors: bool = True) -> Any:
-    """The model in a folder, in fp32, as `from_pretrained` gives it to whoever asks for that class."""
+    """The model in a folder, in fp32, as `from_pretrained` gives it to whoever asks for that class; one that is
+    quantized in the type that it was saved in."""
     import torch
     import transformers
 
     cls = getattr(transformers, architecture)
+    quantized = "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return cls.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=safetensors
+        folder,
+        dtype="auto" if quantized else torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=safetensors,
     ).eval()
 
 

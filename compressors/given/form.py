@@ -67,6 +67,8 @@ class Form(abc.ABC):
     """What is judged of one: suffix of its name -> whether it is merged into the dense model."""
     pickled: ClassVar[bool] = False
     """Whether reading it unpickles, which can run code: only where a person allows that."""
+    part: ClassVar[bool] = False
+    """Whether it is a part of a model, which goes with the dense one."""
     called: ClassVar[bool] = False
     """Whether a function of it is named, which loads the model; `Looked.facts["functions"]` are those that it has."""
     reads_by_itself: ClassVar[bool] = False
@@ -97,8 +99,8 @@ class Form(abc.ABC):
         return
 
     def compressed(self, looked: Looked, fit: Fit, model: Any, merged: bool) -> Compressed:
-        """What becomes the artifact: the files as they are, unless they are a part of a model alone. model: the dense
-        one, in memory. merged: see `ways`. Raises PressbenchError."""
+        """What becomes the artifact: the files as they are, unless they are a `part`. model: the dense one, in memory,
+        for a part. merged: see `ways`. Raises PressbenchError."""
         return Compressed(Files(looked.files, looked.hashes), runtime=self.runtime, options=fit.options)
 
     @abc.abstractmethod

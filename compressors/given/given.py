@@ -11,7 +11,7 @@ from torch import nn
 
 from compressors.adapters.kept import put_beside
 from compressors.given.form import Fit, Form, GivenError, Looked, form_of
-from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
+from compressors.interface import ANY, Compressed, Compressor, Context, Effect, Hardware, ModelSpec
 from compressors.nearest import nearest
 from compressors.runtimes.base import runtime_classes
 
@@ -52,6 +52,11 @@ class Given(Compressor):
     def makes(self) -> str:  # type: ignore[override]
         """The runtime of its form."""
         return "torch" if self.absent else self.form[0].runtime
+
+    @_OfItsFiles
+    def takes(self) -> str:  # type: ignore[override]
+        """Of the dense model nothing, but for a part, which goes with it."""
+        return ANY if self.absent or not self.form[0].part else "torch"
 
     @_OfItsFiles
     def requires(self) -> Mapping[str, str]:  # type: ignore[override]

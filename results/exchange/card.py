@@ -18,7 +18,7 @@ from results.store.store import Run
 from results.store.strict_json import ResultsError
 from results.store.text import clipped, markdown, shown
 from results.table.cells import MISSING, cells, circumstances, date, memory, seconds
-from results.table.rows import Row, rows
+from results.table.rows import Row, reference_of, rows
 
 _EFFECTS = {
     "kernel": "runs faster",
@@ -117,7 +117,7 @@ def _metrics(alike: Sequence[Row]) -> list[tuple[str, str, float]]:
         ("score_drop", f"{metric} lost against the dense model", row, "accuracy", "score_drop", "90 %"),
         ("f1", "F1 of entities", row, "accuracy", "f1", ""),
         *(
-            ("speedup", f"Speed-up over dense torch fp32, {one.workload}, {_device(one.first)}", one, "speed",
+            ("speedup", f"Speed-up over {reference_of([row])}, {one.workload}, {_device(one.first)}", one, "speed",
              "speedup", "98 %")
             for one in alike
         ),
@@ -208,7 +208,7 @@ def _measured(alike: Sequence[Row], dense: Row | None) -> str:
         ("size on disk", _bytes(row), _bytes(dense), ""),
         ("peak memory", cell.memory, of_dense.memory if of_dense else MISSING, ""),
     ]
-    headings = ("", "compressed", "dense torch fp32", "bound")
+    headings = ("", "compressed", reference_of([row]), "bound")
     return _table(headings, [[markdown(clipped(part, _TEXT)) for part in line] for line in lines])
 
 

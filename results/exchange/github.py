@@ -23,7 +23,7 @@ from results.store.tally import latest
 from results.store.text import clipped, markdown, shown
 from results.table.cells import SYMBOLS, cells, circumstances, headline, made_from, references, title
 from results.table.choice import ALL, sections_of
-from results.table.rows import PROBLEMS, PUBLISHED, Row, Summary, judged, summary
+from results.table.rows import PROBLEMS, PUBLISHED, Row, Summary, judged, reference_of, summary
 
 SUMMARY_BYTES = 1_000_000
 """What one step may add to its summary: GitHub's limit is 1 MiB."""
@@ -35,11 +35,11 @@ _NAME, _REASON, _COMMAND, _MODEL = 200, 600, 1500, 1500
 """Characters of a name, of a reason, of a command and of what is said of a model that are shown."""
 _LONG_LIST = 12
 """Longer lists are folded."""
-_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
+_HEADINGS = (  # with `{value}`, `{lost}` and `{reference}` for what quality and dense model are called
     "compressor",
     "{value}",
     "{lost} (+ is loss)",
-    "speed-up over dense torch fp32",
+    "speed-up over {reference}",
     "over the best control",
     "size over dense",
     "memory",
@@ -112,7 +112,8 @@ def step_summary(run: Run, changes: Sequence[str] = (), notes: Sequence[str] = (
         if made := made_from(run.header, group):
             page.add(_text(made))
         words = words_of(judged(group, "accuracy"))
-        headings = [heading.format(value=words.value, lost=words.lost()) for heading in _HEADINGS]
+        names = {"value": words.value, "lost": words.lost(), "reference": reference_of(group)}
+        headings = [heading.format(**names) for heading in _HEADINGS]
         page.table(headings, [_cells(row) for row in group])
     page.section("Declared models", [_model(model) for model in declared(run.header).values() if model.facts])
     if legend := _legend(what):

@@ -42,7 +42,7 @@ class Across:
 
 ACROSS = (
     Across("size", "size over dense (smaller to the right)", "size_ratio", True),
-    Across("speed", "speed-up over dense torch fp32", "speedup", False),
+    Across("speed", "speed-up over dense", "speedup", False),
 )
 
 

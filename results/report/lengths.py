@@ -60,7 +60,7 @@ def length_spec(found: Sequence[Plot]) -> Spec:
     axis = {"labelExpr": "format(datum.value, '~g') + '×'", "tickCount": 6, "labelOverlap": True}
 
     def upwards(field: str) -> Spec:
-        return number(field, "speed-up over dense torch fp32", scale={"type": "log", "nice": True}, axis=axis)
+        return number(field, "speed-up over dense", scale={"type": "log", "nice": True}, axis=axis)
 
     said = [word("method", "method"), word("said", "length"), word("y_text", "speed-up")]
     rule: Spec = {"type": "rule", "opacity": 0.5, "strokeWidth": 1.2}

@@ -40,7 +40,7 @@ class Axis:
 
 
 ACROSS = (
-    Axis("speed", "speed-up over dense torch fp32", "speedup", True, "format(datum.value, '~g') + '×'", 1, True),
+    Axis("speed", "speed-up over dense", "speedup", True, "format(datum.value, '~g') + '×'", 1, True),
     Axis("control", "speed-up over the best control", "speedup_vs_control", True,
          "format(datum.value, '~g') + '×'", 1, True),
     Axis("size", "size over dense (smaller to the right)", "size_ratio", False,

@@ -14,7 +14,7 @@ from results.store.declared import declared
 from results.store.quality import SCORE, metric_of, quality_of
 from results.store.record import CaseRecord, Measure, RunHeader
 from results.table.kept import kept
-from results.table.rows import Row, Summary, has_regressed
+from results.table.rows import DENSE, Row, Summary, has_regressed, reference_of
 
 MISSING = "–"
 SYMBOLS = {
@@ -26,7 +26,6 @@ SYMBOLS = {
     "unsupported": "○",
     "measured": "·",
 }
-_DENSE = "dense: torch fp32"
 ALL_CACHED = "from the cache"
 LISTED = 12
 """How many cases that were not executed are named before the rest is only counted."""
@@ -170,8 +169,9 @@ def references(group: Sequence[Row]) -> str:
     else:
         lists = "; ".join(f"{name} for {', '.join(dict.fromkeys(of))}" for name, of in found.items())
         controls = f"; best controls: {lists}" if lists else ""
-    tested = examples(group)
-    return f"{_DENSE}{controls}; {tested}" if tested else f"{_DENSE}{controls}"
+    tested, held = examples(group), reference_of(group)
+    dense = f"dense: {held.removeprefix('dense ')}" if held == DENSE else f"in the place of a dense model: {held}"
+    return f"{dense}{controls}; {tested}" if tested else f"{dense}{controls}"
 
 
 def examples(group: Iterable[Row | None]) -> str:

@@ -35,17 +35,17 @@ from results.table.cells import (
     verdict,
 )
 from results.table.choice import ALL, Choice, Section, sections_of, summary_of
-from results.table.rows import NO_MEASURE, Row, judged
+from results.table.rows import NO_MEASURE, Row, judged, reference_of
 
 _SHARED = ("model", "task", "hardware", "hardware_class", "compressor", "family", "effect", "role")
-_HEADINGS = (  # with `{value}` and `{lost}` for what the quality in the table is called
+_HEADINGS = (  # with `{value}`, `{lost}` and `{reference}` for what quality and dense model are called
     "compressor",
     "workload",
     "role",
     "{value}",
     "{value} {lost} (+ is loss)",
     "{value} verdict",
-    "speed-up over dense torch fp32",
+    "speed-up over {reference}",
     "pairs",
     "speed-up over best dense control",
     "share of the bandwidth floor",
@@ -65,7 +65,10 @@ def to_markdown(run: Run, choice: Choice = ALL) -> str:
         drawn = [_columns(row, cells(row), marks) for row, marks in _marked([group])]
         kept = [place for place, heading in enumerate(_HEADINGS) if _says(drawn, place, heading)]
         words = words_of(judged(group.rows, "accuracy"))
-        headings = [heading.format(value=words.value, lost=words.lost("percentage points")) for heading in _HEADINGS]
+        headings = [
+            heading.format(value=words.value, lost=words.lost("percentage points"), reference=reference_of(group.rows))
+            for heading in _HEADINGS
+        ]
         lines = [_pipes(headings[place] for place in kept), _pipes("---" for _ in kept)]
         lines += [_pipes(columns[place] for place in kept) for columns in drawn]
         notes = (circumstances(run.header), references(group.rows), made_from(run.header, group.rows))
@@ -204,7 +207,7 @@ def _columns(row: Row, cell: Cells, marks: frozenset[str]) -> list[str]:
 
 def _says(drawn: Iterable[list[str]], place: int, heading: str) -> bool:
     """Whether the column has anything in it, or is the number of a verdict that has."""
-    numbers = {"{value}": "{value}", "speed-up over dense torch fp32": "speed", "size over dense": "size"}
+    numbers = {"{value}": "{value}", "speed-up over {reference}": "speed", "size over dense": "size"}
     verdicts = f"{numbers.get(heading)} verdict"
     places = {place, _HEADINGS.index(verdicts) if verdicts in _HEADINGS else place}
     return heading in ("compressor", "role") or any(columns[at] != MISSING for columns in drawn for at in places)

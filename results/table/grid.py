@@ -16,7 +16,7 @@ from results.table.choice import Choice, Section, check_hardware, on_hardware, s
 from results.table.columns import COLUMNS, COMPRESSOR, ONE_MACHINE, SEVERAL_MACHINES, Column, columns
 from results.table.machines import Entry, Machine, entries, machines
 from results.table.published import declared_on, with_published
-from results.table.rows import Row, has_regressed, judged
+from results.table.rows import Row, has_regressed, judged, reference_of
 
 MARKS = "bold: the best method of its group, and every other whose interval overlaps the best one's"
 
@@ -108,7 +108,7 @@ def grid_of(every: Sequence[Machine], choice: Choice, usual: Sequence[str] = ONE
         heads=tuple(heads),
         machines=tuple(machine.name for machine in found) if len(found) > 1 else (),
         blocks=tuple(_block(section, chosen, found) for section in shown),
-        notes=(*notes, *_legend(chosen)),
+        notes=(*notes, *_legend(chosen, reference_of(row for section in shown for row in section.rows))),
         about=_about(chosen, found),
     )
 
@@ -261,7 +261,7 @@ def _counts(section: Section, own: Sequence[Column], found: Sequence[Machine]) -
     return [f"{', '.join(names)}: {text}" for text, names in said.items()]
 
 
-def _legend(chosen: Sequence[Column]) -> list[str]:
+def _legend(chosen: Sequence[Column], held: str) -> list[str]:
     levels: dict[str, list[str]] = {}
     for c in chosen:
         if c.level:
@@ -269,7 +269,7 @@ def _legend(chosen: Sequence[Column]) -> list[str]:
     brackets = "; ".join(f"{level} interval of {', '.join(of)}" for level, of in levels.items())
     found = [f"in brackets: {brackets}"]
     if any(c.judged == "speed" for c in chosen):
-        found.append("speed-ups are over dense torch fp32 on the same machine")
+        found.append(f"speed-ups are over {held} on the same machine")
     return [*(found if levels else found[1:]), *([MARKS] if any(c.marked for c in chosen) else [])]
 
 

@@ -14,6 +14,8 @@ from results.store.tally import latest, tally
 PROBLEMS = tuple(verdict for verdict in VERDICTS if verdict not in ("pass", "measured"))
 PUBLISHED = "published"
 """The role of a row that was not measured, see `results.table.published`. No record of a file has it."""
+DENSE = "dense torch fp32"
+"""What rows are held against, unless their records say otherwise."""
 NO_MEASURE = Measure(reason="not recorded")
 _MEASURE_OF = {name: measure for measure, names in MEASURE_NAMES.items() for name in names}
 
@@ -81,6 +83,17 @@ class Row:
     def _speed_evidence(self, key: str) -> object:
         record = self.records.get("speed")
         return None if record is None else record.evidence.get(key)
+
+
+def reference_of(rows: Iterable[Row | None]) -> str:
+    """What these rows are held against, in words; "the dense model" where that is not the same for all. Every record of
+    a model that was measured says so, where it is not what it usually is."""
+    found: dict[str, str] = {}
+    for record in (record for row in rows if row is not None and row.measured for record in row.records.values()):
+        told = record.evidence.get("reference")
+        found[record.model] = told if isinstance(told, str) and told else found.get(record.model, DENSE)
+    every = set(found.values())
+    return "the dense model" if len(every) > 1 else next(iter(every), DENSE)
 
 
 def has_regressed(record: CaseRecord) -> bool:

@@ -57,6 +57,12 @@ class Checkpoint:
         """The class of transformers that it is."""
         return str(self.config["architectures"][0])
 
+    @property
+    def quantization(self) -> str | None:
+        """The method by which it is quantized, in the configuration's own word; None where that names none."""
+        found = self.config.get("quantization_config")
+        return str(found.get("quant_method", "quantized")) if isinstance(found, Mapping) else None
+
     @functools.cached_property
     def longest(self) -> int | None:
         """The most tokens that it has positions for; None where nothing says so."""
@@ -73,18 +79,19 @@ class Checkpoint:
 
 
 def look(folder: Path, said: str, *, allow_pickle: bool, quantized: bool = False) -> Checkpoint:
-    """Look at a folder that has all files, weights included. quantized: whether it may be. Raises ModelError."""
+    """Look at a folder that has all files, weights included. quantized: whether it may be without its configuration
+    saying so. Raises ModelError."""
     found = look_at_config(folder, said, quantized=quantized)
     weights = weight_files(folder, said, allow_pickle=allow_pickle)
     if weights[0].suffix == ".safetensors":
         _check_head(found, weights)
-        if not quantized:
+        if not quantized and found.quantization is None:
             check_stored(weights, said)
-    return dataclasses.replace(found, notes=_left_alone(folder, weights))
+    return dataclasses.replace(found, notes=(*found.notes, *_left_alone(folder, weights)))
 
 
 def look_at_config(folder: Path, said: str, *, quantized: bool = False) -> Checkpoint:
-    """The configuration alone. quantized: whether it may be of a quantized model."""
+    """The configuration alone. quantized: whether it may be of a quantized model without saying so."""
     import transformers
 
     path = folder / "config.json"
@@ -108,10 +115,15 @@ def look_at_config(folder: Path, said: str, *, quantized: bool = False) -> Check
             f"{said}: {names[0]} is no class of transformers {transformers.__version__} ({own}); "
             "use a model whose class is part of transformers"
         )
-    if not quantized and (found := next((name for name in QUANTIZED if (folder / name).is_file()), None)):
-        raise ModelError(f"{said}: it is quantized already ({found}); the dense model must be the one before that")
-    if not quantized and "quantization_config" in raw:
-        raise ModelError(f"{said}: it is quantized already; the dense model must be the one before that")
+    declared = raw.get("quantization_config")
+    if declared is not None and not isinstance(declared, dict):
+        raise ModelError(f"{said}/config.json: quantization_config must be a JSON object")
+    beside = next((name for name in QUANTIZED if (folder / name).is_file()), None)
+    if beside and not (quantized or declared):
+        raise ModelError(
+            f"{said}: it is quantized already ({beside}), and config.json does not say how: the model must be the one "
+            "before that, or one with a quantization_config"
+        )
     if found := next((path.name for pattern in ADAPTERS for path in sorted(folder.glob(pattern))), None):
         raise ModelError(
             f"{said}: an adapter lies beside the model ({found}), and who loads the folder with peft gets the two "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,19 @@ from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
 from compressors.accounting import account
 from compressors.artifact import file_hash
-from compressors.interface import Examples, Hardware, InputSpec, PressbenchError, Progress, no_progress, skeleton
+from compressors.given.forms import folder as quantized
+from compressors.install import command
+from compressors.interface import (
+    Compressed,
+    Examples,
+    Hardware,
+    InputSpec,
+    PressbenchError,
+    Progress,
+    Unsupported,
+    no_progress,
+    skeleton,
+)
 from compressors.registry import source_closure
 
 SPLITS = "splits"
@@ -122,6 +135,17 @@ class OwnModel(Model):
         whole = self.weights.folder(cache)
         model = Checkpoint(self.said, self.folder, self.configuration, self.task.labels)
         return self.task.of_kind.owners_run(rows, whole, model, self.task.settings)
+
+    def as_stored(self, cache: Cache) -> Compressed | None:
+        if "quantization_config" not in self.configuration:
+            return None
+        folder, form = self.weights.folder(cache), quantized.FORM
+        main = folder / quantized.CONFIG
+        needed = form.needed(main, self.said)
+        if missing := [pip for module, pip in needed.items() if importlib.util.find_spec(module) is None]:
+            raise Unsupported(f"{self.said} needs a package that is not installed: {command(missing)}")
+        looked = form.look(main, self.said)
+        return form.compressed(looked, form.fit(looked, self.spec(), {}, None), None, merged=False)
 
     def train(self, examples: Examples, cache: Cache, hardware: Hardware, progress: Progress) -> nn.Module:
         progress("reading the weights", 0, 1)

@@ -33,6 +33,7 @@ from benchmarks.zoo.own.model import SPLITS, LocalWeights, OwnModel, OwnTask
 from benchmarks.zoo.own.table import DataError, Table, flattened
 from benchmarks.zoo.workload import Workload, parse_workload
 from compressors.artifact import file_hash
+from compressors.given.forms import folder as quantized
 from compressors.interface import InputSpec, PressbenchError
 from compressors.registry import source_closure
 
@@ -84,12 +85,26 @@ def _model(declared: Declared, cache: Cache) -> tuple[Checkpoint, Asset]:
     if (path := declared.path(said.model)) is not None:
         if not path.is_dir():
             raise PressbenchError(f"{said.model}: a file; a model is the folder that save_pretrained writes")
-        return checkpoint.look(path, said.model, allow_pickle=said.allow_pickle), LocalWeights(said.model, path)
+        found = checkpoint.look(path, said.model, allow_pickle=said.allow_pickle)
+        return _reference(found), LocalWeights(said.model, path)
     if (name := hub_name(said.model)) is None:
         raise PressbenchError(f"model: {said.model}: no such folder in {declared.folder}")
     with _no_folder_either("model", declared, said.model):
         folder, weights = hub_model(*name, said, cache)
-    return checkpoint.look_at_config(folder, said.model), weights
+    return _reference(checkpoint.look_at_config(folder, said.model)), weights
+
+
+def _reference(found: Checkpoint) -> Checkpoint:
+    """The same, with a note where it is quantized already. Raises PressbenchError where no library is known that reads
+    it."""
+    if found.quantization is None:
+        return found
+    quantized.FORM.needed(found.folder / quantized.CONFIG, found.said)
+    note = (
+        f"{found.said} is quantized already ({found.quantization}): others are held against it as its library runs it, "
+        "and no method is run on it; name what was made of its model elsewhere with --artifact"
+    )
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ class Adapter(Form):
     runtime: ClassVar[str] = "torch"
     requires: ClassVar[Mapping[str, str]] = {"peft": "peft"}
     ways: ClassVar[Mapping[str, bool]] = {"": False, "-merged": True}
+    part: ClassVar[bool] = True
 
     def main(self, path: Path, said: str) -> Path | None:
         return path / CONFIG if path.is_dir() and (path / CONFIG).is_file() else None

@@ -26,6 +26,7 @@ from compressors.given.given import Given
 from compressors.interface import Context, Hardware, Unsupported
 
 sys.path.append(str(Path(__file__).parents[2]))
+from packed_folders import compressed_tensors
 from tiny_architectures import Subject, make
 
 CPU = Hardware("cpu", "cpu-other")
@@ -58,32 +59,9 @@ def torchao_products(dense: Path, folder: Path) -> None:
     _read(dense, quantization_config=config, device_map="cpu").save_pretrained(folder)
 
 
-def compressed_tensors(dense: Path, folder: Path) -> None:
-    """Four bits in groups of 32, rounded to nearest, packed."""
-    from compressed_tensors.compressors import ModelCompressor
-    from compressed_tensors.quantization import (
-        QuantizationArgs,
-        QuantizationConfig,
-        QuantizationScheme,
-        QuantizationStatus,
-        apply_quantization_config,
-    )
-    from compressed_tensors.quantization.utils import calculate_qparams
-
-    weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=32)
-    groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}
-    model = _read(dense)
-    apply_quantization_config(
-        model, QuantizationConfig(config_groups=groups, ignore=["lm_head"], format="pack-quantized")
-    )
-    for layer in (one for one in model.modules() if hasattr(one, "weight_scale")):
-        grouped = layer.weight.detach().unflatten(1, (-1, 32))
-        layer.weight_scale.data = calculate_qparams(grouped.amin(2), grouped.amax(2), weights)[0]
-        layer.quantization_status = QuantizationStatus.FROZEN
-    made = ModelCompressor.from_pretrained_model(model, quantization_format="pack-quantized")
-    made.compress_model(model)
-    model.save_pretrained(folder)
-    made.update_config(folder)
+def four_bits(dense: Path, folder: Path) -> None:
+    """By compressed-tensors, in groups of 32, rounded to nearest."""
+    compressed_tensors(dense, folder, left=("lm_head",))
 
 
 def autoround(dense: Path, folder: Path) -> None:
@@ -129,7 +107,7 @@ MADE: dict[str, tuple[str, Callable[[Path, Path], None], str, float]] = {
     "llm-int8": ("bitsandbytes", llm_int8, "int8", 0.03),
     "torchao-weights": ("torchao", torchao_weights, "float32", 0.03),
     "torchao-products": ("torchao", torchao_products, "int8", 0.03),
-    "compressed-tensors": ("compressed_tensors", compressed_tensors, "float32", 0.3),
+    "compressed-tensors": ("compressed_tensors", four_bits, "float32", 0.3),
     "gptq": ("gptqmodel", gptq, "int4", 0.5),
     "autoround": ("auto_round", autoround, "float16", 0.3),
 }

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.zoo.own.model import OwnModel
 from compressors.interface import PressbenchError
 
-sys.path.append(str(Path(__file__).parents[3]))
+sys.path.append(str(Path(__file__).parent))
 from own_folders import named, put
 from tiny_models import image_folder, image_model, png, reviews, write_csv
 

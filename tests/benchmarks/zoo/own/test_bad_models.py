@@ -14,7 +14,7 @@ import transformers
 
 from benchmarks.zoo.own.model import OwnModel
 
-sys.path.append(str(Path(__file__).parents[3]))
+sys.path.append(str(Path(__file__).parent))
 import tiny_models
 from own_folders import named, put
 from tiny_models import VOCABULARY, classifier, save
@@ -82,9 +82,10 @@ def test_folders_that_are_no_model(tmp_path: Path, refusal: Callable[..., str], 
         "own: OwnForSequenceClassification is no class of transformers"
     )
     assert "which is never run here" in configured(architectures=["OwnModel"], auto_map={})
-    assert configured(quantization_config={"quant_method": "gptq"}) == (
-        "own: it is quantized already; the dense model must be the one before that"
+    assert configured(quantization_config={"quant_method": "fewest"}).startswith(
+        "own: config.json names the quantization 'fewest', which is not read here; those that are: auto-round, "
     )
+    assert configured(quantization_config="gptq") == "own/config.json: quantization_config must be a JSON object"
     assert configured(architectures=None) == "own/config.json: without architectures"
     assert configured(model_type="bert", hidden_size="wide").startswith("own/config.json: ")
     (folder / "config.json").write_text("{")

@@ -45,7 +45,7 @@ def test_of_two_sets_of_weights_the_safe_one_is_read_and_the_other_named(tmp_pat
         ("adapter_model.safetensors", r"an adapter lies beside the model \(adapter_model.safetensors\)"),
         ("adapter_model.bin", "an adapter lies beside the model"),
         ("style-lora.safetensors", "an adapter lies beside the model"),
-        ("hf_quant_config.json", r"it is quantized already \(hf_quant_config.json\)"),
+        ("hf_quant_config.json", r"it is quantized already \(hf_quant_config.json\), and config.json does not say"),
     ],
 )
 def test_what_lies_beside_a_model_and_changes_it_is_refused(name: str, told: str, tmp_path: Path) -> None:
