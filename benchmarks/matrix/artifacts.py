@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.cache import Cache
 from benchmarks.hub.errors import HubMistake, HubOutOfReach
+from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.own.beside import beside
 from benchmarks.zoo.own.declaration import Declaration
@@ -20,7 +21,7 @@ from benchmarks.zoo.own.understanding import slug
 from benchmarks.zoo.own.zoo_file import check_name
 from compressors import recipe, registry
 from compressors.given.companions import check_companions
-from compressors.given.form import GivenError, form_of
+from compressors.given.form import GivenError, Looked, form_of
 from compressors.given.given import Given
 from compressors.interface import PressbenchError
 from compressors.registry import nearest
@@ -100,11 +101,9 @@ def _looked_at(
         given = Given(str(path), inputs=ports, output=output, function=function)
         if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
             return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))
-        looked, asked = given.looked(said), None
-        if isinstance(model, OwnModel) and form.reads_by_itself:
-            asked = beside(model, name, path, said, cache)
-        elif form.reads_by_itself:
-            check_companions(path, said, model.spec())
+        looked, asked = (
+            _read_apart(given, name, said, model, cache) if form.reads_by_itself else (given.looked(said), None)
+        )
         fit = given.fit(looked, (asked or model).spec())
     except HubOutOfReach as error:
         return GivenArtifact(said, Given(said, absent=str(error)), (f"out of reach: {error}",))
@@ -114,6 +113,31 @@ def _looked_at(
     notes = (*fit.notes, *(asked.understood["notes"] if asked else ()))
     lines = (f"{form.told(looked)}{commit}, {size:,} bytes", *(f"note: {note}" for note in notes))
     return GivenArtifact(said, replace(given, sha256=looked.sha256), lines, asked)
+
+
+def _read_apart(given: Given, name: str, said: str, model: Model, cache: Cache) -> tuple[Looked, Model | None]:
+    """Of a folder its files, and what is asked in the model's place, read in a process of its own: what its tokenizer
+    or a header does there ends no run. Raises PressbenchError."""
+    try:
+        with Worker(said) as worker:
+            found: tuple[Looked, Model | None] = worker.call(read_folder, given, name, said, model, cache.root)
+            return found
+    except WorkerError as error:
+        raise PressbenchError(
+            f"{said}: damaged, or no folder of transformers' own: reading it failed: {error}"
+        ) from None
+
+
+def read_folder(
+    state: dict[str, Any], given: Given, name: str, said: str, model: Model, root: Path
+) -> tuple[Looked, Model | None]:
+    """What a worker does for `_read_apart`."""
+    looked, path = given.looked(said), Path(given.path)
+    looked.sha256  # noqa: B018  (kept with it: the parent asks for it)
+    if isinstance(model, OwnModel):
+        return looked, beside(model, name, path, said, Cache(root))
+    check_companions(path, said, model.spec())
+    return looked, None
 
 
 def _found(said: str, start: Path, cache: Cache) -> tuple[Path, str]:

@@ -30,7 +30,7 @@ def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         theirs = _labels(config)
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, OSError, AttributeError, RecursionError):
         raise GivenError(f"{said}: {CONFIG} beside it is not readable as JSON") from None
     ours = _labels(model.config)
     if theirs and ours and len(theirs) != len(ours):

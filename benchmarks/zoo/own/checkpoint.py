@@ -101,7 +101,7 @@ def look_at_config(folder: Path, said: str, *, quantized: bool = False) -> Check
         raise ModelError(f"{said}: no config.json; a model folder is what save_pretrained writes")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{said}/config.json: not readable as JSON: {error}") from None
     if not isinstance(raw, dict):
         raise ModelError(f"{said}/config.json: must be a JSON object")

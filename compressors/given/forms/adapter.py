@@ -40,7 +40,7 @@ class Adapter(Form):
         try:
             config = json.loads(main.read_text(encoding="utf-8"))
             kind = str(config["peft_type"])
-        except (ValueError, OSError, KeyError, TypeError):
+        except (ValueError, OSError, KeyError, TypeError, RecursionError):
             raise GivenError(f"{said}/{CONFIG}: not readable as JSON with a peft_type") from None
         if kind != "LORA" or (more := next((key for key in OTHERS if config.get(key)), None)):
             what = f"{kind}, not LORA" if kind != "LORA" else f"LORA with {more}"

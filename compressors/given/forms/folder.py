@@ -120,7 +120,7 @@ def _config(main: Path, said: str) -> dict[str, Any]:
         config = json.loads(main.read_text(encoding="utf-8"))
         name = str(config["architectures"][0])
         config["model_type"]
-    except (ValueError, OSError, KeyError, IndexError, TypeError):
+    except (ValueError, OSError, KeyError, IndexError, TypeError, RecursionError):
         raise GivenError(f"{said}/{CONFIG}: not readable as JSON with architectures and a model_type") from None
     cls = getattr(transformers, name, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import transformers
 from hub_server import HubServer
 
 from benchmarks.cache import Cache
+from benchmarks.matrix import artifacts
 from benchmarks.matrix.artifacts import GivenArtifact, by_options
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
@@ -86,6 +89,29 @@ def test_a_hub_that_does_not_answer_makes_the_case_unsupported(
     assert found.told[0].startswith("out of reach: hub: ")
     reason = registry.unsupported_reason(found.given, dense.spec(), CPU)
     assert reason is not None and "hub: " in reason
+
+
+def killed(state: dict[str, Any], *_: Any) -> None:
+    """What a file does that finds a hole in whoever reads it."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_folder_that_ends_its_reader_ends_no_run(
+    tmp_path: Path, dense: OwnModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student(tmp_path / "student")
+    monkeypatch.setattr(artifacts, "read_folder", killed)
+    with pytest.raises(PressbenchError, match=r"^--artifact student: student: damaged, .*was ended by SIGSEGV$"):
+        named(dense, "student", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_files_nested_without_end_are_told_in_a_line(tmp_path: Path, dense: OwnModel, name: str) -> None:
+    student(tmp_path / "student")
+    (tmp_path / "student" / name).write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    with pytest.raises(PressbenchError, match=r"^--artifact student: .*student") as error:
+        named(dense, "student", tmp_path)
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
 @pytest.mark.parametrize(
