@@ -70,6 +70,10 @@ def _version_of_module(name: str) -> str:
     return " ".join(importlib.metadata.version(owner) for owner in owners) or "unknown"
 
 
+class CacheError(PressbenchError):
+    """The cache cannot be written to: of this machine, whatever was to be kept there."""
+
+
 class Elsewhere(Protocol):
     """Entries of other machines, see `benchmarks.cluster.shared_cache.Shared`."""
 
@@ -137,7 +141,7 @@ class Cache:
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
-            raise PressbenchError(
+            raise CacheError(
                 f"cache: cannot write {error.filename or entry}: {error.strerror}; "
                 "set PRESSBENCH_CACHE to a folder of yours"
             ) from None

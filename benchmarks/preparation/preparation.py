@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cache import Cache, content_hash, damage, hash_files, versions
+from benchmarks.cache import Cache, CacheError, content_hash, damage, hash_files, versions
 from benchmarks.hardware import select
 from benchmarks.hardware.devices.cpu import physical_cpus
 from benchmarks.hardware.fingerprint import fingerprint
@@ -65,6 +65,8 @@ class Preparation:
                 with self.stage("assets", f"{model.name}: {asset.name}") as report:
                     try:
                         asset.folder(self.cache, report)
+                    except CacheError:
+                        raise
                     except PressbenchError as error:
                         raise Unsupported(str(error)) from None
             with self.stage("dense model", f"{model.name}: dense model") as report:

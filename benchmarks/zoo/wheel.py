@@ -7,6 +7,7 @@ same files, takes the wheel's place.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import shutil
@@ -49,7 +50,8 @@ class WheelAsset:
     license: str
 
     def folder(self, cache: Cache, progress: Progress = no_progress) -> Path:
-        """The folder that holds the files. Raises AssetError in one line where they cannot be had."""
+        """The folder that holds the files. Raises AssetError in one line where they cannot be had, CacheError where
+        there is no room for them."""
         if own := os.environ.get(self.variable):
             return self._own(Path(own))
         key = {"package": self.package, "sha256": self.sha256, "root": self.root, "files": self.files}
@@ -78,6 +80,8 @@ class WheelAsset:
                     command, capture_output=True, text=True, timeout=FETCH_SECONDS, stdin=subprocess.DEVNULL
                 )
                 wheels = list(Path(aside).glob("*.whl"))
+                if not wheels and os.strerror(errno.ENOSPC) in done.stderr:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), aside)
                 why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             except subprocess.TimeoutExpired:
                 wheels, why = [], f"pip did not finish in {FETCH_SECONDS} s"
