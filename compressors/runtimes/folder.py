@@ -111,13 +111,14 @@ def _unsupported(who: str, error: Exception) -> Unsupported:
 
 
 def _telling(model: nn.Module, who: str) -> None:
-    """Some libraries look at a layout only when they compute with it."""
-    forward = model.forward
+    """Some libraries look at a layout only when they compute with it. In a class of its own: a copy of the model tells
+    of itself."""
+    cls: Any = type(model)
 
-    @functools.wraps(forward)
-    def told(*args: Any, **more: Any) -> Any:
+    @functools.wraps(cls.forward)
+    def told(self: Any, *args: Any, **more: Any) -> Any:
         try:
-            return forward(*args, **more)
+            return cls.forward(self, *args, **more)
         except (MemoryError, OSError, LookupError, Uncounted):  # of the machine, of the inputs, of who counts
             raise
         except Exception as error:
@@ -125,7 +126,7 @@ def _telling(model: nn.Module, who: str) -> None:
                 raise
             raise _unsupported(who, error) from None
 
-    model.forward = told
+    model.__class__ = type(cls.__name__, (cls,), {"forward": told, "__module__": cls.__module__})
 
 
 def _as_stored(directory: Path, config: Mapping[str, Any]) -> Inventory:

@@ -6,6 +6,7 @@ Each needs its library: `pip install -c constraints.txt -e ".[dev,quantized]"`, 
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import sys
@@ -160,6 +161,21 @@ def test_what_a_library_saved_runs_as_it_reads_it(
     generator = made.generator()
     first = generator.prefill(ids)
     assert np.array_equal(first, found[:, -1].argmax(1)) and generator.decode(first, 3).shape == (2, 3)
+
+
+def test_a_copy_answers_by_its_own_weights(dense: tuple[Subject, Path], tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors", reason="needs the extra 'quantized'")
+    subject, folder = dense
+    four_bits(folder, tmp_path / "given")
+    model = taken(tmp_path / "given", subject, tmp_path / "artifact").model()
+    ids = torch.tensor([[4, 5, 6]])
+    with torch.inference_mode():
+        before = model(ids).logits.clone()
+        other = copy.deepcopy(model)
+        other.get_input_embeddings().weight.mul_(-1.0)
+        changed = other(ids).logits
+        assert torch.equal(model(ids).logits, before) and not torch.allclose(changed, before)
+    assert type(model).__name__ == "LlamaForCausalLM" and isinstance(model, transformers.LlamaForCausalLM)
 
 
 def test_a_layout_that_a_library_does_not_run_is_its_reason(dense: tuple[Subject, Path], tmp_path: Path) -> None:
