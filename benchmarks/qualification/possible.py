@@ -12,9 +12,9 @@ from compressors.interface import Hardware
 from compressors.runtimes.executed import Executed
 
 MARGIN, UNSURE = 3.0, 8.0
-"""How many times the ceiling operations may be: where that is the most of a qualification, measured by torch, at one
-size, and other libraries reach more; and where only short probes around the case tell it, while neighbours were at
-work. What is caught is work that is not done, which is faster by tens and thousands."""
+"""How many times the ceiling operations may be: where that is the most of a whole qualification, measured by torch, at
+one size, and other libraries reach more; and where only a short one or the probes around the case tell it, while
+neighbours were at work. What is caught is work that is not done, which is faster by tens and thousands."""
 GAINS: Mapping[str, Mapping[str, float]] = {
     "cpu": {"float32": 1, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4},
     "cpu-amx": {"float32": 1, "bfloat16": 16, "float16": 16, "int8": 32, "int4": 32},
@@ -35,9 +35,9 @@ class Ceiling:
 def ceiling_of(standing: Standing, probes: Sequence[Mapping[str, float]]) -> Ceiling | None:
     """The most by the machine's qualification, or by the probes around a case; None without either."""
     probed = max((probe.get(MATMUL, 0.0) for probe in probes), default=0.0)
-    if standing.fp32_gflop_s:
-        return Ceiling(1e9 * max(standing.fp32_gflop_s, probed), MARGIN)
-    return Ceiling(1e9 * probed, UNSURE) if probed else None
+    most = max(standing.fp32_gflop_s or 0.0, probed)
+    sure = standing.fp32_gflop_s is not None and not standing.quick
+    return Ceiling(1e9 * most, MARGIN if sure else UNSURE) if most else None
 
 
 def impossible(

@@ -20,7 +20,7 @@ VALID = timedelta(days=1)
 class Standing:
     """tau and where it came from, in words that records carry. qualification: the stored one's id, None
     without. reference: medians of the probes, empty where the machine has none: nothing is out of range.
-    bandwidth_gb_s, fp32_gflop_s, bf16_gflop_s: the most that was reached."""
+    bandwidth_gb_s, fp32_gflop_s, bf16_gflop_s: the most that was reached. quick: by the short qualification."""
 
     tau: float = 0.0
     source: str = "none: the machine is not qualified"
@@ -30,6 +30,7 @@ class Standing:
     bandwidth_gb_s: float | None = None
     fp32_gflop_s: float | None = None
     bf16_gflop_s: float | None = None
+    quick: bool = False
 
 
 def standing(
@@ -46,9 +47,10 @@ def standing(
     ceilings = ((latest.ceilings.get(name) if latest else None) for name in CEILINGS)
     identity = latest.id if latest else None
     qualified = latest is not None and latest.qualified
+    quick = latest is not None and latest.quick
     if given is not None:
-        return Standing(given, "option --tau", qualified, identity, reference, *ceilings)
+        return Standing(given, "option --tau", qualified, identity, reference, *ceilings, quick=quick)
     if latest is None:
         return Standing()
     kind = "quick qualification" if latest.quick else "qualification"
-    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, *ceilings)
+    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, *ceilings, quick=quick)

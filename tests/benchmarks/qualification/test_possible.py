@@ -46,3 +46,4 @@ def test_the_ceiling_is_the_most_that_was_seen() -> None:
     assert ceiling_of(Standing(), ()) is None
     assert ceiling_of(Standing(), [{"matmul_gflop_s": 80.0}, {"matmul_gflop_s": 90.0}]) == Ceiling(9e10, UNSURE)
     assert ceiling_of(Standing(fp32_gflop_s=120.0), [{"matmul_gflop_s": 90.0}]) == Ceiling(1.2e11, MARGIN)
+    assert ceiling_of(Standing(fp32_gflop_s=120.0, quick=True), ()) == Ceiling(1.2e11, UNSURE)
