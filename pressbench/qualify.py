@@ -52,9 +52,7 @@ def qualify(
     if check is not None:
         raise typer.Exit(_check(check))
     if quick and suite:
-        raise ResultsError(
-            "--suite: needs the whole qualification, without --quick: the short one has too few rounds"
-        )
+        raise ResultsError("--suite: needs the whole qualification, without --quick: the short one has too few rounds")
     for name, given in (("--model", model), ("--compressor", compressor)):
         if given and not suite:
             raise ResultsError(f"{name}: only with --suite")

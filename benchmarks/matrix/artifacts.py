@@ -115,12 +115,12 @@ def _looked_at(
     return GivenArtifact(said, replace(given, sha256=looked.sha256), lines, asked)
 
 
-def _read_apart(given: Given, name: str, said: str, model: Model, cache: Cache) -> tuple[Looked, Model | None]:
+def _read_apart(given: Given, name: str, said: str, model: Model, cache: Cache) -> tuple[Looked, OwnModel | None]:
     """Of a folder its files, and what is asked in the model's place, read in a process of its own: what its tokenizer
     or a header does there ends no run. Raises PressbenchError."""
     try:
         with Worker(said) as worker:
-            found: tuple[Looked, Model | None] = worker.call(read_folder, given, name, said, model, cache.root)
+            found: tuple[Looked, OwnModel | None] = worker.call(read_folder, given, name, said, model, cache.root)
             return found
     except WorkerError as error:
         raise PressbenchError(
@@ -130,7 +130,7 @@ def _read_apart(given: Given, name: str, said: str, model: Model, cache: Cache) 
 
 def read_folder(
     state: dict[str, Any], given: Given, name: str, said: str, model: Model, root: Path
-) -> tuple[Looked, Model | None]:
+) -> tuple[Looked, OwnModel | None]:
     """What a worker does for `_read_apart`."""
     looked, path = given.looked(said), Path(given.path)
     looked.sha256  # noqa: B018  (kept with it: the parent asks for it)

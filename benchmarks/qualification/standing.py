@@ -44,13 +44,13 @@ def standing(
     fit = tuple(q for q in history.qualifications if q.id == own or not contended(q))
     latest = dataclasses.replace(history, qualifications=fit).latest(within=VALID, now=now)
     reference = medians([r.probes for r in stored_rounds(history)]) if latest else {}
-    ceilings = ((latest.ceilings.get(name) if latest else None) for name in CEILINGS)
+    ceilings = {name: latest.ceilings.get(name) if latest else None for name in CEILINGS}
     identity = latest.id if latest else None
     qualified = latest is not None and latest.qualified
     quick = latest is not None and latest.quick
     if given is not None:
-        return Standing(given, "option --tau", qualified, identity, reference, *ceilings, quick=quick)
+        return Standing(given, "option --tau", qualified, identity, reference, quick=quick, **ceilings)
     if latest is None:
         return Standing()
     kind = "quick qualification" if latest.quick else "qualification"
-    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, *ceilings, quick=quick)
+    return Standing(latest.tau, f"{kind} {latest.id}", qualified, identity, reference, quick=quick, **ceilings)

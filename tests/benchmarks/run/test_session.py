@@ -70,7 +70,7 @@ def lanes(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[FakeLane]:
         return opened[-1]
 
     artifact = SimpleNamespace(digest="0" * 64, recipe=[])
-    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=artifact))
+    monkeypatch.setattr(session.prepared, "dense", lambda *_: SimpleNamespace(artifact=artifact, told=None))
     monkeypatch.setattr(session.prepared, "artifact", lambda *_: artifact)
     monkeypatch.setattr(session.prepared, "measured_on", lambda *_: {})
     monkeypatch.setattr(session.lanes, "open", lane)
