@@ -16,11 +16,12 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any
 
 from compressors.nearest import nearest
+
+if TYPE_CHECKING:  # where no parameter is checked it need not be there
+    import pydantic
 
 SHOWN = 80
 """The most characters of a value that a message repeats."""
@@ -55,6 +56,8 @@ def _misfit(cls: type, name: str, value: Any) -> str | None:
     found = _annotation(cls, name)
     if found is None:
         return None
+    import pydantic
+
     hint, adapter = found
     try:
         adapter.validate_json(json.dumps(value), strict=True)
@@ -71,6 +74,8 @@ def _misfit(cls: type, name: str, value: Any) -> str | None:
 @functools.cache
 def _annotation(cls: type, name: str) -> tuple[Any, pydantic.TypeAdapter[Any]] | None:
     """What the field is declared to be; None where that cannot be told."""
+    import pydantic
+
     (field,) = [field for field in dataclasses.fields(cls) if field.name == name]
     holder = types.new_class("holder", exec_body=lambda space: space.update(__annotations__={name: field.type}))
     try:

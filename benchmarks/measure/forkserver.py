@@ -18,6 +18,7 @@ PRELOAD = [
     "transformers.modeling_layers",
     "transformers.activations",
     "benchmarks.measure.stages",
+    "datasets",  # what a task is read with; what times alone does without, and it need not be there
 ]
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(PRELOAD)

@@ -6,9 +6,8 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import datasets
 from torch import nn
 
 from benchmarks.cache import Cache
@@ -16,6 +15,9 @@ from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
 from compressors.interface import Compressed, Examples, Hardware, InputSpec, ModelSpec, Progress, no_progress
+
+if TYPE_CHECKING:  # which takes a second, and is not wherever something is timed
+    import datasets
 
 
 class Asset(Protocol):

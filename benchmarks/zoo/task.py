@@ -6,14 +6,15 @@ import abc
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import datasets
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.cache import Cache
 from benchmarks.quality.classification import Classification
 from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.wheel import WheelAsset
+
+if TYPE_CHECKING:  # see `benchmarks.zoo.model`
+    import datasets
 
 
 @dataclass(frozen=True)
