@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import filelock
-import platformdirs
 
 from compressors.artifact import file_hash
 from compressors.interface import PressbenchError
@@ -36,7 +35,11 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSP
 
 def default_root() -> Path:
     """`$PRESSBENCH_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("PRESSBENCH_CACHE") or platformdirs.user_cache_path("pressbench"))
+    if named := os.environ.get("PRESSBENCH_CACHE"):
+        return Path(named)
+    import platformdirs  # what only times or prints a fingerprint has no cache
+
+    return platformdirs.user_cache_path("pressbench")
 
 
 def content_hash(value: Any) -> str:

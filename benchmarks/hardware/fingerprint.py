@@ -6,10 +6,12 @@ people to read (host name, load, commit) and decides nothing.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import psutil
 
 from benchmarks.cache import content_hash, versions
 from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
-from compressors.interface import Hardware
+from benchmarks.hardware.nvml import opened, told
+from compressors.interface import Hardware, PressbenchError
 
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "nncf", "torchao", "numpy")
 
@@ -40,8 +43,10 @@ def fingerprint(hardware: Hardware) -> dict[str, Any]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "system": platform.system(),
     }
+    clocks: dict[str, Any] = {}
     if "cuda" in hardware.features:
-        key["gpu"] = _gpu(hardware)
+        limits, clocks = gpu_limits(hardware)
+        key["gpu"] = {**_gpu(hardware), **limits}
     noted = {
         "host": platform.node(),
         "kernel": platform.release(),
@@ -49,6 +54,7 @@ def fingerprint(hardware: Hardware) -> dict[str, Any]:
         "steal_percent": getattr(psutil.cpu_times_percent(interval=0.1), "steal", None),
         "commit": _commit(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **({"gpu": clocks} if clocks else {}),
     }
     return {"key": key, "noted": noted, "hash": content_hash(key)}
 
@@ -65,6 +71,23 @@ def _gpu(hardware: Hardware) -> dict[str, Any]:
 
     facts = torch.cuda.get_device_properties(hardware.device)
     return {"name": facts.name, "memory": facts.total_memory, "cuda": torch.version.cuda}
+
+
+def gpu_limits(
+    hardware: Hardware, nvml: Any = None, uuid: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What decides how fast a GPU may be, by NVML: the driver's version, the power limit in watts, the highest clocks
+    in MHz; and its clocks now. None for what cannot be read. nvml, uuid: stand-ins for the tests."""
+    limits: dict[str, Any] = dict.fromkeys(("driver", "power_limit_w", "sm_clock_mhz", "memory_clock_mhz"))
+    now: dict[str, Any] = dict.fromkeys(("sm_clock_mhz", "memory_clock_mhz"))
+    with contextlib.suppress(PressbenchError), opened(hardware, nvml, uuid) as (found, handle):
+        limits["driver"] = told(found, found.nvmlSystemGetDriverVersion)
+        milliwatts = told(found, lambda: found.nvmlDeviceGetPowerManagementLimit(handle))
+        limits["power_limit_w"] = None if milliwatts is None else milliwatts / 1000
+        for name, kind in (("sm_clock_mhz", found.NVML_CLOCK_SM), ("memory_clock_mhz", found.NVML_CLOCK_MEM)):
+            limits[name] = told(found, partial(found.nvmlDeviceGetMaxClockInfo, handle, kind))
+            now[name] = told(found, partial(found.nvmlDeviceGetClockInfo, handle, kind))
+    return limits, now
 
 
 def _commit() -> str | None:

@@ -131,6 +131,7 @@ def import_runtime(state: State, directory: Path) -> None:
 def load(state: State, directory: Path, hardware: Hardware, generates: bool = False) -> float:
     """Load an artifact from disk, with a key-value cache where it `generates`; seconds it took."""
     started = time.perf_counter()
+    state["device"] = hardware.device
     artifact = open_artifact(directory)
     if generates:
         state["generator"] = artifact.generator(device=hardware.device, threads=hardware.threads)

@@ -1,7 +1,8 @@
 """What is timed, and how, inside a worker: slots of calls, each on other inputs, each over when its answer is an array.
 
 A slot comes in two steps, so that the parent can time the second from outside: `ready` makes the inputs and one untimed
-call, which restores this worker's own caches; `go` makes the timed ones.
+call, which restores this worker's own caches; `go` makes the timed ones. On a GPU the L2 cache is emptied before each,
+see `benchmarks.measure.flush`, by what a worker keeps in its state under FLUSH.
 Does not see: work that is done after a slot, in another process or before a slot (a clock of the parent does:
 `benchmarks.measure.outside`).
 """
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from benchmarks.measure.flush import flush_for
 from benchmarks.measure.ring import Arrays, Ring, prompts
 from benchmarks.measure.sketch import sketch
 from benchmarks.zoo.dense import read_examples
@@ -34,6 +36,8 @@ SHARED = 8
 """Slots of a decode workload that follow the same prompts, each with other tokens: its cache is put back, not made."""
 TRIAL = 10**9
 """The number from which slots are counted that are no part of a measurement: their inputs are others."""
+FLUSH = "flush"
+"""Where a worker on a GPU keeps what empties its cache."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,7 @@ class Repeated:
 
 def set_workload(state: State, examples: Path, workload: Workload) -> None:
     """Make ready what is to be timed, on batches of the examples, or on prompts cut from their texts."""
+    state[FLUSH] = flush_for(state.get("device", "cpu"))
     data = read_examples(examples)
     if workload.generates:
         texts = {name: values.numpy() for name, values in data.inputs.items()}
@@ -212,7 +217,7 @@ def calls_per_slot(state: State) -> int:
     work.begin(0, TRIAL, 4)
     times = []
     for call in range(5):
-        times.append(_timed(work, call)[0])
+        times.append(_timed(state, call)[0])
         if len(times) == 2 and times[1] > 4 * SLOT_SECONDS:
             return 1
     return max(1, int(np.ceil(SLOT_SECONDS / min(times[2:]))))
@@ -229,7 +234,7 @@ def ready(state: State, seed: int, slot: int, calls: int) -> None:
             raise PressbenchError("an answer changed after it was given: the work went on when the call had returned")
     work: Work = state["work"]
     work.begin(seed, slot, calls)
-    _timed(work, 0)
+    _timed(state, 0)
     work.before(1)
 
 
@@ -240,7 +245,7 @@ def go(state: State, calls: int) -> Slot:
     seconds = 0.0
     began = time.perf_counter()
     for call in range(1, calls + 1):
-        spent, answer, seen = _timed(work, call, prepared=call == 1)
+        spent, answer, seen = _timed(state, call, prepared=call == 1)
         seconds += spent
         checked = checked or work.check(call, answer)
     whole = time.perf_counter() - began
@@ -252,7 +257,7 @@ def call_once(state: State, number: int = 0) -> np.ndarray:
     """One untimed call, on inputs of its own: the outputs of a forward pass, or the tokens of a prefill or a decode."""
     work: Work = state["work"]
     work.begin(0, TRIAL + 1 + number, 1)
-    return _timed(work, 1)[1]
+    return _timed(state, 1)[1]
 
 
 def bytes_read(state: State) -> int:
@@ -260,10 +265,13 @@ def bytes_read(state: State) -> int:
     return int(state["generator"].bytes_read())
 
 
-def _timed(work: Work, call: int, prepared: bool = False) -> tuple[float, np.ndarray, np.ndarray]:
+def _timed(state: State, call: int, prepared: bool = False) -> tuple[float, np.ndarray, np.ndarray]:
     """Seconds of one call until its answer is an array in memory; the answer; and what was seen of it by then."""
+    work: Work = state["work"]
     if not prepared:
         work.before(call)
+    if flush := state.get(FLUSH):
+        flush()
     started = time.perf_counter()
     answer = np.asarray(work.call(call))
     seen = _glance(answer)

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from benchmarks.measure import timing
-from benchmarks.measure.timing import TRIAL, Repeated
+from benchmarks.measure.flush import flush_for
+from benchmarks.measure.timing import FLUSH, TRIAL, Repeated
 from benchmarks.measure.worker import Worker
 from benchmarks.preparation.preparation import cpus_of
 from compressors.interface import Hardware, skeleton
@@ -46,6 +47,7 @@ def load_block(state: State, hardware: Hardware, dtype: str) -> None:
     forward = TorchRuntime().attach(model, {}, device=hardware.device, threads=hardware.threads)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, SEQUENCE), dtype=np.int64)
     state["work"] = Repeated(lambda: forward({"input_ids": ids}))
+    state[FLUSH] = flush_for(hardware.device)
 
 
 def slowed_slot(state: State, calls: int, delay: float) -> float:
@@ -53,14 +55,17 @@ def slowed_slot(state: State, calls: int, delay: float) -> float:
     found. It spins, as real work would; sleeping would free the core and be rounded up by the scheduler."""
     call = functools.partial(state["work"].call, 0)
     call()
-    started = time.perf_counter()
+    seconds = 0.0
     for _ in range(calls):
+        if flush := state.get(FLUSH):
+            flush()
         began = time.perf_counter()
         call()
         until = began + (1 + delay) * (time.perf_counter() - began)
         while time.perf_counter() < until:
             pass
-    return (time.perf_counter() - started) / calls
+        seconds += time.perf_counter() - began
+    return seconds / calls
 
 
 class BlockLane:
