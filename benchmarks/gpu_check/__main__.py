@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return UNANSWERED
-    if missing := [name for name in wheels.missing() if name != "nvidia-ml-py" or options.device != "cpu"]:
+    if missing := [name for name in wheels.missing() if name != "nvidia-ml-py" or "cuda" in options.device]:
         there = f"python -m benchmarks.gpu_check bundle DIR {' '.join(missing)}"
         print(f"gpu_check: not here: {', '.join(missing)}; `{there}` fetches them for --wheels DIR", file=sys.stderr)
         return UNANSWERED

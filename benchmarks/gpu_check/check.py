@@ -48,8 +48,12 @@ class Setting:
         return self.hardware.device != "cpu"
 
     @property
+    def tiny(self) -> bool:
+        return self.small or not self.cuda
+
+    @property
     def shapes(self) -> Shapes:
-        return SMALL if self.small or not self.cuda else LARGE
+        return SMALL if self.tiny else LARGE
 
     def needs_cuda(self, also: str = "") -> None:
         """Raises NotHere where there is none. also: what was done nevertheless."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_check.check import Check, Setting
+from benchmarks.gpu_check.check import Check, Result, Setting
 from benchmarks.gpu_check.page import counts, write
 from benchmarks.gpu_check.runner import run
 from benchmarks.gpu_check.screen import Screen
@@ -27,11 +27,13 @@ def check_all(
     setting = Setting(select(device), small)
     machine = _machine(setting)
     screen = screen or Screen(len(checks))
+
+    def ends(found: Sequence[Result]) -> None:
+        screen.ends(found)
+        write(folder, machine, found)
+
     with screen:
-        results, stopped = run(
-            checks, setting, seconds, begins=screen.begins, steps=screen.steps,
-            ends=lambda found: (screen.ends(found), write(folder, machine, found))[1],
-        )  # fmt: skip
+        results, stopped = run(checks, setting, seconds, begins=screen.begins, steps=screen.steps, ends=ends)
     told = ", ".join(f"{count} {kind}" for kind, count in counts(results).items())
     screen.console.print(f"{told}; written to {folder}", markup=False, soft_wrap=True)
     failed = any(one.kind == "failed" for one in results)
@@ -45,7 +47,7 @@ def _machine(setting: Setting) -> dict[str, Any]:
     return {
         "name": key.get("gpu", {}).get("name") or key["cpu"]["brand_raw"],
         "hardware_class": setting.hardware.hardware_class,
-        "small": setting.shapes is not None and (setting.small or not setting.cuda),
+        "small": setting.tiny,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
             **key["libraries"],

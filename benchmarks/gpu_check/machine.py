@@ -55,7 +55,7 @@ def check_state(setting: Setting, found: Findings) -> None:
 
 def check_ceilings(setting: Setting, found: Findings) -> None:
     """The most that is reached in each type, and in bandwidth: what kernels are held against."""
-    if setting.small or not setting.cuda:
+    if setting.tiny:
         seen: dict[str, float | None] = dict(probe({}, setting.hardware))
         reached = {"bandwidth_gb_s": seen["bandwidth_gb_s"], "fp32_gflop_s": seen["matmul_gflop_s"]}
     else:

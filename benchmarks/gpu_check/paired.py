@@ -24,13 +24,13 @@ FEW = Effort(1, Budget(pairs=8, at_least=8, seconds=2.0, linger=2.0, fewest=1), 
 
 def check_delay(setting: Setting, found: Findings) -> None:
     """One of two workers is slowed by 5 %; the speed test must say so."""
-    seen = inject(setting.hardware, FEW_PAIRS if _few(setting) else DELAYED, seed=0, progress=no_progress)
+    seen = inject(setting.hardware, FEW_PAIRS if setting.tiny else DELAYED, seed=0, progress=no_progress)
     found.add("planted delay", DELAY)
     found.add("pairs", seen.pairs)
     found.add("found at pair", seen.found_at)
     for name, value in (("plain over slowed", seen.ratio), ("from", seen.low), ("to", seen.high)):
         found.add(name, value if math.isfinite(value) else None, "x")
-    if not seen.found and _few(setting):
+    if not seen.found and setting.tiny:
         raise NotHere(f"{seen.pairs} pairs are too few on this machine at this moment")
     found.hold(seen.found, f"a delay of {DELAY:.0%} is not found in {seen.pairs} pairs: {seen.ratio:.3f}")
 
@@ -38,7 +38,7 @@ def check_delay(setting: Setting, found: Findings) -> None:
 def check_alike(setting: Setting, found: Findings) -> None:
     """Dense against dense in fresh processes: no delay is found, and τ, what ratios move by of themselves."""
     started = time.perf_counter()
-    rounds = measure_rounds(setting.hardware, FEW if _few(setting) else QUICK, seed=0, progress=no_progress)
+    rounds = measure_rounds(setting.hardware, FEW if setting.tiny else QUICK, seed=0, progress=no_progress)
     found.add("fresh pairs of processes", len(rounds))
     _noise(rounds, found)
     first = [seconds for r in rounds for seconds in r.first]
@@ -64,6 +64,3 @@ def _noise(rounds: list[Round], found: Findings) -> None:
     for name, value in medians([r.probes for r in rounds]).items():
         found.add(f"probe {name}", value)
 
-
-def _few(setting: Setting) -> bool:
-    return setting.small or not setting.cuda

@@ -88,7 +88,7 @@ class Fp8:
     operands = "fp8"
 
     def __init__(self, weight: Tensor, by_row: bool) -> None:
-        self.layer = Fp8Linear(*weight.shape, None, by_row).to(weight.device)
+        self.layer = Fp8Linear(weight.shape[0], weight.shape[1], None, by_row).to(weight.device)
         self.layer.quantize(weight)
         self.layer.place()
         self.bytes = self.layer.codes.nbytes + self.layer.scale.nbytes
