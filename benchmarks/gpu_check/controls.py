@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
 from benchmarks.gpu_check.check import Findings, NotHere, Setting
 from benchmarks.gpu_check.clock import device_seconds, suite_seconds
@@ -57,8 +58,6 @@ def _forward(setting: Setting, kind: str, compiled: bool) -> Callable[[Mapping[s
 
 
 def _alone(setting: Setting, kind: str, ids: np.ndarray) -> float:
-    import torch
-
     model = LastLogits(language_model(setting.shapes.models["1B"], setting.device, TYPES[kind]), KEPT).eval()
     given = torch.from_numpy(ids).to(setting.device)
     with torch.inference_mode():

@@ -63,4 +63,3 @@ def _noise(rounds: list[Round], found: Findings) -> None:
         found.add("fp32 over bf16", math.exp(statistics.median(controls)), "x")
     for name, value in medians([r.probes for r in rounds]).items():
         found.add(f"probe {name}", value)
-

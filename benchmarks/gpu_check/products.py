@@ -133,9 +133,7 @@ class Sparse:
     operands = "bf16"
 
     def __init__(self, weight: Tensor) -> None:
-        fours = weight.unflatten(1, (-1, 4))
-        smallest = fours.abs().topk(2, dim=2, largest=False).indices
-        self.weight = fours.scatter(2, smallest, 0.0).flatten(1)
+        self.weight = two_of_four(weight)
         if weight.device.type == "cpu":
             raise NotHere("needs CUDA: torch has its 2:4 product for GPUs only")
         self.laid_out = torch.sparse.to_sparse_semi_structured(self.weight)
@@ -146,6 +144,13 @@ class Sparse:
 
     def reference(self, rows: Tensor) -> Tensor:
         return rows.double() @ self.weight.double().t()
+
+
+def two_of_four(weight: Tensor) -> Tensor:
+    """(out, in), of four weights in a row the two smallest set to zero."""
+    fours = weight.unflatten(1, (-1, 4))
+    smallest = fours.abs().topk(2, dim=2, largest=False).indices
+    return fours.scatter(2, smallest, 0.0).flatten(1)
 
 
 PRODUCTS: dict[str, Callable[[Tensor], Product]] = {

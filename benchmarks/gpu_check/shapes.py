@@ -54,7 +54,7 @@ LARGE = Shapes(
     prompt=512, new=32, batch=8, long=1024, seconds=4.0, repetitions=30,
 )  # fmt: skip
 SMALL = Shapes(
-    models={"1B": llama(64, 2, 4, 2, 128, 512), "4 layers of 7B": llama(64, 1, 4, 4, 96, 512)},
+    models={"1B": llama(64, 1, 4, 2, 128, 512), "4 layers of 7B": llama(64, 2, 4, 4, 96, 512)},
     product=256, layers=((384, 256), (256, 256)), rows=(1, 16, 32),
     prompt=16, new=4, batch=2, long=24, seconds=0.2, repetitions=5,
 )  # fmt: skip

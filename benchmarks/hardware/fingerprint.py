@@ -73,9 +73,7 @@ def _gpu(hardware: Hardware) -> dict[str, Any]:
     return {"name": facts.name, "memory": facts.total_memory, "cuda": torch.version.cuda}
 
 
-def gpu_limits(
-    hardware: Hardware, nvml: Any = None, uuid: str | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def gpu_limits(hardware: Hardware, nvml: Any = None, uuid: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What decides how fast a GPU may be, by NVML: the driver's version, the power limit in watts, the highest clocks
     in MHz; and its clocks now. None for what cannot be read. nvml, uuid: stand-ins for the tests."""
     limits: dict[str, Any] = dict.fromkeys(("driver", "power_limit_w", "sm_clock_mhz", "memory_clock_mhz"))

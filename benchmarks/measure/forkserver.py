@@ -7,6 +7,7 @@ nothing heavy itself.
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing import forkserver
 
 PRELOAD = [
@@ -20,6 +21,8 @@ PRELOAD = [
     "benchmarks.measure.stages",
     "datasets",  # what a task is read with; what times alone does without, and it need not be there
 ]
+# Asked the usual way whether there is a GPU, torch starts the driver, and what is forked then can no longer use it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(PRELOAD)
 
