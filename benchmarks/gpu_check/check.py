@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 import traceback
@@ -62,16 +63,19 @@ class Setting:
 
 
 class Findings:
-    """What a check finds as it goes: kept when it breaks off. stepped: is told what it is at."""
+    """What a check finds as it goes: kept when it breaks off. stepped: is told what it is at; added: every number."""
 
-    def __init__(self, stepped: Callable[[str], None] = lambda what: None) -> None:
+    def __init__(
+        self, stepped: Callable[[str], None] = lambda what: None, added: Callable[[Number], None] = lambda number: None
+    ) -> None:
         self.numbers: list[Number] = []
         self.faults: list[str] = []
-        self._stepped = stepped
+        self._stepped, self._added = stepped, added
 
     def add(self, name: str, value: float | int | str | None, unit: str = "") -> None:
         """A number, with its unit."""
         self.numbers.append(Number(name, value, unit))
+        self._added(self.numbers[-1])
 
     def hold(self, met: bool, fault: str) -> None:
         """What must be so; the fault is told where it is not."""
@@ -125,9 +129,14 @@ def one_line(error: BaseException | str) -> str:
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
-def outcome(check: Check, setting: Setting, stepped: Callable[[str], None] = lambda what: None) -> Result:
+def outcome(
+    check: Check,
+    setting: Setting,
+    stepped: Callable[[str], None] = lambda what: None,
+    added: Callable[[Number], None] = lambda number: None,
+) -> Result:
     """Run it here. Whatever it raises is its own result; Ctrl-C and a time limit go on to the caller."""
-    found, started = Findings(stepped), time.perf_counter()
+    found, started = Findings(stepped, added), time.perf_counter()
     kind: Kind = "held"
     reason = detail = ""
     try:
@@ -145,6 +154,14 @@ def outcome(check: Check, setting: Setting, stepped: Callable[[str], None] = lam
     return Result(check.name, check.asks, kind, reason, tuple(found.numbers), seconds, detail)
 
 
+NUMBER = "number: "
+"""What begins a message of a worker that is a number and not a step."""
+
+
 def perform(state: dict[str, Any], check: Check, setting: Setting, *, progress: Progress) -> Result:
-    """The same in a worker."""
-    return outcome(check, setting, lambda what: progress(what, 0, 0))
+    """The same in a worker, which tells every number when it has it: if it dies or hangs, that is what is left."""
+
+    def added(number: Number) -> None:
+        progress(NUMBER + json.dumps(dataclasses.astuple(number)), 0, 0)
+
+    return outcome(check, setting, lambda what: progress(what, 0, 0), added)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.gpu_check.check import Check, Result, Setting, one_line, outcome, perform
+from benchmarks.gpu_check.check import NUMBER, Check, Number, Result, Setting, one_line, outcome, perform
 from benchmarks.gpu_check.checks import CEILINGS
 from benchmarks.measure.worker import Worker, WorkerError
 from benchmarks.preparation.preparation import cpus_of
@@ -49,26 +50,33 @@ def run(
 
 
 def _one(check: Check, setting: Setting, seconds: float, steps: Callable[[str], None]) -> Result:
-    started = time.perf_counter()
+    started, numbers, at = time.perf_counter(), list[Number](), ""
 
-    def failed(error: BaseException | str, detail: str = "") -> Result:
+    def told(what: str, done: int, total: int) -> None:
+        nonlocal at
+        if what.startswith(NUMBER):
+            numbers.append(Number(*json.loads(what.removeprefix(NUMBER))))
+        else:
+            at = what
+            steps(what)
+
+    def failed(error: BaseException, detail: str = "") -> Result:
         took = round(time.perf_counter() - started, 2)
-        return Result(check.name, check.asks, "failed", one_line(error), (), took, detail)
+        reason = one_line(f"{error} (at: {at})" if at else str(error))
+        return Result(check.name, check.asks, "failed", reason, tuple(numbers), took, detail)
 
     hardware = setting.hardware
     try:
         if not check.alone:
             with limited(seconds):
-                return outcome(check, setting, steps)
+                return outcome(check, setting, steps, numbers.append)
         with Worker(check.name, cpus=cpus_of(hardware), threads=hardware.threads) as worker:
-            result: Result = worker.call(
-                perform, check, setting, timeout=seconds, progress=lambda what, done, total: steps(what)
-            )
+            result: Result = worker.call(perform, check, setting, timeout=seconds, progress=told)
             return result
     except WorkerError as error:
-        return failed(str(error), error.detail)
+        return failed(error, error.detail)
     except (PressbenchError, TimeoutError) as error:
-        return failed(str(error))
+        return failed(error)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from benchmarks.gpu_check.check import Findings, Setting
 from benchmarks.gpu_check.clock import device_seconds, suite_seconds, waited_seconds
+from benchmarks.measure import timing
 from benchmarks.measure.flush import buffer_bytes, flush_for
+from benchmarks.measure.timing import FLUSH
+from benchmarks.qualification.block import load_block
 
 SHARE, APART = 0.10, 200e-6
 """How far the suite's seconds may be from those by events: a share, and what handing over and fetching take."""
@@ -15,6 +20,7 @@ SLOWER = 1.05
 """How many times as long a call must take at least that finds nothing in the cache."""
 PART = 4
 """The weight of that call is this part of the L2: half of one may hold what the other half reads."""
+CALLS = 4
 
 
 def check_clocks(setting: Setting, found: Findings) -> None:
@@ -41,8 +47,12 @@ def check_clocks(setting: Setting, found: Findings) -> None:
 
 
 def check_flush(setting: Setting, found: Findings) -> None:
-    """A small product that reads its weight, in a loop and after the cache was emptied."""
-    setting.needs_cuda()
+    """A small product that reads its weight, in a loop and after the cache was emptied; and that slots empty it."""
+    emptied = _emptied(setting)
+    found.add(f"emptied in a slot of {CALLS} calls and one before", emptied, "times")
+    wanted = CALLS + 1 if setting.cuda else 0
+    found.hold(emptied == wanted, f"a slot of {CALLS} calls and one before empties the cache {emptied} times")
+    setting.needs_cuda("a slot empties nothing")
     device = setting.device
     cache = int(torch.cuda.get_device_properties(device).L2_cache_size)
     found.add("L2 cache", cache, "bytes")
@@ -63,8 +73,24 @@ def check_flush(setting: Setting, found: Findings) -> None:
     found.add("emptied over loop", cold / warm, "x")
     found.add("bandwidth, emptied", weight.nbytes / cold / 1e9, "GB/s")
     found.hold(cold >= SLOWER * warm, f"emptying the cache makes it {cold / warm:.3f} times as slow: it is not emptied")
-    flush = flush_for(device)
-    found.hold(flush is not None, "the suite empties nothing on this device")
     found.add("as the suite times it", suite_seconds(lambda: call().float().cpu().numpy(), device), "s")
-    if flush:
+    if flush := flush_for(device):
         found.add("emptying, not timed", waited_seconds(flush, device, 10), "s")
+
+
+def _emptied(setting: Setting) -> int:
+    """How often the cache is emptied in a slot of a qualification."""
+    state: dict[str, Any] = {}
+    load_block(state, setting.hardware, "float32")
+    count = 0
+    if flush := state[FLUSH]:
+
+        def counted() -> None:
+            nonlocal count
+            flush()
+            count += 1
+
+        state[FLUSH] = counted
+    timing.ready(state, 0, 0, CALLS)
+    timing.go(state, CALLS)
+    return count

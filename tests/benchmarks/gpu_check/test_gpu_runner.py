@@ -51,7 +51,8 @@ def test_a_check_that_dies_or_hangs_is_told_and_the_rest_goes_on() -> None:
     ]
     results, _, _ = ran(checks)
     assert [one.kind for one in results] == ["failed", "failed", "failed", "held"]
-    assert "exited with code 3" in results[0].reason
+    assert "exited with code 3" in results[0].reason and "(at: the last thing)" in results[0].reason
+    assert [(n.name, n.value, n.unit) for n in results[0].numbers] == [("seen before", 0.5, "s")]
     assert "no answer in 0.5 s" in results[1].reason and "not done in" in results[2].reason
     assert all("\n" not in one.reason for one in results)
 
