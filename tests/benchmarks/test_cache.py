@@ -196,7 +196,7 @@ def test_a_folder_one_may_not_write_is_one_line() -> None:
         theirs.close()
         kind, message = ours.recv()
         process.join(30)
-    assert kind == "PressbenchError"
+    assert kind == "CacheError"
     assert message.startswith(f"cache: cannot write {folder}/kind")
     assert "PRESSBENCH_CACHE" in message
     assert "\n" not in message
