@@ -21,6 +21,7 @@ from compressors.interface import InputSpec, ModelSpec, PressbenchError
 from compressors.runtimes.base import Forward, Inventory, runtime
 from compressors.runtimes.executed import Executed, Uncounted
 from compressors.runtimes.generation import Generator
+from compressors.runtimes.writing import Writer
 
 SCHEMA = 1
 MANIFEST = "artifact.json"
@@ -87,6 +88,11 @@ class Artifact:
         """Load it into its runtime with a key-value cache. Raises Unsupported where it can have none."""
         files, manifest = self.directory, self.manifest
         return runtime(manifest["runtime"]).generator(files, manifest, device=device, threads=threads)
+
+    def writer(self, *, device: str = "cpu", threads: int = 1) -> Writer:
+        """Load it into its runtime to write from source texts. Raises Unsupported where it cannot."""
+        files, manifest = self.directory, self.manifest
+        return runtime(manifest["runtime"]).writer(files, manifest, device=device, threads=threads)
 
     def executed(self, inputs: Mapping[str, Any]) -> Executed | None:
         """What one forward pass on `inputs` executes on the CPU; None where its runtime does not tell, or a library's

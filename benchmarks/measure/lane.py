@@ -62,7 +62,7 @@ class Lane:
             held_to=hardware.held_to,
         )  # fmt: skip
         try:
-            self.worker.call(stages.load, artifact, hardware, workload.generates, timeout=timeout)
+            self.worker.call(stages.load, artifact, hardware, workload.kind, timeout=timeout)
             self.worker.call(timing.set_workload, examples, workload, timeout=timeout)
             self.calls = int(self.worker.call(timing.calls_per_slot, timeout=timeout))
         except BaseException:

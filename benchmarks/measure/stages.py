@@ -24,7 +24,7 @@ from benchmarks.quality.scoring import Quality
 from benchmarks.zoo.dense import INPUTS, Dense, prepare_dense, read_examples, write_examples
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
-from benchmarks.zoo.workload import Workload
+from benchmarks.zoo.workload import Kind, Workload
 from compressors import build, registry
 from compressors.artifact import open_artifact
 from compressors.interface import Compressor, Context, Effect, Examples, Hardware, PressbenchError, Progress
@@ -128,12 +128,14 @@ def import_runtime(state: State, directory: Path) -> None:
         importlib.import_module(module)
 
 
-def load(state: State, directory: Path, hardware: Hardware, generates: bool = False) -> float:
-    """Load an artifact from disk, with a key-value cache where it `generates`; seconds it took."""
+def load(state: State, directory: Path, hardware: Hardware, kind: Kind = "forward") -> float:
+    """Load an artifact from disk to do work of that kind; seconds it took."""
     started = time.perf_counter()
     state["device"] = hardware.device
     artifact = open_artifact(directory)
-    if generates:
+    if kind == "generate":
+        state["writer"] = artifact.writer(device=hardware.device, threads=hardware.threads)
+    elif kind != "forward":
         state["generator"] = artifact.generator(device=hardware.device, threads=hardware.threads)
     else:
         state["forward"] = artifact.load(device=hardware.device, threads=hardware.threads)
@@ -235,15 +237,21 @@ def _sketches(state: State, arrays: Mapping[str, np.ndarray], batch_size: int) -
     return np.concatenate(found)
 
 
-def explain(state: State, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def explain(state: State, prompts: np.ndarray, tokens: np.ndarray, start: int | None = None) -> np.ndarray:
     """(batch, tokens) how far each of the tokens that were made after the prompts is from the likeliest one, by forward
     passes over the whole: the difference of their logits in standard deviations over the vocabulary. 0 where it is the
-    likeliest. prompts: (batch, length); tokens: (batch, count)."""
+    likeliest. prompts: (batch, length); tokens: (batch, count). start: the token that texts begin with which an
+    encoder with a decoder writes of the prompts; None where they go on from the prompts."""
     found = []
     for prompt, made in zip(prompts, tokens, strict=True):  # one by one: a vocabulary a position is much
-        ids = np.concatenate([prompt, made[:-1]])[None].astype(np.int64)
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        logits = np.asarray(state["forward"](inputs), dtype=np.float32)[0, len(prompt) - 1 :]
+        before = prompt if start is None else np.array([start])
+        ids = np.concatenate([before, made[:-1]])[None].astype(np.int64)
+        if start is None:
+            inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        else:
+            read = prompt[None].astype(np.int64)
+            inputs = {"input_ids": read, "attention_mask": np.ones_like(read), "decoder_input_ids": ids}
+        logits = np.asarray(state["forward"](inputs), dtype=np.float32)[0, len(before) - 1 :]
         said = logits[np.arange(len(made)), made]
         found.append((logits.max(axis=-1) - said) / np.maximum(logits.std(axis=-1), 1e-12))
     return np.stack(found)
@@ -280,5 +288,8 @@ def _few(examples: Path, workload: Workload) -> dict[str, np.ndarray]:
     places = 1 if workload.kind == "decode" else workload.sequence
     arrays = {name: values.numpy()[rows] for name, values in data.inputs.items()}
     if places:
-        arrays = {name: np.ascontiguousarray(a[:, :places]) if a.ndim == 2 else a for name, a in arrays.items()}
+        # What is written token by token is as much work as one pass over it, but for what comes after each.
+        made = {"decoder_input_ids": workload.new_tokens} if workload.kind == "generate" else {}
+        cut = {name: made.get(name, places) for name in arrays}
+        arrays = {name: np.ascontiguousarray(a[:, : cut[name]]) if a.ndim == 2 else a for name, a in arrays.items()}
     return arrays

@@ -19,13 +19,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.measure.flush import flush_for
-from benchmarks.measure.ring import Arrays, Ring, prompts
+from benchmarks.measure.ring import Arrays, Ring, prompts, start_of
 from benchmarks.measure.sketch import sketch
 from benchmarks.zoo.dense import read_examples
 from benchmarks.zoo.workload import Workload
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward
 from compressors.runtimes.generation import Generator
+from compressors.runtimes.writing import Writer
 
 State = dict[str, Any]
 SLOT_SECONDS = 0.005
@@ -115,11 +116,12 @@ class Passes:
 
 
 class Reading:
-    """Prompts read, each call others. What is checked are the tokens after them of the slot's first timed call."""
+    """Prompts read, or source texts, each call others. What is checked are the tokens that were made of them in the
+    slot's first timed call. made: (batch, tokens) -> the first token of each, or as many as the workload wants."""
 
-    def __init__(self, generator: Generator, texts: Arrays, workload: Workload) -> None:
+    def __init__(self, made: Callable[[np.ndarray], np.ndarray], texts: Arrays, workload: Workload) -> None:
         assert workload.sequence is not None
-        self._generator, self._texts = generator, texts
+        self._made, self._texts = made, texts
         self._batch, self._tokens = workload.batch, workload.sequence
         self._prompts = np.empty(0)
         self._slot = self._calls = 0
@@ -132,12 +134,12 @@ class Reading:
         pass
 
     def call(self, call: int) -> Any:
-        return self._generator.prefill(self._prompts[call])
+        return self._made(self._prompts[call])
 
     def check(self, call: int, answer: np.ndarray) -> Checked | None:
         if call != 1:
             return None
-        return Checked(self._prompts[call], np.asarray(answer).reshape(-1, 1), self._slot, self._calls, call)
+        return Checked(self._prompts[call], np.asarray(answer).reshape(self._batch, -1), self._slot, self._calls, call)
 
 
 class Writing:
@@ -202,10 +204,26 @@ def set_workload(state: State, examples: Path, workload: Workload) -> None:
     data = read_examples(examples)
     if workload.generates:
         texts = {name: values.numpy() for name, values in data.inputs.items()}
-        work = Writing if workload.kind == "decode" else Reading
-        state["work"] = work(state["generator"], texts, workload)
+        if workload.kind == "decode":
+            state["work"] = Writing(state["generator"], texts, workload)
+        else:
+            generates = workload.kind == "generate"
+            made = _written(state["writer"], texts, workload) if generates else state["generator"].prefill
+            state["work"] = Reading(made, texts, workload)
     else:
         state["work"] = Passes(state["forward"], Ring(data, workload.batch, workload.sequence))
+
+
+def _written(writer: Writer, texts: Arrays, workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
+    start, wanted = start_of(texts), (workload.batch, workload.new_tokens)
+
+    def made(sources: np.ndarray) -> np.ndarray:
+        answer = writer.write(sources, start, workload.new_tokens)
+        if answer.shape != wanted:  # fewer tokens are less work
+            raise PressbenchError(f"tokens of shape {answer.shape} where {wanted} were to be written")
+        return answer
+
+    return made
 
 
 def calls_per_slot(state: State) -> int:
@@ -254,7 +272,7 @@ def go(state: State, calls: int) -> Slot:
 
 
 def call_once(state: State, number: int = 0) -> np.ndarray:
-    """One untimed call, on inputs of its own: the outputs of a forward pass, or the tokens of a prefill or a decode."""
+    """One untimed call, on inputs of its own: the outputs of a forward pass, or tokens, where some are made."""
     work: Work = state["work"]
     work.begin(0, TRIAL + 1 + number, 1)
     return _timed(state, 1)[1]

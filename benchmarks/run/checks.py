@@ -14,7 +14,9 @@ import numpy as np
 from benchmarks.matrix.cases import Case
 from benchmarks.measure import sketch, stages
 from benchmarks.measure.lane import Lane
+from benchmarks.measure.ring import start_of
 from benchmarks.preparation.evaluation import Evaluation
+from benchmarks.zoo.dense import read_examples
 from compressors.artifact import Artifact
 from compressors.interface import PressbenchError
 
@@ -104,10 +106,13 @@ def check_tokens(lane: Lane, artifact: Artifact, case: Case, evaluated: Evaluati
         return {}
     prepared = evaluated.prepared
     closed = prepared.enclosure(artifact.directory)
-    limit = prepared.settings.stage_seconds
+    limit, start = prepared.settings.stage_seconds, None
+    if case.workload and case.workload.kind == "generate":
+        given = read_examples(prepared.inputs_path(case.asked_as)).inputs
+        start = start_of({name: values.numpy() for name, values in given.items()})
     with prepared.stage("check", f"{case.id}: its tokens"), prepared.worker(lane.name, case.hardware, closed) as worker:
         worker.call(stages.load, artifact.directory, case.hardware, timeout=limit)
-        gaps = [worker.call(stages.explain, one.rows, one.answer, timeout=limit).ravel() for one in texts]
+        gaps = [worker.call(stages.explain, one.rows, one.answer, start, timeout=limit).ravel() for one in texts]
     found = np.concatenate(gaps)
     unlikely = int((~(found <= UNLIKELY)).sum())
     if unlikely > MOST_UNLIKELY * len(found):

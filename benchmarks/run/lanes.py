@@ -14,7 +14,7 @@ from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import Artifact
 from compressors.interface import Compressor, PressbenchError
-from compressors.runtimes.base import runtime_classes
+from compressors.runtimes.base import NO_WRITER, runtime_classes
 
 Key = tuple[str, str, str]
 
@@ -113,12 +113,22 @@ class Lanes:
 
 def no_generator(compressor: Compressor, case: Case) -> str | None:
     """Why what `compressor` makes cannot run the case's workload, known without making it: a workload that generates,
-    and a runtime that keeps no cache, or one that is here to be scored alone. None where it may."""
+    and a runtime that keeps no cache, or a model that is not made for it; a pass that the runtime makes of single
+    tokens; or a runtime that is here to be scored alone. None where it may."""
     name = registry.runtime_of(compressor)
     runtime = runtime_classes().get(name)
     if runtime is not None and runtime.scored_alone:
         return f"{runtime.scored_alone}: no speed"
-    if case.workload is None or not case.workload.generates or runtime is None or runtime.generates:
+    if case.workload is None or runtime is None:
+        return None
+    kind, behind = case.workload.kind, "decoder_input_ids" in case.model.inputs
+    if kind == "forward":
+        return runtime.step_by_step and f"{name} {runtime.step_by_step}: no pass to be timed"
+    if case.model.inputs and behind != (kind == "generate"):  # what is out of reach has none, and tells that itself
+        return f"{case.model.name} is {'an' if behind else 'no'} encoder with a decoder: no {kind}"
+    if kind == "generate":
+        return None if runtime.writes else f"{name} {NO_WRITER}"
+    if runtime.generates:
         return None
     return f"{name} keeps no key-value cache here: no prefill and no decode"
 

@@ -8,7 +8,9 @@ from typing import Literal, cast
 
 from compressors.interface import PressbenchError
 
-Kind = Literal["forward", "prefill", "decode"]
+Kind = Literal["forward", "prefill", "decode", "generate"]
+NEW = ("decode", "generate")
+"""Kinds that make a stated number of new tokens."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Workload:
     prefill: `batch` prompts of `sequence` tokens up to the first new token of each, the cache being filled.
     decode: `new_tokens` tokens each, one after another and greedily, after a context of `sequence` tokens that
     is in the cache already.
+    generate: of an encoder with a decoder: `batch` source texts of `sequence` tokens read, and `new_tokens` tokens each
+    written greedily, with a cache. A token that ends a text is one like any other: the work is the same for all.
     """
 
     batch: int
@@ -28,9 +32,10 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """`8x128`, or `8` for a model without a sequence axis; `prefill-1x512`, `decode-1x128-16`."""
+        """`8x128`, or `8` for a model without a sequence axis; `prefill-1x512`, `decode-1x128-16`,
+        `generate-8x64-32`."""
         shape = f"{self.batch}x{self.sequence}" if self.sequence else str(self.batch)
-        after = f"-{self.new_tokens}" if self.kind == "decode" else ""
+        after = f"-{self.new_tokens}" if self.kind in NEW else ""
         return shape if self.kind == "forward" else f"{self.kind}-{shape}{after}"
 
     @property
@@ -40,8 +45,8 @@ class Workload:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens that one call works off: those read, or in decode those made; None without a sequence axis."""
-        each = self.new_tokens if self.kind == "decode" else self.sequence
+        """Tokens that one call works off: those read, or those made where some are; None without a sequence axis."""
+        each = self.new_tokens if self.kind in NEW else self.sequence
         return None if each is None else self.batch * each
 
 
@@ -55,7 +60,12 @@ def decode(batch: int, context: int, new_tokens: int) -> Workload:
     return Workload(batch, context, "decode", new_tokens)
 
 
-_NAMES = re.compile(r"(?:(prefill|decode)-)?([1-9]\d*)(?:x([1-9]\d*))?(?:-([1-9]\d*))?")
+def generate(batch: int, tokens: int, new_tokens: int) -> Workload:
+    """Source texts, read, and what is written of them."""
+    return Workload(batch, tokens, "generate", new_tokens)
+
+
+_NAMES = re.compile(r"(?:(prefill|decode|generate)-)?([1-9]\d*)(?:x([1-9]\d*))?(?:-([1-9]\d*))?")
 
 
 def parse_workload(name: str) -> Workload:
@@ -64,6 +74,8 @@ def parse_workload(name: str) -> Workload:
     if found:
         kind, batch, sequence, new = found[1] or "forward", int(found[2]), found[3], found[4]
         workload = Workload(batch, int(sequence) if sequence else None, cast(Kind, kind), int(new or 0))
-        if workload.name == name and (sequence or kind == "forward") and bool(new) == (kind == "decode"):
+        if workload.name == name and (sequence or kind == "forward") and bool(new) == (kind in NEW):
             return workload
-    raise PressbenchError(f"no workload: {name!r}; they look like 8x128, 32, prefill-1x512 and decode-1x128-16")
+    raise PressbenchError(
+        f"no workload: {name!r}; they look like 8x128, 32, prefill-1x512, decode-1x128-16 and generate-8x64-32"
+    )

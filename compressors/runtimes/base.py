@@ -18,7 +18,9 @@ from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes.executed import Executed
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import Layer
+from compressors.runtimes.writing import Writer
 
+NO_WRITER = "keeps no key-value cache of an encoder with a decoder here: nothing is generated"
 Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """One forward pass: inputs by name, the scored output back (ModelSpec.output), first axis the example, float32."""
 
@@ -58,6 +60,11 @@ class Runtime(abc.ABC):
     """Whether it can be held to fewer instructions than its processor has, see `Hardware.held_to`."""
     generates: ClassVar[bool] = False
     """Whether it has `generator`, for models that can be had with one."""
+    writes: ClassVar[bool] = False
+    """Whether it has `writer`, for encoders with a decoder."""
+    step_by_step: ClassVar[str | None] = None
+    """Of a runtime whose forward passes are made token by token, which is right for scoring and no pass to be timed: in
+    a few words, how. None: a pass is a pass."""
 
     scored_alone: ClassVar[str | None] = None
     """Of a runtime that is here to be scored alone: what really runs such files, whose speed and memory it does not
@@ -83,6 +90,11 @@ class Runtime(abc.ABC):
     def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
         """The same, with a key-value cache. Raises Unsupported where this runtime, or this model, has none."""
         raise Unsupported(f"{self.name} keeps no key-value cache here: no prefill and no decode")
+
+    def writer(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Writer:
+        """An encoder with a decoder that writes, with a cache. Raises Unsupported where this runtime, or this model,
+        has none."""
+        raise Unsupported(f"{self.name} {NO_WRITER}")
 
     def executed(
         self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]

@@ -27,6 +27,7 @@ from compressors.runtimes.files import copy_files
 from compressors.runtimes.generation import Generator, TorchGenerator, generates
 from compressors.runtimes.layers import by_layer
 from compressors.runtimes.torch import TorchRuntime, inventory_of, module_types, stored_bytes
+from compressors.runtimes.writing import TorchWriter, Writer
 
 CONFIG = "config.json"
 
@@ -36,6 +37,7 @@ class TransformersFolder(Runtime):
 
     name: ClassVar[str] = "transformers"
     generates: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         copy_files(model, directory, self.name)
@@ -66,6 +68,11 @@ class TransformersFolder(Runtime):
             raise Unsupported(f"{type(model).__name__} writes no tokens after others: no prefill and no decode")
         torch.set_num_threads(threads)
         return TorchGenerator(model.to(device), device)
+
+    def writer(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Writer:
+        model = self.read(directory, manifest)
+        torch.set_num_threads(threads)
+        return TorchWriter(model.to(device), device)
 
     def executed(
         self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]

@@ -96,7 +96,9 @@ def generates(model: nn.Module) -> bool:
     """Whether it is a language model of transformers that makes text from text by itself."""
     import transformers
 
-    return isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
+    config: Any = getattr(model, "config", None)
+    alone = not getattr(config, "is_encoder_decoder", False)
+    return alone and isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
 
 
 def layered(model: nn.Module, layer: Callable[[], Any]) -> Callable[[], Any]:

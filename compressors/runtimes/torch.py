@@ -25,6 +25,7 @@ from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.generation import Generator, TorchGenerator, read
 from compressors.runtimes.layers import by_layer
+from compressors.runtimes.writing import TorchWriter, Writer
 
 WEIGHTS = "model.safetensors"
 SPARSE_BELOW = 0.9
@@ -121,6 +122,7 @@ class TorchRuntime(Runtime):
     name: ClassVar[str] = "torch"
     emulates: ClassVar[bool] = True
     generates: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
 
     def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:
         manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)
@@ -136,6 +138,11 @@ class TorchRuntime(Runtime):
         if manifest["options"].get("compile"):
             raise Unsupported("it would be compiled anew as its key-value cache grows: no prefill and no decode")
         return TorchGenerator(_placed(_released(rebuild(directory, manifest)), device, threads), device)
+
+    def writer(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Writer:
+        if manifest["options"].get("compile"):
+            raise Unsupported("it would be compiled anew as its key-value cache grows: nothing is generated")
+        return TorchWriter(_placed(_released(rebuild(directory, manifest)), device, threads), device)
 
     def attach(self, model: nn.Module, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
         model, output = _placed(model, device, threads), options.get("output", "logits")

@@ -14,8 +14,9 @@ from results.table.cells import cells, title
 from results.table.rows import Row
 
 ACROSS = Across("length", "tokens of a text", "speedup", False)
-LENGTH = re.compile(r"(?:(prefill|decode)-)?([1-9]\d*)x([1-9]\d*)(?:-[1-9]\d*)?")
-KINDS = {"": "a forward pass", "prefill": "prefill", "decode": "decode, behind a context of so many"}
+LENGTH = re.compile(r"(?:(prefill|decode|generate)-)?([1-9]\d*)x([1-9]\d*)(?:-[1-9]\d*)?")
+KINDS = {"": "a forward pass", "prefill": "prefill", "decode": "decode, behind a context of so many",
+         "generate": "generating, of sources of so many"}  # fmt: skip
 
 
 def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:

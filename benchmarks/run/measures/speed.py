@@ -148,6 +148,8 @@ def _rates(workload: Workload, seconds: Sequence[float]) -> dict[str, Measure]:
     rates = {"tokens_per_second": Measure(value=workload.tokens / usual)}
     if workload.kind == "prefill":
         return rates | {"seconds_to_first_token": Measure(value=usual)}
+    if workload.kind == "generate":
+        return rates
     return rates | {"seconds_per_token": Measure(value=usual / workload.new_tokens)}
 
 

@@ -72,7 +72,8 @@ class Declaration(pydantic.BaseModel):
     training_examples: Count | None = None
     """At most so many are used; None: as many as is usual for the kind of task."""
     workloads: tuple[Text, ...] = ()
-    """What is timed, by name: `8x128`, `prefill-1x512`, `decode-1x128-16`; the first is the usual one."""
+    """What is timed, by name: `8x128`, `prefill-1x512`, `decode-1x128-16`, `generate-8x64-32`; the first is the
+    usual one."""
     nightly_workloads: tuple[Text, ...] = ()
     compressors: tuple[Text, ...] = ()
     """Recipes that run on this model beside the methods of the tier, as `--compressor` takes them."""

@@ -21,10 +21,12 @@ from benchmarks.zoo.own.declaration import Declaration
 from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
 from benchmarks.zoo.owners_run import OwnersRun, by_generate, loaded, tokens_of
-from benchmarks.zoo.workload import Workload
+from benchmarks.zoo.workload import Workload, generate
 from compressors.interface import NOT_SCORED, Examples, InputSpec
 
 MOST, MOST_NEW = 512, 128
+TIMED = 32
+"""New tokens of the workloads that generate."""
 LANGUAGE_TOKENS = ("mbart", "m2m_100", "nllb_moe", "plbart")
 """Architectures that are told the language by a token, which is not taken yet."""
 
@@ -121,7 +123,11 @@ class TextToText(Kind):
 
     def workloads(self, settings: Mapping[str, Any]) -> tuple[tuple[Workload, ...], tuple[Workload, ...]]:
         tokens = settings["tokens"]
-        return (Workload(8, tokens),), (Workload(1, tokens), Workload(32, tokens))
+        more = (Workload(1, tokens), Workload(32, tokens), generate(1, tokens, TIMED))
+        return (Workload(8, tokens), generate(8, tokens, TIMED)), more
+
+    def memory_workload(self, settings: Mapping[str, Any]) -> Workload | None:
+        return Workload(8, settings["tokens"])
 
     def shown(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"text": row["source"]}

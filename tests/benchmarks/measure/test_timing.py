@@ -30,7 +30,7 @@ def test_a_decode_goes_on_from_a_prompt_and_reading_that_is_not_timed(
     state: dict[str, Any] = {}
     write_examples(conformance.subject("llama").examples, tmp_path / "inputs.safetensors")
     made = conformance._made(method.steps, "llama").directory
-    stages.load(state, made, CPU, generates=True)
+    stages.load(state, made, CPU, "decode")
     timing.set_workload(state, tmp_path / "inputs.safetensors", decode(2, 12, 5))
     assert timing.calls_per_slot(state) >= 1
     read, seen = state["generator"].prefill, []
@@ -60,7 +60,7 @@ def test_a_decode_goes_on_from_a_prompt_and_reading_that_is_not_timed(
 def test_reading_a_prompt_gives_its_first_token(tmp_path: Path) -> None:
     state: dict[str, Any] = {}
     write_examples(conformance.subject("llama").examples, tmp_path / "inputs.safetensors")
-    stages.load(state, conformance.subject("llama").dense.directory, CPU, generates=True)
+    stages.load(state, conformance.subject("llama").dense.directory, CPU, "prefill")
     timing.set_workload(state, tmp_path / "inputs.safetensors", prefill(2, 12))
     timing.ready(state, 0, 0, 3)
     slot = timing.go(state, 3)

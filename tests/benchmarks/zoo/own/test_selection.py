@@ -119,7 +119,8 @@ def test_a_list_may_be_json(select: Any, said: str) -> None:
         (
             ["my-model"],
             {"data": "reviews.csv", "set": ["workloads=4y16"]},
-            "--model: workloads: no workload: '4y16'; they look like 8x128, 32, prefill-1x512 and decode-1x128-16",
+            "--model: workloads: no workload: '4y16'; they look like 8x128, 32, prefill-1x512, decode-1x128-16 and "
+            "generate-8x64-32",
         ),
     ],
 )
