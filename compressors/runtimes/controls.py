@@ -12,7 +12,7 @@ from torch import nn
 
 from compressors import surgery
 from compressors.interface import Compressed, Compressor, Context, Effect, Hardware, ModelSpec
-from compressors.runtimes import gguf_writing
+from compressors.runtimes import ctranslate2_writing, gguf_writing
 from compressors.runtimes.export import ONNX, to_onnx, to_openvino
 
 FAMILY = "control"
@@ -137,3 +137,24 @@ class LlamaCppFp16(Compressor):
 
     def compress(self, model: nn.Module, context: Context) -> Compressed:
         return Compressed(gguf_writing.Written.of(model, context.model, "f16"), runtime="llamacpp")
+
+
+@dataclass(frozen=True)
+class CTranslate2Fp32(Compressor):
+    """An encoder with a decoder as CTranslate2's own converter writes it, in fp32 on CTranslate2: what many would run a
+    translation model with."""
+
+    name: ClassVar[str] = "ctranslate2-fp32"
+    family: ClassVar[str] = FAMILY
+    effect: ClassVar[Effect] = "kernel"
+    requires: ClassVar[Mapping[str, str]] = {"ctranslate2": "ctranslate2"}
+    makes: ClassVar[str] = "ctranslate2"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    full_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+
+    def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
+        return _cpu_reason(hardware) or ctranslate2_writing.reason(model)
+
+    def compress(self, model: nn.Module, context: Context) -> Compressed:
+        made = ctranslate2_writing.Converted.of(model, context.model, "float32")
+        return Compressed(made, runtime="ctranslate2", options={"compute_type": "float32"})
