@@ -1,7 +1,7 @@
 """CTranslate2 on the CPU, for encoders with a decoder. The artifact is what its converter writes.
 
-It writes by itself, and tells the logits of every token that it writes or is told to write. So a pass over a text is made
-by telling it that text, by the same code that generates, and is scored as one; as a pass it is not timed.
+It writes by itself, and tells the logits of every token that it writes or is told to write. So a pass over a text is
+made by telling it that text, by the same code that generates, and is scored as one; as a pass it is not timed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from compressors.runtimes.layers import by_layer
 from compressors.runtimes.writing import Writer
 
 WEIGHTS, NAMES = "model.bin", "shared_vocabulary.json"
-BITS_BINARY = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
+STORED = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 """Types by their numbers in a file."""
 
 
@@ -165,7 +165,7 @@ def variables(path: Path) -> Iterator[tuple[str, tuple[int, ...], str, bytes]]:
         for _ in range(_number(file, "I")):
             name = _string(file).replace("/", ".").replace("layer_", "layer.")
             shape = tuple(_number(file, "I") for _ in range(_number(file, "B")))
-            dtype = BITS_BINARY[_number(file, "B")]
+            dtype = STORED[_number(file, "B")]
             yield name, shape, dtype, file.read(_number(file, "I"))
 
 

@@ -1,4 +1,4 @@
-"""An encoder with a decoder of transformers as CTranslate2's own converter writes it, its vocabulary the tokens' numbers.
+"""An encoder with a decoder as CTranslate2's own converter writes it, its tokens named by their numbers.
 
 What it writes is asked a few made-up texts before it counts as the same model: the converter goes by names in
 configurations and knows nothing of what a method did.
@@ -31,8 +31,10 @@ TAKEN = {
 ASKED: Mapping[str, Mapping[str, bool]] = {
     "bart": {"normalize_before": False, "normalize_embedding": True},
     "pegasus": {"normalize_before": True, "normalize_embedding": False},
+    "mt5": {"tie_word_embeddings": False},
 }
-"""What the converter looks for in a configuration, and transformers no longer has there: it is in the architecture."""
+"""What the converter looks for in a configuration, and transformers no longer has there: it is in the architecture. By
+the last one it tells whether what goes into the output layer is scaled."""
 TYPES = {"float32": "float32", "int8_float32": "int8"}
 """What is computed in -> what the converter stores."""
 TEXTS, READ, WRITTEN = 3, 8, 5
@@ -74,6 +76,8 @@ class Converted:
         settings: Any = model.float().config
         for key, value in ASKED.get(spec.architecture, {}).items():
             setattr(settings, key, value)
+        if spec.architecture == "t5":
+            settings.tie_word_embeddings = getattr(settings, "scale_decoder_outputs", settings.tie_word_embeddings)
         keeper = tempfile.TemporaryDirectory(prefix="pressbench-ctranslate2-")
         home, rows = Path(keeper.name), int(spec.config["vocab_size"])
         made = Converted(home / "float32", int(spec.config["decoder_start_token_id"]), rows, keeper)
@@ -135,7 +139,7 @@ def _convert(model: Any, home: Path, folder: Path, stored: str) -> None:
 
 
 def _as_configured(model: nn.Module, spec: ModelSpec) -> None:
-    """Raises Unsupported where modules or shapes are no longer those of the configuration, which the converter reads."""
+    """Raises Unsupported where modules or shapes are not those of the configuration, which the converter reads."""
     plain = skeleton(spec.config, device="meta")
     kinds = [{name: type(module) for name, module in one.named_modules()} for one in (plain, model)]
     shapes = [{name: tuple(values.shape) for name, values in one.state_dict().items()} for one in (plain, model)]
@@ -161,5 +165,5 @@ def _same(model: Any, made: Converted) -> None:
     apart = float(np.abs(found - wanted)[..., : len(names)].max() / max(float(wanted.std()), 1e-12))
     if not apart <= APART:
         raise Unsupported(
-            f"what CTranslate2's converter makes of it is another model: logits lie {apart:.2g} of their deviation apart"
+            f"what CTranslate2's converter makes of it is another model: logits lie {apart:.2g} deviations apart"
         )
