@@ -60,7 +60,7 @@ def specs() -> dict[str, ModelSpec]:
 
 def methods() -> dict[str, Compressor]:
     """Every method as it is by default, but for chains, what only runs the dense model otherwise, what somebody
-    compressed elsewhere, and what is there or not: other people's methods, and llama.cpp's."""
+    compressed elsewhere, and what is there or not: other people's methods, llama.cpp's and CTranslate2's."""
     left_out = ("dense", "control", "pipeline", "given")
     made = {
         name: registry.build(name) for name, cls in registry.compressor_classes().items() if cls.family not in left_out
@@ -70,7 +70,7 @@ def methods() -> dict[str, Compressor]:
         for name, compressor in made.items()
         if type(compressor).__module__.startswith("compressors.")
         and not isinstance(compressor, Peer)
-        and "llama_cpp" not in compressor.requires
+        and not {"llama_cpp", "ctranslate2"} & set(compressor.requires)
     }
     return dict(sorted(own.items()))
 
