@@ -46,6 +46,8 @@ class TorchGenerator:
     def __init__(self, model: nn.Module, device: str) -> None:
         if not generates(model):
             raise Unsupported(f"{type(model).__name__} generates no text: no prefill and no decode")
+        if behind_encoder(model):
+            raise Unsupported(f"{type(model).__name__} goes on from no prompt: no prefill and no decode")
         self._model: Any = model
         self._device = device
         self._empty = cache_of(model)
@@ -96,9 +98,12 @@ def generates(model: nn.Module) -> bool:
     """Whether it is a language model of transformers that makes text from text by itself."""
     import transformers
 
-    config: Any = getattr(model, "config", None)
-    alone = not getattr(config, "is_encoder_decoder", False)
-    return alone and isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
+    return isinstance(model, transformers.GenerationMixin) and hasattr(model, "lm_head")
+
+
+def behind_encoder(model: nn.Module) -> bool:
+    """Whether what it makes is made of another text, which an encoder reads."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def layered(model: nn.Module, layer: Callable[[], Any]) -> Callable[[], Any]:

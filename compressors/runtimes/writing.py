@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from compressors.interface import Unsupported
+from compressors.runtimes.generation import behind_encoder
 
 
 class Writer(Protocol):
@@ -28,8 +29,7 @@ class TorchWriter:
     transformers' own caches of both attentions of the decoder."""
 
     def __init__(self, model: nn.Module, device: str) -> None:
-        config: Any = getattr(model, "config", None)
-        if not getattr(config, "is_encoder_decoder", False):
+        if not behind_encoder(model):
             raise Unsupported(f"{type(model).__name__} is no encoder with a decoder: no generate")
         if getattr(model, "own_cache", None) is not None:
             raise Unsupported("its cache is a method's own, which is not asked of a decoder behind an encoder")
