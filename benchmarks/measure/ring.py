@@ -105,14 +105,3 @@ def prompts(inputs: Mapping[str, np.ndarray], batch: int, tokens: int, slot: int
     starts = np.concatenate([draw.permutation(len(row)) for _ in range(-(-needed // len(row)))])[:needed]
     around = np.resize(row, len(row) + tokens)  # from the start again at its end
     return np.stack([around[start : start + tokens] for start in starts]).reshape(count, batch, tokens)
-
-
-def start_of(inputs: Mapping[str, np.ndarray]) -> int:
-    """The token that each text begins with which a decoder writes behind an encoder. Raises PressbenchError where they
-    begin with several, or there is no such decoder."""
-    if "decoder_input_ids" not in inputs:
-        raise PressbenchError("the model writes nothing of a source text: its inputs have no decoder_input_ids")
-    found = np.unique(inputs["decoder_input_ids"][:, 0])
-    if len(found) != 1:
-        raise PressbenchError(f"texts begin with {len(found)} different tokens, where all that are timed have one")
-    return int(found[0])

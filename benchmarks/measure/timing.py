@@ -19,14 +19,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.measure.flush import flush_for
-from benchmarks.measure.ring import Arrays, Ring, prompts, start_of
+from benchmarks.measure.ring import Arrays, Ring, prompts
 from benchmarks.measure.sketch import sketch
+from benchmarks.measure.written import written
 from benchmarks.zoo.dense import read_examples
 from benchmarks.zoo.workload import Workload
 from compressors.interface import PressbenchError
 from compressors.runtimes.base import Forward
 from compressors.runtimes.generation import Generator
-from compressors.runtimes.writing import Writer
 
 State = dict[str, Any]
 SLOT_SECONDS = 0.005
@@ -208,22 +208,10 @@ def set_workload(state: State, examples: Path, workload: Workload) -> None:
             state["work"] = Writing(state["generator"], texts, workload)
         else:
             generates = workload.kind == "generate"
-            made = _written(state["writer"], texts, workload) if generates else state["generator"].prefill
+            made = written(state["writer"], texts, workload) if generates else state["generator"].prefill
             state["work"] = Reading(made, texts, workload)
     else:
         state["work"] = Passes(state["forward"], Ring(data, workload.batch, workload.sequence))
-
-
-def _written(writer: Writer, texts: Arrays, workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
-    start, wanted = start_of(texts), (workload.batch, workload.new_tokens)
-
-    def made(sources: np.ndarray) -> np.ndarray:
-        answer = writer.write(sources, start, workload.new_tokens)
-        if answer.shape != wanted:  # fewer tokens are less work
-            raise PressbenchError(f"tokens of shape {answer.shape} where {wanted} were to be written")
-        return answer
-
-    return made
 
 
 def calls_per_slot(state: State) -> int:

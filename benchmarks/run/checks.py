@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.matrix.cases import Case
 from benchmarks.measure import sketch, stages
 from benchmarks.measure.lane import Lane
-from benchmarks.measure.ring import start_of
+from benchmarks.measure.written import start_of
 from benchmarks.preparation.evaluation import Evaluation
 from benchmarks.zoo.dense import read_examples
 from compressors.artifact import Artifact

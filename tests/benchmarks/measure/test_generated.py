@@ -19,7 +19,7 @@ from tiny_translators import END, INPUTS, KINDS, PAD, config, forward_of, source
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
 from benchmarks.measure import stages, timing
-from benchmarks.measure.ring import start_of
+from benchmarks.measure.written import start_of
 from benchmarks.run.checks import check_tokens
 from benchmarks.run.lanes import no_generator
 from benchmarks.zoo.dense import write_examples
