@@ -36,7 +36,7 @@ def check_generator(setting: Setting, found: Findings, name: str) -> None:
         again = generator.decode(first, shapes.new)[0]
         found.hold(bool((again == tokens[1:]).all()), f"{kind}: asked again it makes other tokens")
         found.step(f"{kind}: seconds")
-        read = slot_seconds(Reading(generator, texts, prefill(1, shapes.prompt)), setting.device)
+        read = slot_seconds(Reading(generator.prefill, texts, prefill(1, shapes.prompt)), setting.device)
         found.add(f"{kind}: prefill of {shapes.prompt} tokens", read, "s")
         written = slot_seconds(Writing(generator, texts, decode(1, shapes.prompt, shapes.new)), setting.device)
         found.add(f"{kind}: a token", written / shapes.new, "s")
