@@ -22,7 +22,8 @@ class LowRank(Recovering):
     """A matrix becomes a product of two thin ones, and the model recovers by distillation.
 
     rank_ratio: rank as a share of the narrower side, 0 to 1. recovery_epochs, learning_rate: of the distillation; 0
-    epochs for none.
+    epochs for none. The rate is a third of what recovers from a cut: little is lost before, and at 3e-4 MiniLM lost
+    more by recovering than it had lost (see docs/methods.md).
     """
 
     family: ClassVar[str] = "low-rank"
@@ -30,6 +31,7 @@ class LowRank(Recovering):
 
     rank_ratio: float = 0.42
     recovery_epochs: float = 0.5
+    learning_rate: float = 1e-4
 
     def __post_init__(self) -> None:
         if not 0 < self.rank_ratio < 1:
