@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any, ClassVar
 
 import torch
@@ -86,7 +85,7 @@ class QuantizeAwq(CalibratedRounding):
             laid = grid.lay(scaled, moments.diagonal() / scale.square())
             return quadratic((laid.rounded(scaled, columns) / scale).sub_(some), moments)
 
-        apart = isqrt(self.exponents)
+        apart = max(1, self.exponents // 5)
         errors = {number: error_of(number) for number in range(0, self.exponents, apart)}
         best = min(errors, key=errors.__getitem__)
         near = range(max(0, best - apart + 1), min(self.exponents, best + apart))

@@ -197,6 +197,7 @@ def recorded(
     owner would."""
     answers = iter((dense, compressed))
     entry = SimpleNamespace(
+        told=None,
         artifact=SimpleNamespace(digest="0" * 64, recipe=[]),
         test=lambda: Examples({}, torch.from_numpy(labels)),
         shown=lambda: [{"text": f"digit {row}"} for row in range(len(labels))],

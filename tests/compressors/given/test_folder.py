@@ -180,12 +180,11 @@ def test_a_library_that_is_not_there_is_asked_for(folder: Path) -> None:
 def test_what_a_quantizers_kernel_refuses_is_its_reason_and_what_is_the_machines_is_not(
     error: Exception, kept: bool
 ) -> None:
-    model = torch.nn.Linear(2, 2)
+    class Kernel(torch.nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            raise error
 
-    def kernel(_: torch.Tensor) -> torch.Tensor:
-        raise error
-
-    model.forward = kernel  # type: ignore[method-assign]
+    model = Kernel(2, 2)
     _telling(model, "bitsandbytes")
     with pytest.raises(type(error) if kept else Unsupported) as told:
         model(torch.ones(2))
