@@ -13,6 +13,7 @@ from benchmarks.zoo.model import Model
 from benchmarks.zoo.workload import Workload
 from compressors import registry
 from compressors.artifact import Artifact
+from compressors.given.given import Given
 from compressors.interface import Compressor, PressbenchError
 from compressors.runtimes.base import NO_WRITER, runtime_classes
 
@@ -128,7 +129,7 @@ def no_generator(compressor: Compressor, case: Case) -> str | None:
         return f"{case.model.name} is {'an' if behind else 'no'} encoder with a decoder: no {kind}"
     if kind == "generate":
         return None if runtime.writes else f"{name} {NO_WRITER}"
-    if runtime.generates:
+    if runtime.generates or (runtime.generates_given and isinstance(compressor, Given)):
         return None
     return f"{name} keeps no key-value cache here: no prefill and no decode"
 

@@ -7,10 +7,11 @@ there are: a mask in the place of ids would give answers, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from compressors.given.form import Fit, GivenError
+from compressors.given.past import past_of
+from compressors.given.port import Port
 from compressors.interface import ModelSpec
 from compressors.runtimes.ports import Ports
 
@@ -31,23 +32,6 @@ SQUASHED = ("softmax", "sigmoid", "logsoftmax")
 """Operators that make probabilities of logits, in lower case."""
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or an output. dims: numbers where a size is fixed, None where it is free."""
-
-    name: str
-    dtype: str
-    dims: tuple[int | None, ...]
-
-    @classmethod
-    def read(cls, facts: Sequence[Sequence[Any]]) -> tuple[Port, ...]:
-        """Of facts: (name, dtype, dims) each."""
-        return tuple(cls(name, dtype, tuple(dims)) for name, dtype, dims in facts)
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype} [{', '.join('?' if d is None else str(d) for d in self.dims)}]"
-
-
 def fit_ports(
     said: str,
     given: Sequence[Port],
@@ -61,6 +45,8 @@ def fit_ports(
     """given, made: inputs and outputs of the graph. inputs, output: as a person said, see `Form.fit`. own: inputs that
     the runtime gives by itself. makers: output -> the operator that makes it. Raises GivenError."""
     notes: list[str] = []
+    past = past_of(said, [port for port in given if port.name not in own], made, model)
+    own |= past.names
     taken = _inputs(said, [port for port in given if port.name not in own], model, inputs, notes)
     zeros = tuple(port.name for port in given if port.name not in own and port.name not in taken)
     notes += [f"input {name} is given noughts" for name in zeros]
@@ -76,7 +62,7 @@ def fit_ports(
         )
     if found.name not in ("logits", model.output):
         notes.append(f"output {found.name}")
-    return Fit(Ports(taken, zeros, found.name).as_option(), tuple(notes))
+    return Fit(Ports(taken, zeros, found.name, past.places, past.kept).as_option(), tuple(notes))
 
 
 def _plain(name: str) -> str:

@@ -60,6 +60,8 @@ class Runtime(abc.ABC):
     """Whether it can be held to fewer instructions than its processor has, see `Hardware.held_to`."""
     generates: ClassVar[bool] = False
     """Whether it has `generator`, for models that can be had with one."""
+    generates_given: ClassVar[bool] = False
+    """Whether it has `generator` for files that were made elsewhere alone: what is exported for it here keeps none."""
     writes: ClassVar[bool] = False
     """Whether it has `writer`, for encoders with a decoder."""
     step_by_step: ClassVar[str | None] = None

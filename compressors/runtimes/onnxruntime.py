@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed
 from compressors.runtimes.files import Files
+from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.onnx_executed import executed, number
+from compressors.runtimes.onnx_generation import OnnxGenerator, weight_bytes
 from compressors.runtimes.ports import Ports
 
 GRAPH = "model.onnx"
@@ -31,6 +33,7 @@ class OnnxRuntime(Runtime):
 
     name: ClassVar[str] = "onnxruntime"
     requires: ClassVar[Mapping[str, str]] = {"onnxruntime": "onnxruntime", "onnx": "onnx"}
+    generates_given: ClassVar[bool] = True
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         import onnx
@@ -49,17 +52,7 @@ class OnnxRuntime(Runtime):
         return self.attach(directory / GRAPH, manifest["options"], device=device, threads=threads)
 
     def attach(self, model: Any, options: Mapping[str, Any], *, device: str, threads: int) -> Forward:
-        import onnxruntime
-
-        if device != "cpu":
-            raise PressbenchError(f"the onnxruntime runtime runs on the CPU here, not on {device}")
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
-        settings.add_session_config_entry("session.force_spinning_stop", "1")
-        source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+        session = _session(model, device, threads)
         ports = Ports.of(options)
         types = {} if ports is None else _types(session)
 
@@ -69,6 +62,16 @@ class OnnxRuntime(Runtime):
             return np.asarray(session.run([ports.output], ports.fed(inputs, types))[0], dtype=np.float32)
 
         return forward
+
+    def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
+        import onnx
+
+        ports = Ports.of(manifest["options"])
+        if ports is None or not ports.past:
+            raise Unsupported("the ONNX graph is given no key-value cache: no prefill and no decode")
+        weights = weight_bytes(onnx.load(str(directory / GRAPH), load_external_data=False).graph)
+        session = _session(directory / GRAPH, device, threads)
+        return OnnxGenerator(session, ports, _types(session), weights)
 
     def executed(
         self, directory: Path, manifest: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
@@ -120,6 +123,21 @@ class OnnxRuntime(Runtime):
             weights.append((paths[tensor.name], values.size))
         operators = dict(Counter(n.op_type for n in graph.node))
         return Inventory(parameters, nonzero, dict(dtypes), operators, by_layer(sizes, weights))
+
+
+def _session(model: Any, device: str, threads: int) -> Any:
+    """model: an onnx.ModelProto, or the path of one."""
+    import onnxruntime
+
+    if device != "cpu":
+        raise PressbenchError(f"the onnxruntime runtime runs on the CPU here, not on {device}")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
 
 
 def _types(session: Any) -> dict[str, Any]:

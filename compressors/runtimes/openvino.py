@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compressors.interface import PressbenchError
+from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.cached_graph import has_cache, require_cache, stateless, whole_texts
 from compressors.runtimes.executed import Executed
@@ -79,6 +79,8 @@ class OpenvinoRuntime(Runtime):
 
     def generator(self, directory: Path, manifest: Mapping[str, Any], *, device: str, threads: int) -> Generator:
         graph, options = self.read(directory, manifest), manifest["options"]
+        if (ports := Ports.of(options)) and ports.past:
+            raise Unsupported("the graph is given its cache as inputs: to decode by OpenVINO, export it with state")
         require_cache(graph)
         last_token_only(graph)
         weights = weight_bytes(graph, _precision(options))

@@ -11,7 +11,8 @@ from compressors.given import onnx_facts
 from compressors.given.apart import read_apart
 from compressors.given.companions import check_companions
 from compressors.given.form import Fit, Form, GivenError, Looked, only
-from compressors.given.graph import Port, fit_ports
+from compressors.given.graph import fit_ports
+from compressors.given.port import Port
 from compressors.given.within import leads_out
 from compressors.interface import ModelSpec
 from compressors.runtimes.onnxruntime import GRAPH
@@ -38,12 +39,17 @@ class Onnx(Form):
 
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
         check_companions(looked.files[GRAPH].parent, looked.said, model)
-        given, made = Port.read(looked.facts["inputs"]), Port.read(looked.facts["outputs"])
+        given, made = _inputs(looked), Port.read(looked.facts["outputs"])
         return fit_ports(looked.said, given, made, model, inputs, output, makers=looked.facts["makers"])
 
     def told(self, looked: Looked) -> str:
         opsets = ", ".join(f"{domain} {version}" for domain, version in looked.facts["opsets"].items())
-        return f"ONNX ({looked.facts['producer'] or 'no producer'}; {opsets})"
+        cache = ", is given a cache" if any(port.name.startswith("past") for port in _inputs(looked)) else ""
+        return f"ONNX ({looked.facts['producer'] or 'no producer'}; {opsets}{cache})"
+
+
+def _inputs(looked: Looked) -> tuple[Port, ...]:
+    return Port.read(looked.facts["inputs"])
 
 
 def _beside(main: Path, name: str, said: str) -> Path:

@@ -10,7 +10,8 @@ from compressors.given import pt2_facts
 from compressors.given.apart import read_apart
 from compressors.given.companions import check_companions
 from compressors.given.form import Fit, Form, Looked, only
-from compressors.given.graph import Port, fit_ports
+from compressors.given.graph import fit_ports
+from compressors.given.port import Port
 from compressors.interface import ModelSpec
 from compressors.runtimes.exported import PROGRAM
 

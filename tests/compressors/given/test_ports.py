@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from compressors.given.form import Fit, GivenError
-from compressors.given.graph import Port, fit_ports
+from compressors.given.graph import fit_ports
+from compressors.given.port import Port
 from compressors.interface import InputSpec, ModelSpec
 from compressors.runtimes.ports import Ports
 from compressors.tiny_specs import TINY_SPECS
