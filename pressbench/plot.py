@@ -41,7 +41,7 @@ def plot(
     runs: Runs = None,
 ) -> None:
     """Draw each method over its strength, quality against size or speed, as a run with --sweep measures it; or its
-    speed over the length of a text."""
+    speed and its memory over the length of a text."""
     from results.report import curves, lengths
     from results.store.store import read_run
     from results.store.strict_json import ResultsError
@@ -71,7 +71,7 @@ def plot(
             f"no curve over {across} in {'this run' if len(wanted) == 1 else 'these runs'}: it takes {curves.ASKED} "
             f"{of}, as pytest benchmarks {how} measures them"
         )
-    specs = {"curve:length": lengths.length_spec(found)} if by_length else curves.specs(every, curves.ASKED)
+    specs = lengths.length_specs(found) if by_length else curves.specs(every, curves.ASKED)
     for number, one in enumerate(found):
         path = output if len(found) == 1 else output.with_stem(f"{output.stem}-{number + 1}")
         _write(curves.standalone(one, specs[one.chart.spec], width=width), path)

@@ -134,8 +134,9 @@ def expand(
         return stated.tightened(model.task.quality.bound, (within or {})[model.name])
 
     def other(model: Model, device: Hardware, name: str, compressor: Compressor) -> Other | None:
-        found = dict(ordered(model)).get(against or "")
-        if against is None or found is None or name == against or role(compressor) == "dense":
+        if against is None or name == against or role(compressor) == "dense":
+            return None
+        if (found := dict(ordered(model)).get(against)) is None:
             return None
         return Other(against, _suited(found, model, device), (asked or {}).get((model.name, against)))
 

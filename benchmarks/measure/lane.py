@@ -62,6 +62,8 @@ class Lane:
             held_to=hardware.held_to,
         )  # fmt: skip
         try:
+            self.worker.call(stages.import_runtime, artifact, timeout=timeout)
+            self._empty = self.worker.peak_bytes()
             self.worker.call(stages.load, artifact, hardware, workload.kind, timeout=timeout)
             self.worker.call(timing.set_workload, examples, workload, timeout=timeout)
             self.calls = int(self.worker.call(timing.calls_per_slot, timeout=timeout))
@@ -100,6 +102,10 @@ class Lane:
     def bytes_read(self) -> int:
         """Bytes that a decode step has to read, see `compressors.runtimes.generation.Generator`."""
         return int(self.worker.call(timing.bytes_read, timeout=self.timeout))
+
+    def memory(self) -> int:
+        """The most bytes that the worker has taken so far, above one that has loaded nothing."""
+        return max(0, self.worker.peak_bytes() - self._empty)
 
     def close(self) -> None:
         """End the worker."""

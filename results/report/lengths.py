@@ -1,16 +1,17 @@
-"""Methods over the length of a text: how fast each is beside the dense model as texts get longer, which is the question
-where attention is concerned. The lengths are those of the workloads that were timed."""
+"""Methods over the length of a text: how fast each is beside the dense model, and what memory it takes, as texts get
+longer, which is the question where attention is concerned. The lengths are those of the workloads that were timed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Spec, layer, number, spec, word
 from results.report.curves import ASKED, Across, Plot
 from results.report.safe import number as finite
-from results.table.cells import cells, title
+from results.table.cells import cells, memory, title
 from results.table.rows import Row
 
 ACROSS = Across("length", "tokens of a text", "speedup", False)
@@ -19,56 +20,88 @@ KINDS = {"": "a forward pass", "prefill": "prefill", "decode": "decode, behind a
          "generate": "generating, of sources of so many"}  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Up:
+    """What a plot has upwards. spec: of the chart. named: in its label. measure, unit: of the records, what one of the
+    axis is in it. title, said, label: of the axis, of a tooltip, of a tick. level: where a line is drawn. roles: whose
+    points there are; a plot has those of a method at least."""
+
+    spec: str
+    named: str
+    measure: str
+    unit: float
+    title: str
+    said: str
+    label: str
+    level: float | None
+    roles: tuple[str, ...]
+
+
+SPEED = _Up("curve:length", "Speed", "speedup", 1.0, "speed-up over dense", "speed-up",
+            "format(datum.value, '~g') + '×'", 1.0, ("method",))  # fmt: skip
+MEMORY = _Up("curve:length-memory", "Memory", "timed_memory_bytes", 2.0**20, "memory while it is timed, MiB", "memory",
+             "format(datum.value, ',~g')", None, ("dense", "method"))  # fmt: skip
+
+
 def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
-    """A plot for each group of rows, kind of workload and size of batch that has methods timed at two lengths."""
+    """Plots for each group of rows, kind of workload and size of batch that has methods timed at two lengths: of their
+    speed, and of the memory that they and the dense model take."""
     found = []
     for group in groups:
-        points: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in group:
-            shape = LENGTH.fullmatch(row.workload or "")
-            if shape and row.first.role == "method" and (point := _point(row, int(shape[3]))):
-                points.setdefault((shape[1] or "", shape[2]), []).append(point)
-        for (kind, batch), own in points.items():
-            of_method: dict[str, set[float]] = {}
-            for point in own:
-                of_method.setdefault(point["method"], set()).add(point["x"])
-            own = [point for point in own if len(of_method[point["method"]]) >= ASKED]
-            if own:
-                name = f"{title(group)}, {KINDS[kind]}, {batch} at a time"
-                columns = {key: [point[key] for point in own] for key in own[0]}
-                label = f"Speed of {len({p['method'] for p in own})} methods over length on {name}."
-                found.append(Plot(name, ACROSS, Chart("curve:length", label, {"points": columns})))
+        for up in (SPEED, MEMORY):
+            points: dict[tuple[str, str], list[dict[str, Any]]] = {}
+            for row in group:
+                shape = LENGTH.fullmatch(row.workload or "")
+                if shape and row.first.role in up.roles and (point := _point(row, up, int(shape[3]))):
+                    points.setdefault((shape[1] or "", shape[2]), []).append(point)
+            for (kind, batch), own in points.items():
+                of_method: dict[str, set[float]] = {}
+                for point in own:
+                    of_method.setdefault(point["method"], set()).add(point["x"])
+                own = [point for point in own if len(of_method[point["method"]]) >= ASKED]
+                methods = {point["method"] for point in own if point.pop("role") == "method"}
+                if methods:
+                    name = f"{title(group)}, {KINDS[kind]}, {batch} at a time"
+                    columns = {key: [point[key] for point in own] for key in own[0]}
+                    label = f"{up.named} of {len(methods)} methods over length on {name}."
+                    found.append(Plot(name, ACROSS, Chart(up.spec, label, {"points": columns})))
     return found
 
 
-def _point(row: Row, tokens: int) -> dict[str, Any] | None:
-    speed = row.measure("speedup")
-    value = finite(speed.value)
+def _point(row: Row, up: _Up, tokens: int) -> dict[str, Any] | None:
+    measured = row.measure(up.measure)
+    value = finite(measured.value)
     if value is None or value <= 0:
         return None
-    low, high = finite(speed.low), finite(speed.high)
-    told = {"low": low or value, "high": high or value, "said": f"{tokens:,} tokens", "y_text": cells(row).speedup}
-    return {"method": row.label, "x": float(tokens), "y": value, **told}
+    low, high = finite(measured.low) or value, finite(measured.high) or value
+    told = cells(row).speedup if up is SPEED else memory(value)
+    return {"method": row.label, "role": row.first.role, "x": float(tokens), "y": value / up.unit,
+            "low": low / up.unit, "high": high / up.unit, "said": f"{tokens:,} tokens", "y_text": told}  # fmt: skip
 
 
-def length_spec(found: Sequence[Plot]) -> Spec:
-    """The specification of `curve:length` for these plots."""
+def length_specs(found: Sequence[Plot]) -> Mapping[str, Spec]:
+    """The specifications of the charts of these plots, by name."""
     names = list(dict.fromkeys(name for one in found for name in one.chart.data["points"]["method"]))
+    return {up.spec: _spec(up, names) for up in (SPEED, MEMORY)}
+
+
+def _spec(up: _Up, names: Sequence[str]) -> Spec:
     scale = {"domain": names, "range": [COLOURS[i % len(COLOURS)] for i in range(len(names))]}
     shapes = {"domain": names, "range": [SHAPES[(i + i // len(COLOURS)) % len(SHAPES)] for i in range(len(names))]}
     x = number("x", ACROSS.title, scale={"type": "log", "base": 2, "nice": False, "padding": 14},
                axis={"tickCount": 6, "labelOverlap": True, "format": ",d"})  # fmt: skip
-    axis = {"labelExpr": "format(datum.value, '~g') + '×'", "tickCount": 6, "labelOverlap": True}
+    axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True}
 
     def upwards(field: str) -> Spec:
-        return number(field, "speed-up over dense", scale={"type": "log", "nice": True}, axis=axis)
+        return number(field, up.title, scale={"type": "log", "nice": True}, axis=axis)
 
-    said = [word("method", "method"), word("said", "length"), word("y_text", "speed-up")]
+    said = [word("method", "method"), word("said", "length"), word("y_text", up.said)]
     rule: Spec = {"type": "rule", "opacity": 0.5, "strokeWidth": 1.2}
+    level: Spec = {"data": {"values": [{"level": up.level}]}, "encoding": {"y": upwards("level")},
+                   "mark": {"type": "rule", "strokeDash": [4, 4], "color": INK, "opacity": 0.5}}  # fmt: skip
     return spec(
         340,
-        {"data": {"values": [{"one": 1}]}, "mark": {"type": "rule", "strokeDash": [4, 4], "color": INK, "opacity": 0.5},
-         "encoding": {"y": upwards("one")}},
+        *([] if up.level is None else [level]),
         layer("points", {"type": "line", "strokeWidth": 1.8, "opacity": 0.85}, x=x, y=upwards("y"),
               color=word("method", scale=scale)),
         layer("points", rule, x=x, y=upwards("low"), y2={"field": "high"}, color=word("method", scale=scale)),

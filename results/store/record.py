@@ -50,6 +50,7 @@ MEASURE_NAMES: Mapping[str, tuple[str, ...]] = {
         "seconds_per_token",
         "bytes_per_token",
         "bandwidth_floor_share",
+        "timed_memory_bytes",
         "speedup_against",
     ),
     "footprint": (

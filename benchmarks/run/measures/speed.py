@@ -67,6 +67,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         slots = ((reference, pairs.dense), (lane, pairs.compressed), (other, pairs.control), (beside, pairs.against))
         bench.stage.took(sum(one.calls * sum(seconds) for one, seconds in slots if one))
         bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
+        memory = lane.memory()
     tokens = same_tokens(reference, lane) if case.workload.generates else {}
     check = check_tokens if case.workload.generates else check_passes
     checked = check(lane, artifact, case, bench.evaluated, inputs)
@@ -80,7 +81,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
     if floor is not None:
         share = floor.share(statistics.median(pairs.compressed) / case.own_workload(case.workload).new_tokens)
         measures["bandwidth_floor_share"] = Measure(value=share)
-    measures |= {"speedup": measure_of(judged, case.speed_target)}
+    measures |= {"speedup": measure_of(judged, case.speed_target), "timed_memory_bytes": Measure(value=memory)}
     reason = judged.reason
     # What the machine was like may be accepted by an option; that times do not add up may not.
     spoilt = "; ".join(f"{name}: {', '.join(told)}" for name, told in askew.items()) or watched.spoilt

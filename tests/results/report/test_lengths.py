@@ -14,18 +14,21 @@ sys.path.append(str(Path(__file__).parents[1]))
 from report_runs import method, store, usual
 
 from results.report import lengths
-from results.store.record import CaseRecord
+from results.store.record import CaseRecord, Measure
 from results.table.choice import ALL, sections_of
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
-def timed(name: str, speeds: dict[str, float]) -> list[CaseRecord]:
-    """speeds: workload -> speed-up."""
+def timed(name: str, speeds: dict[str, float], memory: dict[str, float] | None = None) -> list[CaseRecord]:
+    """speeds: workload -> speed-up. memory: workload -> MiB."""
     found: list[CaseRecord] = []
     for workload, speed in speeds.items():
-        records = method(name, speed, 0.01, 1.0, family="attention")
-        found += [replace(r, workload=workload, case=f"{r.case}-{workload}") for r in records if r.measure == "speed"]
+        for record in method(name, speed, 0.01, 1.0, family="attention"):
+            if record.measure == "speed":
+                taken = Measure(value=(memory or {}).get(workload, 0) * 2**20 or None)
+                measures = {**record.measures, "timed_memory_bytes": taken}
+                found.append(replace(record, workload=workload, case=f"{record.case}-{workload}", measures=measures))
     return found
 
 
@@ -47,6 +50,19 @@ def test_a_line_has_the_lengths_of_one_kind_and_batch(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "prefill, 1 at a time" in plot.title
     assert all(low <= y <= high for low, y, high in zip(points["low"], points["y"], points["high"], strict=True))
+
+
+def test_memory_is_drawn_beside_the_dense_models(tmp_path: Path) -> None:
+    took = {"prefill-1x512": 700.0, "prefill-1x2048": 1500.0}
+    dense = [replace(r, compressor="dense", role="dense") for r in timed("dense", dict.fromkeys(took, 1.0), took)]
+    less = timed("window", {"prefill-1x512": 0.9, "prefill-1x2048": 2.5}, {"prefill-1x512": 650, "prefill-1x2048": 900})
+    run = store(tmp_path, "20261128T000000Z-aaaa", [*usual(), *dense, *less])
+    speed, memory = lengths.plots([list(section.rows) for section in sections_of(run, ALL)])
+    assert set(speed.chart.data["points"]["method"]) == {"window"}
+    points = memory.chart.data["points"]
+    found = {(m, x): y for m, x, y in zip(points["method"], points["x"], points["y"], strict=True)}
+    assert found == {("window", 512): 650, ("window", 2048): 900, ("dense", 512): 700, ("dense", 2048): 1500}
+    assert memory.chart.label.startswith("Memory of 1 methods over length on ")
 
 
 def test_it_is_drawn_by_the_command(tmp_path: Path, call: Any) -> None:
