@@ -4,12 +4,12 @@ longer, which is the question where attention is concerned. The lengths are thos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from results.report.charts import COLOURS, INK, SHAPES, Chart, Spec, layer, number, spec, word
-from results.report.curves import ASKED, Across, Plot
+from results.report.curves import ASKED, DENSE, Across, Plot
 from results.report.safe import number as finite
 from results.table.cells import cells, memory, title
 from results.table.rows import Row
@@ -23,8 +23,8 @@ KINDS = {"": "a forward pass", "prefill": "prefill", "decode": "decode, behind a
 @dataclass(frozen=True)
 class _Up:
     """What a plot has upwards. spec: of the chart. named: in its label. measure, unit: of the records, what one of the
-    axis is in it. title, said, label: of the axis, of a tooltip, of a tick. level: where a line is drawn. roles: whose
-    points there are; a plot has those of a method at least."""
+    axis is in it. title, said, label: of the axis, of a tooltip, of a tick. level: where a line is drawn. beside:
+    whether the dense model that was timed beside a method has points, too."""
 
     spec: str
     named: str
@@ -34,13 +34,13 @@ class _Up:
     said: str
     label: str
     level: float | None
-    roles: tuple[str, ...]
+    beside: bool
 
 
 SPEED = _Up("curve:length", "Speed", "speedup", 1.0, "speed-up over dense", "speed-up",
-            "format(datum.value, '~g') + '×'", 1.0, ("method",))  # fmt: skip
+            "format(datum.value, '~g') + '×'", 1.0, False)  # fmt: skip
 MEMORY = _Up("curve:length-memory", "Memory", "timed_memory_bytes", 2.0**20, "memory while it is timed, MiB", "memory",
-             "format(datum.value, ',~g')", None, ("dense", "method"))  # fmt: skip
+             "format(datum.value, ',~g')", None, True)  # fmt: skip
 
 
 def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
@@ -52,14 +52,14 @@ def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
             points: dict[tuple[str, str], list[dict[str, Any]]] = {}
             for row in group:
                 shape = LENGTH.fullmatch(row.workload or "")
-                if shape and row.first.role in up.roles and (point := _point(row, up, int(shape[3]))):
-                    points.setdefault((shape[1] or "", shape[2]), []).append(point)
+                if shape and row.first.role == "method":
+                    points.setdefault((shape[1] or "", shape[2]), []).extend(_points(row, up, int(shape[3])))
             for (kind, batch), own in points.items():
-                of_method: dict[str, set[float]] = {}
+                of_method: dict[str, dict[float, dict[str, Any]]] = {}
                 for point in own:
-                    of_method.setdefault(point["method"], set()).add(point["x"])
-                own = [point for point in own if len(of_method[point["method"]]) >= ASKED]
-                methods = {point["method"] for point in own if point.pop("role") == "method"}
+                    of_method.setdefault(point["method"], {})[point["x"]] = point
+                own = [point for line in of_method.values() if len(line) >= ASKED for point in line.values()]
+                methods = {point["method"] for point in own} - {DENSE}
                 if methods:
                     name = f"{title(group)}, {KINDS[kind]}, {batch} at a time"
                     columns = {key: [point[key] for point in own] for key in own[0]}
@@ -68,15 +68,25 @@ def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
     return found
 
 
-def _point(row: Row, up: _Up, tokens: int) -> dict[str, Any] | None:
+def _points(row: Row, up: _Up, tokens: int) -> Iterator[dict[str, Any]]:
     measured = row.measure(up.measure)
     value = finite(measured.value)
     if value is None or value <= 0:
-        return None
+        return
+    at = {"x": float(tokens), "said": f"{tokens:,} tokens"}
     low, high = finite(measured.low) or value, finite(measured.high) or value
-    told = cells(row).speedup if up is SPEED else memory(value)
-    return {"method": row.label, "role": row.first.role, "x": float(tokens), "y": value / up.unit,
-            "low": low / up.unit, "high": high / up.unit, "said": f"{tokens:,} tokens", "y_text": told}  # fmt: skip
+    told = memory(value) if up.beside else cells(row).speedup
+    yield {
+        "method": row.label,
+        "y": value / up.unit,
+        "low": low / up.unit,
+        "high": high / up.unit,
+        "y_text": told,
+        **at,
+    }
+    if up.beside and (dense := finite(row.dense_memory)):
+        size = dense / up.unit
+        yield {"method": DENSE, "y": size, "low": size, "high": size, "y_text": memory(dense), **at}
 
 
 def length_specs(found: Sequence[Plot]) -> Mapping[str, Spec]:

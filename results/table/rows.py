@@ -68,6 +68,12 @@ class Row:
         return pairs if isinstance(pairs, int) and not isinstance(pairs, bool) else None
 
     @property
+    def dense_memory(self) -> object:
+        """Bytes that the dense model took while it was timed beside it, see `timed_memory_bytes`."""
+        taken = self._speed_evidence("memory_bytes")
+        return taken.get("dense") if isinstance(taken, Mapping) else None
+
+    @property
     def examples(self) -> int | None:
         """How many test examples the accuracy rests on."""
         record = self.records.get("accuracy")

@@ -68,6 +68,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         bench.stage.took(sum(one.calls * sum(seconds) for one, seconds in slots if one))
         bytes_read = lane.bytes_read() if case.workload.kind == "decode" else None
         memory = lane.memory()
+        taken = {"dense": reference.memory(), "compressed": memory}
     tokens = same_tokens(reference, lane) if case.workload.generates else {}
     check = check_tokens if case.workload.generates else check_passes
     checked = check(lane, artifact, case, bench.evaluated, inputs)
@@ -111,6 +112,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             "checked": checked,
             "outside": {"dense": reference.account.to_json(), "compressed": lane.account.to_json()},
             "inputs": inputs,
+            "memory_bytes": taken,
             "calls_per_slot": {"dense": reference.calls, "compressed": lane.calls},
             "orders": pairs.orders,
             "dense_seconds": pairs.dense,
