@@ -19,12 +19,15 @@ LENGTH = re.compile(r"(?:(prefill|decode|generate)-)?([1-9]\d*)x([1-9]\d*)(?:-[1
 KINDS = {"": "a forward pass", "prefill": "prefill", "decode": "decode, behind a context of so many",
          "generate": "generating, of sources of so many"}  # fmt: skip
 
+TIMES = [*(n / 10 for n in range(1, 11)), 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100]
+"""Speed-ups that may have a tick; those out of sight are left out, and labels that overlap."""
+
 
 @dataclass(frozen=True)
 class _Up:
     """What a plot has upwards. spec: of the chart. named: in its label. measure, unit: of the records, what one of the
-    axis is in it. title, said, label: of the axis, of a tooltip, of a tick. level: where a line is drawn. beside:
-    whether the dense model that was timed beside a method has points, too."""
+    axis is in it. title, said, label: of the axis, of a tooltip, of a tick. scale: of the axis. level: where a line is
+    drawn. beside: whether the dense model that was timed beside a method has points, too."""
 
     spec: str
     named: str
@@ -33,14 +36,15 @@ class _Up:
     title: str
     said: str
     label: str
+    scale: Mapping[str, Any]
     level: float | None
     beside: bool
 
 
 SPEED = _Up("curve:length", "Speed", "speedup", 1.0, "speed-up over dense", "speed-up",
-            "format(datum.value, '~g') + '×'", 1.0, False)  # fmt: skip
+            "format(datum.value, '~g') + '×'", {"type": "log", "nice": False, "padding": 12}, 1.0, False)  # fmt: skip
 MEMORY = _Up("curve:length-memory", "Memory", "timed_memory_bytes", 2.0**20, "memory while it is timed, MiB", "memory",
-             "format(datum.value, ',~g')", None, True)  # fmt: skip
+             "format(datum.value, ',~g')", {"zero": True}, None, True)  # fmt: skip
 
 
 def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
@@ -100,10 +104,10 @@ def _spec(up: _Up, names: Sequence[str]) -> Spec:
     shapes = {"domain": names, "range": [SHAPES[(i + i // len(COLOURS)) % len(SHAPES)] for i in range(len(names))]}
     x = number("x", ACROSS.title, scale={"type": "log", "base": 2, "nice": False, "padding": 14},
                axis={"tickCount": 6, "labelOverlap": True, "format": ",d"})  # fmt: skip
-    axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True}
+    axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True, **({"values": TIMES} if up is SPEED else {})}
 
     def upwards(field: str) -> Spec:
-        return number(field, up.title, scale={"type": "log", "nice": True}, axis=axis)
+        return number(field, up.title, scale=up.scale, axis=axis)
 
     said = [word("method", "method"), word("said", "length"), word("y_text", up.said)]
     rule: Spec = {"type": "rule", "opacity": 0.5, "strokeWidth": 1.2}
