@@ -67,7 +67,8 @@ def plots(groups: Sequence[Sequence[Row]]) -> list[Plot]:
                 if methods:
                     name = f"{title(group)}, {KINDS[kind]}, {batch} at a time"
                     columns = {key: [point[key] for point in own] for key in own[0]}
-                    label = f"{up.named} of {len(methods)} methods over length on {name}."
+                    count = "1 method" if len(methods) == 1 else f"{len(methods)} methods"
+                    label = f"{up.named} of {count} over length on {name}."
                     found.append(Plot(name, ACROSS, Chart(up.spec, label, {"points": columns})))
     return found
 

@@ -69,7 +69,7 @@ def test_memory_is_drawn_beside_the_dense_models(tmp_path: Path) -> None:
     points = memory.chart.data["points"]
     found = {(m, x): y for m, x, y in zip(points["method"], points["x"], points["y"], strict=True)}
     assert found == {("window", 512): 650, ("window", 2048): 900, ("dense", 512): 1300, ("dense", 2048): 1800}
-    assert memory.chart.label.startswith("Memory of 1 methods over length on ")
+    assert memory.chart.label.startswith("Memory of 1 method over length on ")
 
 
 def test_it_is_drawn_by_the_command(tmp_path: Path, call: Any) -> None:
