@@ -40,6 +40,16 @@ class Generator(Protocol):
         ...
 
 
+def greedy(following: Callable[[np.ndarray], np.ndarray], first: np.ndarray, count: int) -> np.ndarray:
+    """The `count` tokens after `first`, (batch,) -> (batch, count). following: of a token of each text, (batch, 1), the
+    next, (batch,)."""
+    token, found = first, []
+    for _ in range(count):
+        token = following(token[:, None])
+        found.append(token)
+    return np.stack(found, 1)
+
+
 class TorchGenerator:
     """A causal language model of transformers in eager torch, on whatever device it is on."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compressors.runtimes.generation import greedy
 from compressors.runtimes.ports import Ports
 
 _PASSED_ON = ("DequantizeLinear", "Cast", "Transpose", "Reshape", "Identity")
@@ -36,11 +37,7 @@ class OnnxGenerator:
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""
         self.rewind()
-        token, found = first, []
-        for _ in range(count):
-            token = self._next(token[:, None])
-            found.append(token)
-        return np.stack(found, 1)
+        return greedy(self._next, first, count)
 
     def rewind(self) -> None:
         """See Generator. Nothing is copied: each run hands on new keys and values, and those of the prompts stay."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from compressors.runtimes.cached_graph import continued
+from compressors.runtimes.generation import greedy
 
 WIDTHS = {"f32": 4, "bf16": 2}
 """Bytes of a number in the precision that is computed in."""
@@ -32,11 +33,7 @@ class OpenvinoGenerator:
     def decode(self, first: np.ndarray, count: int) -> np.ndarray:
         """See Generator."""
         self.rewind()
-        token, found = first, []
-        for _ in range(count):
-            token = self._next(token[:, None])
-            found.append(token)
-        return np.stack(found, 1)
+        return greedy(self._next, first, count)
 
     def rewind(self) -> None:
         """See Generator. The cache is copied the first time, which is not in `prefill` because that is timed. To go

@@ -162,6 +162,7 @@ COLUMNS: tuple[Column, ...] = (
     _least("bits", "bits a weight", "", "bits_per_weight", "bits", 1, True),
     # Measured once, so without an interval that could tell which is best: never marked.
     _least("memory", "peak memory", "MiB", "peak_memory_bytes", "bytes", 2.0**-20, False),
+    _least("timed-memory", "memory while it is timed", "MiB", "timed_memory_bytes", "bytes", 2.0**-20, False),
     _least("growth", "memory left by a call", "MiB", "memory_growth_bytes", "bytes", 2.0**-20, False),
     _least("operations", "operations of a pass", "billions", "operations", "count", 1e-9, False),
     _least("weight-bytes", "weights read in a pass", "MiB", "weight_bytes_read", "bytes", 2.0**-20, False),
