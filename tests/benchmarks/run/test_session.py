@@ -55,6 +55,9 @@ class FakeLane:
     def bytes_read(self) -> int:
         return 540_000_000
 
+    def memory(self) -> int:
+        return 2**20
+
     def close(self) -> None:
         self.closed = True
 
