@@ -19,17 +19,17 @@ _NUMBERED = re.compile(r"LABEL_\d+")
 """What transformers calls labels that nobody named."""
 
 
-def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
-    """Raises GivenError where config.json in `folder` has the outputs in another order than the dense `model`, others
-    than it, or another vocabulary. Nothing is said of a folder without one."""
+def check_companions(folder: Path, said: str, model: ModelSpec) -> tuple[str, ...]:
+    """What a person should know of config.json in `folder` beside the dense `model`'s: nothing of a folder without one.
+    Raises GivenError where it has the outputs in another order, other outputs, or another vocabulary."""
     path = folder / CONFIG
     if not path.is_file() and folder.name in BELOW:
         path = folder.parent / CONFIG
     if not path.is_file():
-        return
+        return ()
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        theirs = _labels(config)
+        theirs, bases = _labels(config), (_rotary(config), _rotary(model.config))
     except (ValueError, OSError, AttributeError, RecursionError):
         raise GivenError(f"{said}: {CONFIG} beside it is not readable as JSON") from None
     ours = _labels(model.config)
@@ -47,6 +47,18 @@ def check_companions(folder: Path, said: str, model: ModelSpec) -> None:
             f"{said}: {CONFIG} has a vocabulary of {sizes[0]:,}, the dense model one of {sizes[1]:,}: it reads the ids "
             "of another tokenizer"
         )
+    if None in bases or bases[0] == bases[1]:
+        return ()
+    # A transformers before 5 reads no rope_parameters: what it exports of a newer one's folder is another model.
+    return (f"{CONFIG} beside it has a rotary base (rope_theta) of {bases[0]:,g}, the dense model {bases[1]:,g}",)
+
+
+def _rotary(config: Mapping[str, Any]) -> float | None:
+    """The base of its rotary places, as the transformers that wrote it reads it; None where it has none, or several."""
+    old = str(config.get("transformers_version") or "5").partition(".")[0] in ("2", "3", "4")
+    newer = {} if old else config.get("rope_parameters") or {}
+    found = newer.get("rope_theta", config.get("rope_theta"))
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _labels(config: Mapping[str, Any]) -> list[str]:

@@ -38,9 +38,10 @@ class Onnx(Form):
         return Looked(said, files, facts)
 
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
-        check_companions(looked.files[GRAPH].parent, looked.said, model)
+        notes = check_companions(looked.files[GRAPH].parent, looked.said, model)
         given, made = _inputs(looked), Port.read(looked.facts["outputs"])
-        return fit_ports(looked.said, given, made, model, inputs, output, makers=looked.facts["makers"])
+        found = fit_ports(looked.said, given, made, model, inputs, output, makers=looked.facts["makers"])
+        return Fit(found.options, (*notes, *found.notes))
 
     def told(self, looked: Looked) -> str:
         opsets = ", ".join(f"{domain} {version}" for domain, version in looked.facts["opsets"].items())

@@ -44,12 +44,13 @@ class Openvino(Form):
         return Looked(said, files, read_apart(openvino_facts, main, said))
 
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
-        check_companions(looked.files[GRAPH].parent, looked.said, model)
+        notes = check_companions(looked.files[GRAPH].parent, looked.said, model)
         given, made = Port.read(looked.facts["inputs"]), Port.read(looked.facts["outputs"])
         own = OF_THE_CACHE if looked.facts["stateful"] else frozenset()
         if looked.facts["stateful"] and not any(port.name == ROWS for port in given):
             raise GivenError(f"{looked.said}: it keeps state from call to call, and has no {ROWS} that begins anew")
-        return fit_ports(looked.said, given, made, model, inputs, output, own, looked.facts["makers"])
+        found = fit_ports(looked.said, given, made, model, inputs, output, own, looked.facts["makers"])
+        return Fit(found.options, (*notes, *found.notes))
 
     def told(self, looked: Looked) -> str:
         cache = ", keeps a cache" if looked.facts["stateful"] else ""

@@ -32,11 +32,11 @@ class Pt2(Form):
         return Looked(said, {PROGRAM: main}, read_apart(pt2_facts, main, said))
 
     def fit(self, looked: Looked, model: ModelSpec, inputs: Mapping[str, str], output: str | None) -> Fit:
-        check_companions(looked.files[PROGRAM].parent, looked.said, model)
+        notes = check_companions(looked.files[PROGRAM].parent, looked.said, model)
         given, made = Port.read(looked.facts["inputs"]), Port.read(looked.facts["outputs"])
         found = fit_ports(looked.said, given, made, model, inputs, output)
         order = {"order": [port.name for port in given], "outputs": [port.name for port in made]}
-        return Fit({**found.options, **order}, found.notes)
+        return Fit({**found.options, **order}, (*notes, *found.notes))
 
     def told(self, looked: Looked) -> str:
         return "torch.export archive" + (f" (version {looked.facts['version']})" if looked.facts["version"] else "")

@@ -17,9 +17,9 @@ BERT = TINY_SPECS["bert"]
 MODEL = replace(BERT, config={**BERT.config, "id2label": {"0": "bad", "1": "fair", "2": "good"}})
 
 
-def check(folder: Path, **config: Any) -> None:
+def check(folder: Path, **config: Any) -> tuple[str, ...]:
     (folder / "config.json").write_text(json.dumps(config))
-    check_companions(folder, "model.onnx", MODEL)
+    return check_companions(folder, "model.onnx", MODEL)
 
 
 def test_the_same_labels_unnamed_ones_and_none_at_all_are_no_matter(tmp_path: Path) -> None:
@@ -48,6 +48,26 @@ def test_another_models_are_told(tmp_path: Path, config: dict[str, Any], told: s
     with pytest.raises(GivenError) as error:
         check(tmp_path, **config)
     assert str(error.value).startswith(told)
+
+
+LLAMA = replace(MODEL, config={**MODEL.config, "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"rope_parameters": {"rope_theta": 100000.0}}, None),
+        ({"rope_theta": 100000.0, "transformers_version": "4.57.6"}, None),
+        ({}, None),
+        ({"rope_parameters": {"rope_theta": 5000}}, "5,000"),
+        # Read by a transformers that does not know rope_parameters, which it carries along.
+        ({"rope_parameters": {"rope_theta": 1e5}, "rope_theta": 1e4, "transformers_version": "4.57.6"}, "10,000"),
+    ],
+)  # fmt: skip
+def test_another_rotary_base_is_told(tmp_path: Path, config: dict[str, Any], told: str | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    line = f"config.json beside it has a rotary base (rope_theta) of {told}, the dense model 100,000"
+    assert check_companions(tmp_path, "model.onnx", LLAMA) == ((line,) if told else ())
 
 
 def test_a_graph_in_a_folder_of_a_repository_is_told_by_the_one_above(tmp_path: Path) -> None:
