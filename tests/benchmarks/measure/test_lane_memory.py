@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.hardware.devices.cpu import physical_cpus
 from benchmarks.measure.lane import Lane
 from benchmarks.zoo.dense import write_examples
 from benchmarks.zoo.workload import Workload
@@ -18,7 +19,7 @@ WIDEST = 4 * 8192 * 16 * 64
 def taken(workload: Workload, folder: Path) -> int:
     subject = conformance.subject("bert")
     write_examples(subject.examples, folder / "test.safetensors")
-    lane = Lane("one", subject.dense.directory, CPU, (0,), folder / "test.safetensors", workload, 120.0)
+    lane = Lane("one", subject.dense.directory, CPU, physical_cpus()[:1], folder / "test.safetensors", workload, 120.0)
     try:
         loaded = lane.memory()
         lane.slot()
