@@ -27,7 +27,8 @@ TIMES = [*(n / 10 for n in range(1, 11)), 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.5, 
 class _Up:
     """What a plot has upwards. spec: of the chart. named: in its label. measure, unit: of the records, what one of the
     axis is in it. title, said, label: of the axis, of a tooltip, of a tick. scale: of the axis. level: where a line is
-    drawn. beside: whether the dense model that was timed beside a method has points, too."""
+    drawn. beside: whether the dense model that was timed beside a method has points, too.
+    ticks: where the axis may have them, where not everywhere."""
 
     spec: str
     named: str
@@ -39,10 +40,12 @@ class _Up:
     scale: Mapping[str, Any]
     level: float | None
     beside: bool
+    ticks: Sequence[float] = ()
 
 
 SPEED = _Up("curve:length", "Speed", "speedup", 1.0, "speed-up over dense", "speed-up",
-            "format(datum.value, '~g') + '×'", {"type": "log", "nice": False, "padding": 12}, 1.0, False)  # fmt: skip
+            "format(datum.value, '~g') + '×'", {"type": "log", "nice": False, "padding": 12}, 1.0, False,
+            TIMES)  # fmt: skip
 MEMORY = _Up("curve:length-memory", "Memory", "timed_memory_bytes", 2.0**20, "memory while it is timed, MiB", "memory",
              "format(datum.value, ',~g')", {"zero": True}, None, True)  # fmt: skip
 
@@ -105,7 +108,7 @@ def _spec(up: _Up, names: Sequence[str]) -> Spec:
     shapes = {"domain": names, "range": [SHAPES[(i + i // len(COLOURS)) % len(SHAPES)] for i in range(len(names))]}
     x = number("x", ACROSS.title, scale={"type": "log", "base": 2, "nice": False, "padding": 14},
                axis={"tickCount": 6, "labelOverlap": True, "format": ",d"})  # fmt: skip
-    axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True, **({"values": TIMES} if up is SPEED else {})}
+    axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True, **({"values": up.ticks} if up.ticks else {})}
 
     def upwards(field: str) -> Spec:
         return number(field, up.title, scale=up.scale, axis=axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,18 @@ def test_openvino_scores_such_a_graph_and_says_how_it_would_decode(
     assert made.executed(inputs) is not None
     with pytest.raises(Unsupported, match=r"is given its cache .* export it with state"):
         made.generator()
+
+
+def test_another_rotary_base_in_the_file_beside_it_is_told(handing_on: Path, dense: Artifact, tmp_path: Path) -> None:
+    import openvino
+
+    (tmp_path / "model.onnx").write_bytes(handing_on.read_bytes())
+    openvino.save_model(openvino.convert_model(str(handing_on)), str(tmp_path / "m.xml"), compress_to_fp16=False)
+    (tmp_path / "config.json").write_text(json.dumps({"rope_theta": 77.0, "transformers_version": "4.57.6"}))
+    for name in ("model.onnx", "m.xml"):
+        given = Given(str(tmp_path / name))
+        (note,) = given.fit(given.looked(), dense.spec).notes
+        assert note.startswith("config.json beside it has a rotary base (rope_theta) of 77, the dense model 10,000")
 
 
 # -- what is refused -------------------------------------------------------------------------------
