@@ -38,8 +38,13 @@ def asked_once(
                 said[name] = values.new_empty(len(examples), *values.shape[1:])
             said[name][part] = values
         progress("asking the teacher", min(part.stop, len(examples)), len(examples))
-    beside = {f"{_SAID}{name}": values for name, values in said.items()}
-    return Examples({**examples.inputs, **beside}, examples.labels, examples.dense_logits), True
+    return beside(examples, said), True
+
+
+def beside(examples: Examples, said: Mapping[str, Tensor]) -> Examples:
+    """The examples with what is said about each of them, (examples, …) by name."""
+    named = {f"{_SAID}{name}": values for name, values in said.items()}
+    return Examples({**examples.inputs, **named}, examples.labels, examples.dense_logits)
 
 
 def apart(batch: Examples) -> tuple[Examples, dict[str, Tensor]]:

@@ -146,6 +146,8 @@ class Context:
 
     dense: makes a fresh copy of the dense model, for teachers and comparisons.
     found: what `Compressor.find` found in this very model before, name -> tensor; None where it is to be found now.
+    said: what the dense model says of the training data, as `compressors.recovery.everything` names it, (examples, …)
+    each; None where nobody asked it for all methods, or it would be too much to keep.
     """
 
     model: ModelSpec
@@ -156,6 +158,7 @@ class Context:
     training: Examples | None = None
     progress: Progress = no_progress
     found: Mapping[str, Tensor] | None = None
+    said: Mapping[str, Tensor] | None = None
 
     def require_calibration(self) -> Examples:
         """The calibration examples. Raises where the compressor did not declare that it needs them."""
@@ -233,6 +236,12 @@ class Compressor(abc.ABC):
         """The parameters that what `find` finds depends on, {} for none. The suite keeps it for all that are of this
         class and agree in these, so that a sweep over a strength looks once. None: nothing is kept."""
         return None
+
+    @property
+    def asks_dense(self) -> bool:
+        """Whether `compress` looks at what the dense model says of the training data, and takes it from
+        `Context.said`: it is asked once, and kept for all that do."""
+        return False
 
     def parameters_beyond(self, base: type[Any]) -> dict[str, Any]:
         """Its parameters that `base` does not have: where `find` depends on none of those, what `finds_by` is."""

@@ -9,7 +9,7 @@ epoch after low-rank-svd (rank 128, MiniLM, dense 96.8 %) gave 95.8 %, with the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
@@ -19,9 +19,13 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.adapters.lora import adapted
-from compressors.asked_once import apart, asked_once
-from compressors.interface import Compressor, Context, Examples, Unsupported
+from compressors.asked_once import apart, asked_once, beside
+from compressors.interface import Compressor, Context, Examples, Hardware, Progress, Unsupported
 from compressors.training import Loss, autocast, real_positions, scored_positions, soft_targets, train
+
+ASKED = 0.5
+"""Epochs from which on the dense model is asked about all of the training data, once for all methods: for fewer steps
+they ask it more cheaply themselves."""
 
 
 def check_recovery(epochs: float, learning_rate: float) -> None:
@@ -54,6 +58,10 @@ class Recovering(Compressor):
         if self.adapter_rank:
             object.__setattr__(self, "requires", {**self.requires, "peft": "peft"})
 
+    @property
+    def asks_dense(self) -> bool:
+        return self.recovery_epochs >= ASKED
+
     def recover(self, model: nn.Module, context: Context, **more: Any) -> None:
         """Recover as the fields say. more: what else the function `recover` takes."""
         recover(
@@ -73,7 +81,7 @@ PASS = 163_840
 """Positions (tokens, patches) that one epoch of recovery sees at least, where that takes no more than 8 passes."""
 
 
-_STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
+STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
 AGAIN = 1.5
 """Passes from which on the dense model is asked once: with fewer it is asked hardly more often anyway."""
 
@@ -86,7 +94,7 @@ def passes(epochs: float, model: nn.Module, examples: Examples) -> float:
     were gone and 5.0 points lost after one pass, 1.0 after 8."""
     with torch.no_grad():
         answer = model(**examples[:1].inputs, output_hidden_states=True)
-    states = [answer[field][-1] for field in _STATES if answer.get(field)]
+    states = [answer[field][-1] for field in STATES if answer.get(field)]
     seen = len(examples) * max(state.flatten(0, -2).shape[0] for state in states)
     return epochs * min(8.0, max(1.0, PASS / seen))
 
@@ -130,19 +138,49 @@ Depths = dict[str, int]
 
 def depths_of(answer: Any) -> Depths:
     """Of a model, by what it answers with all hidden states."""
-    return {field: len(answer[field]) - 1 for field in _STATES if answer.get(field)}
+    return {field: len(answer[field]) - 1 for field in STATES if answer.get(field)}
+
+
+def ask(teacher: nn.Module, batch: Examples, depths: Depths) -> dict[str, Tensor]:
+    """What a student of such depths is compared with, see `of_depths`."""
+    return of_depths(everything(teacher, batch), depths)
 
 
 @torch.no_grad()  # not inference_mode: BEiT keeps a table of its first pass, and training needs it too
-def ask(teacher: nn.Module, batch: Examples, depths: Depths) -> dict[str, Tensor]:
-    """What a student of such depths is compared with: "logits", and `FIELD NUMBER` for the states behind each layer;
-    where the depths differ behind the last alone, which is number 0."""
+def everything(teacher: nn.Module, batch: Examples) -> dict[str, Tensor]:
+    """What a teacher says: "logits", and `FIELD NUMBER` for the states behind each layer, from 0."""
     answer = teacher(**batch.inputs, output_hidden_states=True)
     found = {"logits": answer.logits} if "logits" in answer else {}
-    for field, depth in depths_of(answer).items():
-        states = answer[field][1:] if depth == depths.get(field) else answer[field][-1:]
+    for field in depths_of(answer):
+        found |= {f"{field} {number}": state for number, state in enumerate(answer[field][1:])}
+    return found
+
+
+def of_depths(said: Mapping[str, Tensor], depths: Depths) -> dict[str, Tensor]:
+    """Of `everything` what a student of such depths is compared with: where the depths differ the states behind the
+    last layer alone, which is number 0."""
+    found = {name: values for name, values in said.items() if name == "logits"}
+    for field in STATES:
+        states = states_of(said, field)
+        states = states if len(states) == depths.get(field) else states[-1:]
         found |= {f"{field} {number}": state for number, state in enumerate(states)}
     return found
+
+
+def states_of(said: Mapping[str, Tensor], field: str) -> list[Tensor]:
+    """Of `everything` the states of one field, layer by layer, in whatever order they are kept."""
+    count = sum(name.rpartition(" ")[0] == field for name in said)
+    return [said[f"{field} {number}"] for number in range(count)]
+
+
+def said_of_all(teacher: nn.Module, examples: Examples, hardware: Hardware, progress: Progress) -> dict[str, Tensor]:
+    """What it says of all examples, for `Context.said`; nothing where that is more than a gibibyte."""
+
+    def told(batch: Examples) -> dict[str, Tensor]:
+        with autocast(hardware):
+            return everything(teacher, batch)
+
+    return apart(asked_once(told, examples, progress, exact=("logits",), share=0.5)[0])[1]
 
 
 def _of_one_width(
@@ -200,9 +238,11 @@ def recover(
     try:
         examples = context.require_training()
         count, teacher = passes(epochs, model, examples), context.dense().eval()
-        if count >= AGAIN:
-            with torch.no_grad():
-                depths = depths_of(model(**examples[:1].inputs, output_hidden_states=True))
+        with torch.no_grad():
+            depths = depths_of(model(**examples[:1].inputs, output_hidden_states=True))
+        if context.said is not None:
+            examples = beside(examples, of_depths(context.said, depths))
+        elif count >= AGAIN:
 
             def told(batch: Examples) -> dict[str, Tensor]:
                 with autocast(context.hardware):

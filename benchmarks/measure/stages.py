@@ -25,7 +25,7 @@ from benchmarks.zoo.dense import INPUTS, Dense, prepare_dense, read_examples, wr
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Kind, Workload
-from compressors import build, registry
+from compressors import build, recovery, registry
 from compressors.artifact import open_artifact
 from compressors.interface import Compressor, Context, Effect, Examples, Hardware, PressbenchError, Progress
 from compressors.runtimes.base import Forward, Inventory, runtime
@@ -48,7 +48,7 @@ class Counted:
     fault: str | None
 
 
-FOUND = "found.safetensors"
+FOUND, SAID = "found.safetensors", "said.safetensors"
 SKETCH = "sketch"
 """What the sketches of the outputs are kept as, beside what a quality keeps."""
 
@@ -78,7 +78,7 @@ def owners_run(state: State, model: Model, root: Path, dense: Path, hardware: Ha
 @dataclass(frozen=True)
 class Step:
     """One step of a recipe: a compressor by name and parameters, the artifact that it is run on, the entry of the dense
-    model, and where to keep the result, what it `found` before included."""
+    model, where to keep the result, what it `found` before, and what the dense model `said`."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -87,6 +87,17 @@ class Step:
     hardware: Hardware
     seed: int
     found: Path | None = None
+    said: Path | None = None
+
+
+def ask_dense(
+    state: State, dense: Path, hardware: Hardware, folder: Path, *, progress: Progress, did: Did = nowhere
+) -> None:  # fmt: skip
+    """Keep in `folder` what the dense model says of the training data; nothing where that would be too much."""
+    entry = Dense(dense)
+    with counted(did):
+        said = recovery.said_of_all(entry.artifact.model().eval(), entry.training(), hardware, progress)
+    save_file(said, folder / SAID)
 
 
 def find(state: State, what: Step, folder: Path, *, progress: Progress, did: Did = nowhere) -> None:
@@ -119,6 +130,7 @@ def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
         training=training if "training" in step.needs else None,
         progress=progress,
         found=None if what.found is None else load_file(what.found / FOUND),
+        said=None if what.said is None else load_file(what.said / SAID) or None,
     )
 
 

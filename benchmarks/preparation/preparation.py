@@ -26,7 +26,7 @@ from benchmarks.progress import Stages
 from benchmarks.zoo.dense import Dense, dense_key
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.workload import Workload
-from compressors import registry
+from compressors import recovery, registry
 from compressors.artifact import Artifact, ArtifactError, file_hash, open_artifact
 from compressors.build import code_of, step_entry
 from compressors.interface import Compressor, Hardware, PressbenchError, Unsupported
@@ -43,6 +43,7 @@ class Preparation:
         """Model -> what came of comparing it with its owner's run."""
         self.makings = Makings()
         self._inputs: dict[str, Path] = {}
+        self._said: dict[tuple[str, str], Path | Exception] = {}
         self._artifacts: dict[tuple[str, ...], Artifact | Exception] = {}
         self._executed: dict[tuple[str, str, str], Executed | None] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
@@ -187,8 +188,8 @@ class Preparation:
                 name = f"{label} on {model.name}"
                 fresh.append(folder)
                 try:
-                    found = [what.found] if what.found else []
-                    given = (dense.artifact.directory, dense.training_path, *found, *map(Path, step.reads))
+                    known = [path for path in (what.found, what.said) if path]
+                    given = (dense.artifact.directory, dense.training_path, *known, *map(Path, step.reads))
                     closed = self.enclosure(source.directory, *given, writable=folder)
                     with self.worker(name, dataclasses.replace(hardware, held_to=None), closed) as worker:
                         worker.call(does, what, folder, timeout=self.settings.stage_seconds, progress=report)
@@ -201,6 +202,9 @@ class Preparation:
             return entry
 
         begun = source.directory
+        if step.asks_dense:
+            begun = self._dense_says(dense, model, hardware, begun)
+            what = dataclasses.replace(what, said=begun)
         if (by := step.finds_by) is not None:
             begun = made(
                 "found",
@@ -211,6 +215,35 @@ class Preparation:
             what = dataclasses.replace(what, found=begun)
         recipe_of = {"recipe": [step_entry(s) for s in recipe]}
         return open_artifact(made("artifacts", begun, stages.compress, recipe_of))
+
+    def _dense_says(self, dense: Dense, model: Model, hardware: Hardware, begun: Path) -> Path:
+        """What the dense model says of its training data, asked once for all methods that look at it; to each of them
+        it counts as time that the artifact in `begun` took further."""
+        fresh: list[Path] = []
+
+        def build(folder: Path) -> None:
+            fresh.append(folder)
+            name = f"{model.name}: what the dense model says"
+            with self.stage("compress", name) as report:
+                closed = self.enclosure(dense.artifact.directory, dense.training_path, writable=folder)
+                with self.worker(name, dataclasses.replace(hardware, held_to=None), closed) as worker:
+                    worker.call(
+                        stages.ask_dense, dense.entry, hardware, folder,
+                        timeout=self.settings.stage_seconds, progress=report,
+                    )  # fmt: skip
+
+        def make() -> Path:
+            key = {
+                "dense": dense.identity,
+                "code": hash_files(registry.source_closure(recovery.said_of_all)),
+                "versions": versions("torch", "transformers"),
+                "features": sorted(hardware.features),
+            }
+            return self.cache.build("said", model.name, key, build)
+
+        entry: Path = once(self._said, (dense.identity, hardware.name), make)
+        self.makings.step(entry, begun, here=bool(fresh))
+        return entry
 
     def _unharmed(self, name: str, source: Artifact, dense: Dense, model: Model) -> None:
         """Raises PressbenchError where what a method was given is not what it was. Nothing that was made from it

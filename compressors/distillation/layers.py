@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.asked_once import Told, apart, asked_once
+from compressors.asked_once import Told, apart, asked_once, beside
 from compressors.interface import (
     Compressed,
     Compressor,
@@ -27,7 +27,11 @@ from compressors.interface import (
     ModelSpec,
     PressbenchError,
 )
+from compressors.recovery import STATES, relative_error, states_of
 from compressors.training import Loss, autocast, distillation, real_positions, train
+
+ROUNDING = 1e-3
+"""Of the variance of states, by which the same ones may differ: bf16 rounds to 1e-5 of it, in six layers to 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class DistilLayers(Compressor):
         if self.layers < 1:
             raise ValueError(f"layers is {self.layers}, must be at least 1")
 
+    @property
+    def asks_dense(self) -> bool:
+        return bool(self.hidden)
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:
             surgery.check_removable(skeleton)
@@ -75,7 +83,8 @@ class DistilLayers(Compressor):
             raise PressbenchError(f"{self.name}: this model's answers are its hidden states: hidden must be above 0")
         if self.hidden:
             told = _last_hidden(context.dense(), context.hardware)
-            training, _ = asked_once(told, training, context.progress)
+            kept = _kept(context.said or {}, told, training)
+            training = beside(training, kept) if kept else asked_once(told, training, context.progress)[0]
             loss = _with_hidden(loss, self.hidden, told)
         surgery.keep_layers(model, *chosen)
         train(
@@ -139,6 +148,17 @@ def _last_hidden(teacher: nn.Module, hardware: Hardware) -> Told:
         return {str(stack): states for stack, states in enumerate(found)}
 
     return told
+
+
+def _kept(said: Mapping[str, Tensor], told: Told, examples: Examples) -> dict[str, Tensor]:
+    """What the last layers say by what is kept of the dense model; nothing where that is not it: the norm behind the
+    layers is in it."""
+    last = [states[-1] for field in STATES if (states := states_of(said, field))]
+    for stack, live in told(examples[:2]).items() if last else ():
+        kept = last[int(stack)][:2].float()
+        if kept.shape != live.shape or float(relative_error(live.float(), kept, None)) > ROUNDING:
+            return {}
+    return {str(stack): states for stack, states in enumerate(last)}
 
 
 def _passed(model: nn.Module, batch: Examples) -> Tensor:

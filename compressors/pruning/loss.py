@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Context, Hardware, ModelSpec, Unsupported
+from compressors.plain_attention import PlainAttention
 from compressors.pruning.weights import PruneWeights, ScoredWeights, Weights, covered, turned
 from compressors.training import autocast, supervised
 
@@ -54,7 +55,7 @@ def gradients(
         parameter.requires_grad_(id(parameter) in chosen)
     try:
         for done, batch in enumerate(calibration.batches(batch_size)):
-            with autocast(context.hardware):
+            with autocast(context.hardware), PlainAttention():
                 loss = supervised(model, batch)
             loss.backward()
             found = {name: turned(layer, layer.weight.grad) for name, layer in layers.items()}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compressors import asked_once as module
 from compressors import conformance, recovery, surgery
 from compressors.asked_once import apart, asked_once
-from compressors.interface import Examples
+from compressors.conformance import HARDWARE
+from compressors.distillation import layers as distil
+from compressors.distillation.layers import DistilLayers
+from compressors.interface import Examples, Hardware, no_progress
 from compressors.pruning.magnitude import PruneMagnitude
-from compressors.recovery import ask, depths_of, imitation, recover
+from compressors.recovery import ask, depths_of, everything, imitation, of_depths, recover, said_of_all
 
 
 def depths(model: nn.Module, tiny: conformance.Subject) -> dict[str, int]:
@@ -59,6 +65,93 @@ def test_a_recovery_of_several_passes_asks_once(
         asked.clear()
         recover(tiny_bert.dense.model(), context, epochs=epochs, learning_rate=1e-4, what="test")
         assert sum(asked) == pytest.approx(wanted, abs=16)
+
+
+def kept(said: dict[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
+    """As the suite hands it on: from a file, which has its own order of names."""
+    save_file(said, folder / "said.safetensors")
+    return load_file(folder / "said.safetensors")
+
+
+@pytest.mark.parametrize("depth", [12, 3])
+def test_layers_are_told_apart_by_their_number_not_by_the_order_of_a_file(depth: int, tmp_path: Path) -> None:
+    said = {f"hidden_states {n}": torch.full((1, 2), float(n)) for n in range(12)} | {"logits": torch.zeros(1)}
+    found = of_depths(kept(said, tmp_path), {"hidden_states": depth})
+    wanted = range(12) if depth == 12 else [11]
+    assert [float(found[f"hidden_states {n}"][0, 0]) for n in range(len(wanted))] == list(wanted)
+    assert len(found) == len(wanted) + 1 and "logits" in found
+
+
+@pytest.mark.parametrize("layers", [[0, 1, 2, 3], [0]], ids=["as-deep", "shallower"])
+def test_a_recovery_learns_from_what_is_kept_what_the_model_itself_would_say(
+    tiny: conformance.Subject, layers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tiny.context(PruneMagnitude())
+    said = kept(said_of_all(context.dense().eval(), context.require_training(), HARDWARE, no_progress), tmp_path)
+    teacher = tiny.dense.model().eval()
+    for name, wanted in everything(teacher, tiny.examples[:4]).items():
+        assert torch.allclose(said[name][:4].float(), wanted.float(), atol=0.05), name
+    found = []
+    for given in (None, said):
+        student = tiny.dense.model()
+        surgery.keep_layers(student, layers[: max(depths(teacher, tiny).values())])
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.mul_(1.02)
+        if given:
+            monkeypatch.setattr(recovery, "ask", lambda *_: pytest.fail("asked again"))
+        recover(
+            student, dataclasses.replace(context, said=given), epochs=0.1, learning_rate=1e-3, what="test"
+        )  # fmt: skip
+        found.append(torch.cat([p.detach().flatten() for p in student.parameters()]))
+    start = torch.cat([p.detach().flatten() for p in tiny.dense.model().parameters()])
+    if found[0].shape == start.shape:
+        start = start * 1.02
+        live, learnt = ((each - start).norm() for each in found)
+        assert live > 0 and float(learnt / live) == pytest.approx(1, rel=0.05)
+        assert float(torch.nn.functional.cosine_similarity(found[0] - start, found[1] - start, 0)) > 0.9
+    assert not torch.equal(found[1][: len(start)], start[: len(found[1])])
+
+
+def test_what_would_be_more_than_a_gibibyte_is_not_kept(
+    tiny_bert: conformance.Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 1000)
+    assert said_of_all(tiny_bert.dense.model().eval(), tiny_bert.examples, HARDWARE, no_progress) == {}
+
+
+def test_who_recovers_for_less_than_half_a_pass_asks_the_model_itself() -> None:
+    assert [PruneMagnitude(recovery_epochs=epochs).asks_dense for epochs in (0.0, 0.4, 0.5, 2.0)] == [False] * 2 + [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "vit"])
+def test_distillation_takes_last_states_from_what_is_kept_where_no_norm_is_in_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = conformance.subject(name)
+    method = DistilLayers(layers=1, epochs=1.0)
+    context = subject.context(method)
+    said = kept(said_of_all(context.dense().eval(), context.require_training(), HARDWARE, no_progress), tmp_path)
+    asked: list[int] = []
+    last = distil._last_hidden
+
+    def counted(teacher: nn.Module, hardware: Hardware) -> Any:
+        told = last(teacher, hardware)
+        return lambda batch: (asked.append(len(batch)), told(batch))[1]
+
+    monkeypatch.setattr(distil, "_last_hidden", counted)
+    made = []
+    for given in (None, said):
+        asked.clear()
+        torch.manual_seed(0)
+        made.append(method.compress(subject.dense.model(), dataclasses.replace(context, said=given)).model)
+        count = len(context.require_training())
+        whole = given is None or name == "llama"  # whose last norm is in what it says
+        assert sum(asked) in ((count + 2, count + 4) if whole else (2,))
+    first, second = (torch.cat([p.detach().flatten() for p in model.parameters()]) for model in made)
+    assert float((first - second).norm() / first.norm()) < 0.01
 
 
 def test_what_would_fill_the_memory_is_asked_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:

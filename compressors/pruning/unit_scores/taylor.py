@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compressors import surgery, units
 from compressors.interface import Context, Examples, Unsupported
+from compressors.plain_attention import PlainAttention
 from compressors.pruning.importance import Importance, of_blocks
 from compressors.training import autocast, real_positions, supervised
 
@@ -63,7 +64,7 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
         for done, batch in enumerate(calibration.batches(batch_size)):
             rows = len(batch)
             for _ in range(PROBES if hidden else 1):
-                with autocast(context.hardware):
+                with autocast(context.hardware), PlainAttention():
                     loss = _probed(model, batch, generator) if hidden else supervised(model, batch) * len(batch)
                 loss.backward()
             context.progress("importance", done + 1, -(-len(calibration) // batch_size))

@@ -30,7 +30,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     dense: Any = SimpleNamespace(identity="d", entry=tmp_path, training_path=tmp_path)
     dense.artifact = SimpleNamespace(directory=tmp_path / "dense", digest="dense")
 
-    def run(strength: float = 0, by: dict[str, Any] | None = None, **seconds: float) -> tuple[Made | None, float]:
+    def run(
+        strength: float = 0, by: dict[str, Any] | None = None, asks: bool = False, **seconds: float
+    ) -> tuple[Made | None, float]:
         stages = Stages()
         settings: Any = SimpleNamespace(seed=0, stage_seconds=1.0)
         prepared = preparation.Preparation(Cache(tmp_path / "cache"), settings, stages)
@@ -46,12 +48,19 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 clock[0] += self.took  # to start, to load, to save
 
             def call(self, does: Any, what: Any, *_: Any, **__: Any) -> None:
-                looked.append((does.__name__, what.found is not None))
+                asked = does.__name__ == "ask_dense"
+                looked.append((does.__name__, not asked and (what.found or what.said) is not None))
 
         current: Any = dense.artifact
         for number, took in enumerate(seconds.values()):
             worker = Worker(took)
-            usual = {"parameters": {"strength": strength}, "requires": (), "reads": (), "finds_by": by}
+            usual = {
+                "parameters": {"strength": strength},
+                "requires": (),
+                "reads": (),
+                "finds_by": by,
+                "asks_dense": asks,
+            }
             recipe = tuple(SimpleNamespace(name=n, **usual) for n in list(seconds)[: number + 1])
             monkeypatch.setattr(prepared, "worker", lambda *_, worker=worker: worker)
             model: Any = SimpleNamespace(name="m")
@@ -88,6 +97,16 @@ def test_what_strengths_share_is_looked_for_once_and_is_part_of_what_each_took(m
     assert made.looked == [("find", False), ("compress", True), ("compress", True)]
     made(prune=2.0, by={"embeddings": False}, strength=0.7)
     assert made.looked[3] == ("find", False)
+
+
+def test_the_dense_model_is_asked_once_for_all_methods_and_each_tells_that_time(made: Any) -> None:
+    found, stage = made(prune=3.0, asks=True)
+    assert found == Made(seconds=6.0, here=6.0) and stage == pytest.approx(6.0)
+    found, stage = made(distil=2.0, prune=1.0, asks=True)  # a chain that looks at it twice waited for it once
+    assert found == Made(seconds=6.0, here=3.0) and stage == pytest.approx(3.0)
+    assert made.looked == [("ask_dense", False), *[("compress", True)] * 3]
+    made(quantize=1.0)
+    assert made.looked[4:] == [("compress", False)]
 
 
 def test_what_was_found_in_one_model_is_not_taken_for_another_of_the_same_bytes(made: Any) -> None:
