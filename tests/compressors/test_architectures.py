@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from compressors import registry, surgery, units
 from compressors.artifact import Artifact
-from compressors.asked_once import apart, asked_once
+from compressors.asked_once import apart, asked_once, beside
 from compressors.conformance import HARDWARE
-from compressors.distillation.layers import _last_hidden, _passed, _with_hidden
-from compressors.interface import Examples, InputSpec, ModelSpec, Unsupported
+from compressors.distillation.layers import _kept, _last_hidden, _passed, _with_hidden
+from compressors.interface import Examples, InputSpec, ModelSpec, Unsupported, no_progress
+from compressors.recovery import depths_of, imitation, of_depths, said_of_all
 from compressors.runtimes import export
 from compressors.witness import witness
 
@@ -155,6 +156,25 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(name: str, tmp_path: Pa
         losses = [_with_hidden(_passed, 1.0, told)(made.dense.model(), seen) for seen in (examples, made.examples)]
     scale = torch.stack([found.float().square().mean() for found in states.values()]).sum()
     assert all(float(loss) < 1e-2 * float(scale) for loss in losses)  # the teacher was asked in bf16
+
+
+@pytest.mark.parametrize(("name", "normed"), [("bert", False), ("llama", True), ("t5", True), ("bart", False)])
+def test_what_is_kept_of_the_dense_model_teaches_as_it_would(name: str, normed: bool, tmp_path: Path) -> None:
+    made = make(name, tmp_path)
+    said = said_of_all(made.dense.model(), made.examples, HARDWARE, no_progress)
+    told = _last_hidden(made.dense.model(), HARDWARE)
+    last = _kept(said, told, made.examples)
+    assert (last == {}) is normed  # the norm behind the layers is in what they say, and not in what these are
+    for stack, states in last.items():
+        assert torch.allclose(states.float(), told(made.examples)[stack].float(), atol=0.1)
+    model = made.dense.model()
+    with torch.no_grad():
+        depths = depths_of(model(**made.examples[:1].inputs, output_hidden_states=True))
+        loss = imitation(model)
+        own, kept = (
+            float(loss(model, seen)) for seen in (made.examples, beside(made.examples, of_depths(said, depths)))
+        )
+    assert own < 1e-6 and kept < 0.05  # which was asked in bf16; of another layer it is 1
 
 
 def test_the_kinds_of_attention_stay_with_their_layers(tmp_path: Path) -> None:
