@@ -271,7 +271,7 @@ class Preparation:
         self, artifact: Artifact, inputs: Path, workload: Workload, hardware: Hardware
     ) -> Executed | None:  # fmt: skip
         """What one pass of that shape executes, see `benchmarks.measure.stages.executed`."""
-        key = (artifact.digest, artifact.manifest["runtime"], workload.name)
+        key = _pass_of(artifact, workload)
         if key not in self._executed:
             closed = self.enclosure(artifact.directory, inputs)
             with self.worker(label_of(artifact), hardware, closed) as worker:
@@ -279,6 +279,10 @@ class Preparation:
                     stages.executed, artifact.directory, inputs, workload, timeout=self.settings.stage_seconds
                 )
         return self._executed[key]
+
+    def counted(self, artifact: Artifact, workload: Workload, executed: Executed | None) -> None:
+        """Keep what somebody else has counted: nobody need load the artifact for it again."""
+        self._executed[_pass_of(artifact, workload)] = executed
 
     def memory(self, artifact: Artifact, inputs: Path, workload: Workload, hardware: Hardware, name: str) -> Memory:
         """What the artifact takes in a worker of its own."""
@@ -313,6 +317,10 @@ class Preparation:
 def cpus_of(hardware: Hardware) -> list[int]:
     """The processors a worker for this hardware is bound to: one a thread, each its own core."""
     return physical_cpus()[: hardware.threads] if hardware.device == "cpu" else physical_cpus()
+
+
+def _pass_of(artifact: Artifact, workload: Workload) -> tuple[str, str, str]:
+    return (artifact.digest, artifact.manifest["runtime"], workload.name)
 
 
 def label_of(artifact: Artifact) -> str:

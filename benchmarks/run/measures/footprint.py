@@ -41,6 +41,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
             stages.count, dense.artifact.directory, artifact.directory, case.compressor.effect, judged,
             (dense.inputs_path, inputs), (workload, own), timeout=limit,
         )  # fmt: skip
+    bench.prepared.counted(artifact, own, counted.executed)
     inventory, whole, fault = counted.inventory, counted.dense, counted.fault
     size = artifact.disk_bytes / dense.artifact.disk_bytes
     bound = case.target.size

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.matrix.cases import Case
 from benchmarks.matrix.targets import Target
+from benchmarks.measure import stages
 from benchmarks.measure.exclusive import Occupied
 from benchmarks.measure.outside import Account
 from benchmarks.measure.watch import Watch, Window
@@ -303,7 +304,9 @@ def test_a_method_that_writes_to_the_dense_model_is_named_and_the_model_made_aga
             return self
 
         def __exit__(self, *_: object) -> None: ...
-        def call(self, *_: Any, **__: Any) -> None:
+        def call(self, does: Any, *_: Any, **__: Any) -> None:
+            if does is stages.ask_dense:  # which runs none of the method's code
+                return
             (dense(None).entry / "train.safetensors").write_text("spoilt")
             raise WorkerError("died", "the process was ended by SIGSEGV")
 
