@@ -141,13 +141,20 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the dense model says of these very examples, in their order: name -> (examples, …)."""
+
+    examples: Examples
+    states: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Context:
     """What a compressor is given beside the model. Data is there only where `needs` asks for it.
 
     dense: makes a fresh copy of the dense model, for teachers and comparisons.
     found: what `Compressor.find` found in this very model before, name -> tensor; None where it is to be found now.
-    said: what the dense model says of the training data, as `compressors.recovery.everything` names it, (examples, …)
-    each; None where nobody asked it for all methods, or it would be too much to keep.
+    said: what the dense model says, see `dense_said`.
     """
 
     model: ModelSpec
@@ -158,7 +165,13 @@ class Context:
     training: Examples | None = None
     progress: Progress = no_progress
     found: Mapping[str, Tensor] | None = None
-    said: Mapping[str, Tensor] | None = None
+    said: Said | None = None
+
+    def dense_said(self) -> Mapping[str, Tensor] | None:
+        """What the dense model says of `training`, as `compressors.recovery.everything` names it, (examples, …) each.
+        None where it was not asked for all methods, where that would be too much to keep, and where this context is
+        one with other training data, of which nothing was said."""
+        return self.said.states if self.said is not None and self.said.examples is self.training else None
 
     def require_calibration(self) -> Examples:
         """The calibration examples. Raises where the compressor did not declare that it needs them."""
@@ -240,7 +253,7 @@ class Compressor(abc.ABC):
     @property
     def asks_dense(self) -> bool:
         """Whether `compress` looks at what the dense model says of the training data, and takes it from
-        `Context.said`: it is asked once, and kept for all that do."""
+        `Context.dense_said`: it is asked once, and kept for all that do."""
         return False
 
     def parameters_beyond(self, base: type[Any]) -> dict[str, Any]:

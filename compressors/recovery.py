@@ -174,7 +174,7 @@ def states_of(said: Mapping[str, Tensor], field: str) -> list[Tensor]:
 
 
 def said_of_all(teacher: nn.Module, examples: Examples, hardware: Hardware, progress: Progress) -> dict[str, Tensor]:
-    """What it says of all examples, for `Context.said`; nothing where that is more than a gibibyte."""
+    """What it says of all examples, for `Context.dense_said`; nothing where that is more than a gibibyte."""
 
     def told(batch: Examples) -> dict[str, Tensor]:
         with autocast(hardware):
@@ -240,8 +240,8 @@ def recover(
         count, teacher = passes(epochs, model, examples), context.dense().eval()
         with torch.no_grad():
             depths = depths_of(model(**examples[:1].inputs, output_hidden_states=True))
-        if context.said is not None:
-            examples = beside(examples, of_depths(context.said, depths))
+        if (said := context.dense_said()) is not None:
+            examples = beside(examples, of_depths(said, depths))
         elif count >= AGAIN:
 
             def told(batch: Examples) -> dict[str, Tensor]:

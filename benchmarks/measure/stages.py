@@ -27,7 +27,7 @@ from benchmarks.zoo.owners_run import EXAMPLES, OwnersRun
 from benchmarks.zoo.workload import Kind, Workload
 from compressors import build, recovery, registry
 from compressors.artifact import open_artifact
-from compressors.interface import Compressor, Context, Effect, Examples, Hardware, PressbenchError, Progress
+from compressors.interface import Compressor, Context, Effect, Examples, Hardware, PressbenchError, Progress, Said
 from compressors.runtimes.base import Forward, Inventory, runtime
 from compressors.runtimes.executed import Executed
 from compressors.witness import witness
@@ -130,7 +130,7 @@ def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
         training=training if "training" in step.needs else None,
         progress=progress,
         found=None if what.found is None else load_file(what.found / FOUND),
-        said=None if what.said is None else load_file(what.said / SAID) or None,
+        said=None if what.said is None or not (states := load_file(what.said / SAID)) else Said(training, states),
     )
 
 

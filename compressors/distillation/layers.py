@@ -83,7 +83,7 @@ class DistilLayers(Compressor):
             raise PressbenchError(f"{self.name}: this model's answers are its hidden states: hidden must be above 0")
         if self.hidden:
             told = _last_hidden(context.dense(), context.hardware)
-            kept = _kept(context.said or {}, told, training)
+            kept = _kept(context.dense_said() or {}, told, training)
             training = beside(training, kept) if kept else asked_once(told, training, context.progress)[0]
             loss = _with_hidden(loss, self.hidden, told)
         surgery.keep_layers(model, *chosen)
@@ -156,7 +156,7 @@ def _kept(said: Mapping[str, Tensor], told: Told, examples: Examples) -> dict[st
     last = [states[-1] for field in STATES if (states := states_of(said, field))]
     for stack, live in told(examples[:2]).items() if last else ():
         kept = last[int(stack)][:2].float()
-        if kept.shape != live.shape or float(relative_error(live.float(), kept, None)) > ROUNDING:
+        if kept.shape != live.shape or not float(relative_error(live.float(), kept, None)) <= ROUNDING:
             return {}
     return {str(stack): states for stack, states in enumerate(last)}
 

@@ -17,7 +17,8 @@ from compressors.asked_once import apart, asked_once
 from compressors.conformance import HARDWARE
 from compressors.distillation import layers as distil
 from compressors.distillation.layers import DistilLayers
-from compressors.interface import Examples, Hardware, no_progress
+from compressors.held_out import held_out
+from compressors.interface import Context, Examples, Hardware, Said, no_progress
 from compressors.pruning.magnitude import PruneMagnitude
 from compressors.recovery import ask, depths_of, everything, imitation, of_depths, recover, said_of_all
 
@@ -73,6 +74,20 @@ def kept(said: dict[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]
     return load_file(folder / "said.safetensors")
 
 
+def with_said(context: Context, said: dict[str, torch.Tensor] | None) -> Context:
+    return dataclasses.replace(context, said=None if said is None else Said(context.require_training(), said))
+
+
+def test_what_was_said_of_some_examples_is_not_taken_for_others(tiny_bert: conformance.Subject) -> None:
+    context = tiny_bert.context(PruneMagnitude())
+    context = with_said(context, {"logits": torch.zeros(len(context.require_training()), 2)})
+    assert context.dense_said() is not None
+    for other in (context.require_training()[:4], context.require_training()[torch.arange(40).flip(0)], None):
+        assert dataclasses.replace(context, training=other).dense_said() is None
+    assert dataclasses.replace(context, seed=5).dense_said() is not None
+    assert held_out(context, "test").dense_said() is None
+
+
 @pytest.mark.parametrize("depth", [12, 3])
 def test_layers_are_told_apart_by_their_number_not_by_the_order_of_a_file(depth: int, tmp_path: Path) -> None:
     said = {f"hidden_states {n}": torch.full((1, 2), float(n)) for n in range(12)} | {"logits": torch.zeros(1)}
@@ -101,7 +116,7 @@ def test_a_recovery_learns_from_what_is_kept_what_the_model_itself_would_say(
         if given:
             monkeypatch.setattr(recovery, "ask", lambda *_: pytest.fail("asked again"))
         recover(
-            student, dataclasses.replace(context, said=given), epochs=0.1, learning_rate=1e-3, what="test"
+            student, with_said(context, given), epochs=0.1, learning_rate=1e-3, what="test"
         )  # fmt: skip
         found.append(torch.cat([p.detach().flatten() for p in student.parameters()]))
     start = torch.cat([p.detach().flatten() for p in tiny.dense.model().parameters()])
@@ -146,7 +161,7 @@ def test_distillation_takes_last_states_from_what_is_kept_where_no_norm_is_in_th
     for given in (None, said):
         asked.clear()
         torch.manual_seed(0)
-        made.append(method.compress(subject.dense.model(), dataclasses.replace(context, said=given)).model)
+        made.append(method.compress(subject.dense.model(), with_said(context, given)).model)
         count = len(context.require_training())
         whole = given is None or name == "llama"  # whose last norm is in what it says
         assert sum(asked) in ((count + 2, count + 4) if whole else (2,))
