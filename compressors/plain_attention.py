@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 MOST_KEYS = 512
-"""Keys up to which plain products were measured to be faster: 35 ms for 56 at 512, as long at 2,048, where they keep
-the scores of every pair besides."""
+"""Keys up to which steps were faster with plain products: of MiniLM with 512 tokens, padded, by 5 %. At 2,048 a layer
+takes 265 ms with them and 214 without, and they keep the scores of every pair besides."""
 
 
 class PlainAttention(TorchFunctionMode):

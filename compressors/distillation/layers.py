@@ -31,7 +31,8 @@ from compressors.recovery import STATES, relative_error, states_of
 from compressors.training import Loss, autocast, distillation, real_positions, train
 
 ROUNDING = 1e-3
-"""Of the variance of states, by which the same ones may differ: bf16 rounds to 1e-5 of it, in six layers to 1e-4."""
+"""Of the variance of states, by which the same ones may differ: kept in bf16 those of MiniLM do by 3e-6 of it, those of
+a tiny Llama before its last norm from those behind by half of it."""
 
 
 @dataclass(frozen=True)
