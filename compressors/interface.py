@@ -110,13 +110,18 @@ class Examples:
     inputs: name -> (examples, …). labels: int64, (examples,) for one answer an example, or (examples, positions) for
     one at each position, aligned with the outputs and NOT_SCORED where there is none; or float32, (examples, labels) of
     0 and 1, where labels do not exclude each other and an example may have several or none; or None.
-    dense_logits: (examples, classes) float32, what the dense model answers, or None: for a vocabulary at every
-    position they would fill the memory, and are asked for when needed.
+    dense_logits: (examples, classes) float32, what the dense model answers to each, of the training data for a method
+    that `asks_dense` and where there is `one_answer`; None else.
     """
 
     inputs: Mapping[str, Tensor]
     labels: Tensor | None = None
     dense_logits: Tensor | None = None
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether they are labelled, and there is one answer an example, not one at each position."""
+        return self.labels is not None and (self.labels.dim() == 1 or not self.exclusive)
 
     @property
     def exclusive(self) -> bool:
@@ -142,7 +147,8 @@ class Examples:
 
 @dataclass(frozen=True)
 class Said:
-    """What the dense model says of these very examples, in their order: name -> (examples, …)."""
+    """What the dense model says of these very examples, in their order: name -> (examples, …), its hidden states and
+    its logits."""
 
     examples: Examples
     states: Mapping[str, Tensor]
@@ -168,7 +174,8 @@ class Context:
     said: Said | None = None
 
     def dense_said(self) -> Mapping[str, Tensor] | None:
-        """What the dense model says of `training`, as `compressors.recovery.everything` names it, (examples, …) each.
+        """What the dense model says of `training`, as `compressors.recovery.everything` names it, (examples, …) each,
+        its hidden states among it.
         None where it was not asked for all methods, where that would be too much to keep, and where this context is
         one with other training data, of which nothing was said."""
         return self.said.states if self.said is not None and self.said.examples is self.training else None
@@ -253,7 +260,8 @@ class Compressor(abc.ABC):
     @property
     def asks_dense(self) -> bool:
         """Whether `compress` looks at what the dense model says of the training data, and takes it from
-        `Context.dense_said`: it is asked once, and kept for all that do."""
+        `Context.dense_said`, or its answers alone from `Examples.dense_logits`: it is asked once, and kept for all that
+        do."""
         return False
 
     def parameters_beyond(self, base: type[Any]) -> dict[str, Any]:

@@ -174,13 +174,22 @@ def states_of(said: Mapping[str, Tensor], field: str) -> list[Tensor]:
 
 
 def said_of_all(teacher: nn.Module, examples: Examples, hardware: Hardware, progress: Progress) -> dict[str, Tensor]:
-    """What it says of all examples, for `Context.dense_said`; nothing where that is more than a gibibyte."""
+    """What it says of all examples, for `Context.dense_said`: its logits alone where all of it is more than a gibibyte,
+    and nothing where they are."""
 
     def told(batch: Examples) -> dict[str, Tensor]:
         with autocast(hardware):
             return everything(teacher, batch)
 
-    return apart(asked_once(told, examples, progress, exact=("logits",), share=0.5)[0])[1]
+    def logits(batch: Examples) -> dict[str, Tensor]:
+        return {name: values for name, values in told(batch).items() if name == "logits"}
+
+    for asked in (told, logits):
+        if asked(examples[:1]):
+            found, once = asked_once(asked, examples, progress, exact=("logits",), share=0.5)
+            if once:
+                return apart(found)[1]
+    return {}
 
 
 def _of_one_width(

@@ -153,10 +153,3 @@ def train(
         schedule.step()
         progress(what, step + 1, steps)
     return model
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, examples: Examples, hardware: Hardware, *, batch_size: int = 32) -> Tensor:
-    """The model's answers on all examples: (examples, classes), float32, in bf16 autocast as in training."""
-    with autocast(hardware):
-        return torch.cat([model(**batch.inputs).logits.float() for batch in examples.batches(batch_size)])

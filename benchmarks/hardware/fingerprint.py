@@ -22,11 +22,15 @@ from benchmarks.hardware.devices.cpu import cpu_info, physical_cpus
 from benchmarks.hardware.nvml import opened, told
 from compressors.interface import Hardware, PressbenchError
 
+WHERE = ("cpus", "quota", "memory_gib")
+"""Parts of the key on which no answer depends: which cores of how many, how long they are had, and what is beside them.
+How fast an answer comes does."""
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "nncf", "torchao", "numpy")
 
 
 def fingerprint(hardware: Hardware) -> dict[str, Any]:
-    """{"key": …, "noted": …, "hash": SHA-256 of the key} of this machine as it is now."""
+    """{"key": …, "noted": …, "hash": SHA-256 of the key, "answers": that of what decides what is answered and not how
+    fast} of this machine as it is now."""
     info = cpu_info()
     key: dict[str, Any] = {
         "cpu": {
@@ -56,7 +60,8 @@ def fingerprint(hardware: Hardware) -> dict[str, Any]:
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **({"gpu": clocks} if clocks else {}),
     }
-    return {"key": key, "noted": noted, "hash": content_hash(key)}
+    answers = {part: value for part, value in key.items() if part not in WHERE}
+    return {"key": key, "noted": noted, "hash": content_hash(key), "answers": content_hash(answers)}
 
 
 def _cpu_quota() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import tempfile
@@ -93,7 +94,7 @@ class Step:
 def ask_dense(
     state: State, dense: Path, hardware: Hardware, folder: Path, *, progress: Progress, did: Did = nowhere
 ) -> None:  # fmt: skip
-    """Keep in `folder` what the dense model says of the training data; nothing where that would be too much."""
+    """Keep in `folder` what the dense model says of the training data, as far as that is not too much."""
     entry = Dense(dense)
     with counted(did):
         said = recovery.said_of_all(entry.artifact.model().eval(), entry.training(), hardware, progress)
@@ -120,7 +121,9 @@ def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
     os.chdir(tempfile.gettempdir())
     entry = Dense(what.dense)
     step = registry.build(what.name, dict(what.parameters))
-    training = entry.training()
+    training, said = entry.training(), {} if what.said is None else load_file(what.said / SAID)
+    if "logits" in said and training.one_answer:
+        training = dataclasses.replace(training, dense_logits=said["logits"].float())
     return step, Context(
         model=entry.artifact.spec,
         hardware=what.hardware,
@@ -130,7 +133,7 @@ def _given(what: Step, progress: Progress) -> tuple[Compressor, Context]:
         training=training if "training" in step.needs else None,
         progress=progress,
         found=None if what.found is None else load_file(what.found / FOUND),
-        said=None if what.said is None or not (states := load_file(what.said / SAID)) else Said(training, states),
+        said=Said(training, said) if said.keys() - {"logits"} else None,
     )
 
 

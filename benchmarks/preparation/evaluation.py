@@ -46,8 +46,8 @@ class Evaluation:
         first: int | None = None,
     ) -> Answers:
         """What the task keeps of an artifact's outputs on the test set: from the cache where these very files were
-        evaluated before by the same code and libraries, with the same batches, on a machine of the same
-        fingerprint. batch: another than the model's usual one. first: so many examples alone.
+        evaluated before by the same code and libraries, with the same batches, on as many threads of the
+        same kind. batch: another than the model's usual one. first: so many examples alone.
         Raises WorkerError or PressbenchError, the same again when asked again."""
         prepared, inputs = self.prepared, self.prepared.inputs_path(model)
         batch, quality = batch or model.evaluation_batch, model.task.quality
@@ -63,7 +63,7 @@ class Evaluation:
             "quality": dataclasses.asdict(quality),
             "code": hash_files({*code, *_code_of_answers(quality)}),
             "versions": versions(*runtime(manifest["runtime"]).requires, *_packages_of(artifact)),
-            "fingerprint": prepared.fingerprint(hardware)["hash"],
+            "fingerprint": prepared.fingerprint(hardware)["answers"],
         }
 
         def build(folder: Path) -> None:
@@ -103,7 +103,7 @@ class Evaluation:
             "sequence": sequence,
             "code": hash_files(registry.source_closure(stages.sketches, "benchmarks")),
             "versions": versions(*runtime(artifact.manifest["runtime"]).requires, *_packages_of(artifact)),
-            "fingerprint": prepared.fingerprint(hardware)["hash"],
+            "fingerprint": prepared.fingerprint(hardware)["answers"],
         }
 
         def build(folder: Path) -> None:

@@ -87,7 +87,7 @@ class Preparation:
             "code": hash_files(registry.source_closure(compare, "benchmarks")),
             "kind": hash_files(registry.source_closure(type(model), "benchmarks")),
             "versions": versions("torch", "transformers", "tokenizers"),
-            "fingerprint": self.fingerprint(hardware)["hash"],
+            "fingerprint": self.fingerprint(hardware)["answers"],
         }
 
         def build(folder: Path) -> None:
@@ -147,7 +147,7 @@ class Preparation:
         return once(self._artifacts, key, make)
 
     def _stands_in(self, asked: Model, artifact: Artifact, dense: Dense, hardware: Hardware) -> dict[str, Any]:
-        inputs, machine = self.inputs_path(asked), self.fingerprint(hardware)["hash"]
+        inputs, machine = self.inputs_path(asked), self.fingerprint(hardware)["answers"]
         with (
             self.stage("owner's run", f"{asked.name}: as its owner runs it"),
             self.worker(f"{asked.name}: its owner's run", hardware) as owner,

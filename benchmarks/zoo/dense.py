@@ -1,9 +1,8 @@
-"""The dense side of a model, made once: its data as tensors, its weights, its answers on the training set.
+"""The dense side of a model, made once: its data as tensors, and its weights.
 
 One cache entry holds
     artifact/           the dense model as an artifact with an empty recipe, or what stands in its place as it is
-    train.safetensors   inputs, labels and, where there is one answer an example, the dense model's logits: what
-                        training and calibration see
+    train.safetensors   inputs and labels: what training and calibration see
     inputs.safetensors  what quality is measured on, as a model is asked: without the answers
     labels.safetensors  the answers, in a file of their own: no worker that runs a method's code is given it
     test.jsonl          what a person is shown of each of these
@@ -27,7 +26,6 @@ from compressors.artifact import Artifact
 from compressors.interface import Examples, Hardware, Progress
 from compressors.registry import source_closure
 from compressors.runtimes.torch import TorchRuntime
-from compressors.training import logits_of
 
 TRAINING, INPUTS, LABELS = "train.safetensors", "inputs.safetensors", "labels.safetensors"
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn")
@@ -49,10 +47,9 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     """Train the dense model and write the entry to `folder`."""
     splits = model.task.load(cache)
     training, test = (model.encode(splits[name], cache) for name in ("train", "test"))
-    stored, trained = model.as_stored(cache), None
+    stored = model.as_stored(cache)
     if stored is None:
-        trained = model.train(training, cache, hardware, progress)
-        artifact.save(trained, folder / "artifact", model.spec())
+        artifact.save(model.train(training, cache, hardware, progress), folder / "artifact", model.spec())
     else:
         artifact.save(
             stored.model, folder / "artifact", model.spec(), runtime_name=stored.runtime, options=stored.options
@@ -61,9 +58,7 @@ def prepare_dense(model: Model, cache: Cache, hardware: Hardware, progress: Prog
     save_file({} if test.labels is None else {"labels": test.labels.contiguous()}, folder / LABELS)
     write_shown(map(model.task.shown, splits["test"]), folder / "test.jsonl")
     labels = training.labels if model.task.quality.output == "logits" else None  # else they are no classes
-    one_answer = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
-    logits = logits_of(trained, training, hardware) if one_answer and trained is not None else None
-    write_examples(Examples(training.inputs, labels, logits), folder / TRAINING)
+    write_examples(Examples(training.inputs, labels), folder / TRAINING)
 
 
 def write_examples(examples: Examples, path: Path) -> None:
@@ -71,8 +66,6 @@ def write_examples(examples: Examples, path: Path) -> None:
     tensors = {f"input:{name}": values.contiguous() for name, values in examples.inputs.items()}
     if examples.labels is not None:
         tensors["labels"] = examples.labels.contiguous()
-    if examples.dense_logits is not None:
-        tensors["dense_logits"] = examples.dense_logits.clone()
     save_file(tensors, path)
 
 
@@ -80,7 +73,7 @@ def read_examples(path: Path) -> Examples:
     """What `write_examples` wrote."""
     tensors: Mapping[str, Any] = load_file(path)
     inputs = {name.removeprefix("input:"): t for name, t in tensors.items() if name.startswith("input:")}
-    return Examples(inputs, tensors.get("labels"), tensors.get("dense_logits"))
+    return Examples(inputs, tensors.get("labels"))
 
 
 class Dense:
@@ -120,7 +113,7 @@ class Dense:
         return self.entry / TRAINING
 
     def training(self) -> Examples:
-        """The training split with labels and the dense model's logits."""
+        """The training split, with its labels."""
         return read_examples(self.training_path)
 
     def test(self) -> Examples:

@@ -61,7 +61,7 @@ class DistilLayers(Compressor):
 
     @property
     def asks_dense(self) -> bool:
-        return bool(self.hidden)
+        return True
 
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(skeleton: nn.Module) -> None:

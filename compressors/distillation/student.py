@@ -107,6 +107,10 @@ class DistilStudent(Compressor):
         """What it is taught by beside the answers."""
         return Signals(self.hidden, self.embeddings, self.attention, self.relations, self.relation_heads)
 
+    @property
+    def asks_dense(self) -> bool:
+        return not self.signals.beyond_answers  # these it asks for itself, and the answers with them
+
     def supports(self, model: ModelSpec, hardware: Hardware) -> str | None:
         def check(teacher: nn.Module) -> None:
             surgery.as_linears(teacher)

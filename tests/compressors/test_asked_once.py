@@ -123,11 +123,17 @@ def test_a_recovery_learns_from_what_is_kept_what_the_model_itself_would_say(
     assert float(torch.nn.functional.cosine_similarity(*learnt, 0)) > 0.9
 
 
-def test_what_would_be_more_than_a_gibibyte_is_not_kept(
+def test_of_more_than_a_gibibyte_the_answers_alone_are_kept_and_nothing_of_too_many(
     tiny_bert: conformance.Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT", 1000)
-    assert said_of_all(tiny_bert.dense.model().eval(), tiny_bert.examples, HARDWARE, no_progress) == {}
+    teacher, examples = tiny_bert.dense.model().eval(), tiny_bert.examples
+    with torch.no_grad():
+        wanted = teacher(**examples.inputs).logits
+    monkeypatch.setattr(module, "KEPT", 2 * wanted.nbytes)
+    said = said_of_all(teacher, examples, Hardware("cpu", "cpu"), no_progress)
+    assert list(said) == ["logits"] and torch.allclose(said["logits"], wanted, atol=1e-5)
+    monkeypatch.setattr(module, "KEPT", 2 * wanted.nbytes - 2)
+    assert said_of_all(teacher, examples, Hardware("cpu", "cpu"), no_progress) == {}
 
 
 def test_who_recovers_for_less_than_half_a_pass_asks_the_model_itself() -> None:

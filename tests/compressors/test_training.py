@@ -16,7 +16,7 @@ from compressors.divergence import divergence
 from compressors.fusion.ensemble import fusion
 from compressors.interface import Context, Examples, Hardware, PressbenchError
 from compressors.recovery import imitation
-from compressors.training import autocast, distillation, logits_of, soft_targets, supervised, train
+from compressors.training import autocast, distillation, soft_targets, supervised, train
 
 CPU = Hardware("cpu", "cpu-generic")
 BF16 = Hardware("cpu", "cpu-vnni", frozenset({"bf16"}))
@@ -51,7 +51,8 @@ def test_it_learns_a_handful_of_examples_by_heart(tiny: conformance.Subject) -> 
     assert same is model
     assert not model.training
     assert float(supervised(model, examples).detach()) < 0.1 * before
-    assert (logits_of(model, examples, CPU).argmax(1) == examples.labels).all()
+    with torch.no_grad():
+        assert (model(**examples.inputs).logits.argmax(1) == examples.labels).all()
 
 
 def weights(tiny: conformance.Subject, *, seed: int, hardware: Hardware = CPU) -> dict[str, Tensor]:
@@ -127,13 +128,6 @@ def test_bf16_is_used_where_the_cpu_has_it_and_the_weights_stay_fp32() -> None:
         assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert used == [False] * (len(used) // 2) + [True] * (len(used) // 2)
     assert isinstance(autocast(Hardware("cuda0", "cuda-sm90", frozenset({"cuda"}))), type(autocast(CPU)))
-
-
-def test_logits_do_not_depend_on_the_batch_and_are_fp32(tiny: conformance.Subject) -> None:
-    model = tiny.dense.model()
-    whole = logits_of(model, tiny.examples, CPU, batch_size=48)
-    assert whole.dtype == torch.float32
-    torch.testing.assert_close(logits_of(model, tiny.examples, CPU, batch_size=7), whole, rtol=1e-4, atol=1e-4)
 
 
 # -- losses, against a reference in double precision by another library ------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks import hardware
 from benchmarks.hardware import detected, device_of, is_class, select
+from benchmarks.hardware import fingerprint as fingerprints
 from benchmarks.hardware.devices import cpu
 from benchmarks.preparation import preparation
 from compressors.interface import Hardware, PressbenchError
@@ -136,6 +138,31 @@ def test_a_worker_has_the_cores_of_its_threads(machine: None, monkeypatch: pytes
     monkeypatch.setattr(preparation, "physical_cpus", lambda: [0, 2, 4, 6])
     assert preparation.cpus_of(select("cpu:1")) == [0]
     assert preparation.cpus_of(select("cpu:3")) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "speed", "answers"),
+    [
+        ({}, True, True),
+        ({"physical_cpus": [1]}, False, True),
+        ({"_cpu_quota": "100000 100000"}, False, True),
+        ({"threads": 2}, False, False),
+        ({"features": frozenset({"bf16"})}, False, False),
+        ({"versions": {"torch": "0"}}, False, False),
+        ({"cpu_info": {"brand_raw": "another"}}, False, False),
+    ],
+    ids=str,
+)
+def test_answers_are_the_same_on_other_cores_of_the_same_kind_and_speed_need_not_be(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], speed: bool, answers: bool
+) -> None:
+    device = Hardware("cpu", "cpu-generic")
+    before = fingerprints.fingerprint(device)
+    of_device = {part: change[part] for part in ("threads", "features") if part in change}
+    for name in change.keys() - of_device:
+        monkeypatch.setattr(fingerprints, name, lambda *_, name=name: change[name])
+    after = fingerprints.fingerprint(dataclasses.replace(device, **of_device))
+    assert (before["hash"] == after["hash"], before["answers"] == after["answers"]) == (speed, answers)
 
 
 @pytest.mark.parametrize("name", ["cqu", "cpu-vnnni", "cuda99", ""])

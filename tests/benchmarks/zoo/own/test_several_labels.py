@@ -95,7 +95,7 @@ def test_answers_are_the_pipelines_and_scores_scikit_learns(tmp_path: Path) -> N
     assert found.task.quality.nothing_to_lose(answers, dense.test(), NAMES) is None
     training = dense.training()
     assert training.labels is not None and training.labels.shape == (150, 3) and not training.exclusive
-    assert training.dense_logits is not None and training.dense_logits.shape == (150, 3)
+    assert training.one_answer
 
 
 def wrong(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
