@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _PROJECT = "pressbench"
 
@@ -18,6 +19,17 @@ def command(packages: Iterable[str]) -> str:
     others = [name for name in wanted if not _extra_of(name)]
     ours = f'-c constraints.txt -e ".[{",".join(extras)}]"' if extras else ""
     return " ".join(filter(None, ("pip install", ours, *others)))
+
+
+def absent(requires: Mapping[str, str]) -> list[str]:
+    """What of `requires`, module -> what pip calls it, cannot be imported here, by pip's names."""
+    return [package for module, package in requires.items() if importlib.util.find_spec(module) is None]
+
+
+def reason(who: str, requires: Mapping[str, str]) -> str | None:
+    """Why it cannot run here, with the command that helps; None where all that it requires is installed."""
+    missing = absent(requires)
+    return f"{who} needs a package that is not installed: {command(missing)}" if missing else None
 
 
 def _extra_of(package: str) -> str | None:

@@ -157,9 +157,8 @@ def unsupported_reason(compressor: Compressor, model: ModelSpec, hardware: Hardw
         method = how.get("quant_method", "quantized") if isinstance(how, dict) else "quantized"
         return f"{model.name} is quantized already ({method}): {compressor.name} needs the model before that"
     for step in compressor.steps:
-        missing = [pip for module, pip in step.requires.items() if importlib.util.find_spec(module) is None]
-        if missing:
-            return f"{step.name} needs a package that is not installed: {install.command(missing)}"
+        if missing := install.reason(step.name, step.requires):
+            return missing
         if reason := _ask(step, model, hardware):
             return f"{step.name}: {reason}"
     runtime = runtime_classes().get(runtime_of(compressor))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from benchmarks.zoo.own.hub_sources import hub_model, hub_name
 from benchmarks.zoo.own.model import OwnModel
 from benchmarks.zoo.own.understanding import slug
 from benchmarks.zoo.own.zoo_file import check_name
-from compressors import recipe, registry
+from compressors import install, recipe, registry
 from compressors.given.companions import check_companions
 from compressors.given.form import GivenError, Looked, form_of
 from compressors.given.given import Given
@@ -99,7 +98,7 @@ def _looked_at(
                 "whoever made it"
             )
         given = Given(str(path), inputs=ports, output=output, function=function)
-        if absent := [pip for module, pip in given.requires.items() if importlib.util.find_spec(module) is None]:
+        if absent := install.absent(given.requires):
             return GivenArtifact(said, given, (f"{form.name}, not looked at without {', '.join(absent)}",))
         looked, asked = (
             _read_apart(given, name, said, model, cache) if form.reads_by_itself else (given.looked(said), None)

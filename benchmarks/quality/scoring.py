@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -56,8 +55,7 @@ class Quality(abc.ABC):
 
     def missing(self) -> str | None:
         """Why it cannot score here, with the command that helps; None where it can."""
-        absent = [pip for module, pip in self.requires.items() if importlib.util.find_spec(module) is None]
-        return f"scoring needs a package that is not installed: {install.command(absent)}" if absent else None
+        return install.reason("scoring", self.requires)
 
     def veiled(self, test: Examples, training: Examples) -> Examples:
         """The test examples as a model is asked them: without the answers, which no method may see. Of labels is left

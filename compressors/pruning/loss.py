@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from compressors import surgery
 from compressors.interface import Context, Hardware, ModelSpec, Unsupported
-from compressors.plain_attention import PlainAttention
 from compressors.pruning.weights import PruneWeights, ScoredWeights, Weights, covered, turned
-from compressors.training import autocast, supervised
+from compressors.training import arithmetic, supervised
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def gradients(
         parameter.requires_grad_(id(parameter) in chosen)
     try:
         for done, batch in enumerate(calibration.batches(batch_size)):
-            with autocast(context.hardware), PlainAttention():
+            with arithmetic(context.hardware):
                 loss = supervised(model, batch)
             loss.backward()
             found = {name: turned(layer, layer.weight.grad) for name, layer in layers.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -124,7 +123,6 @@ def runtime(name: str) -> Runtime:
     found = runtime_classes()
     if name not in found:
         raise PressbenchError(f"unknown runtime {name!r}{nearest(name, found)}")
-    missing = [pip for module, pip in found[name].requires.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise PressbenchError(f"the runtime {name!r} needs a package: {install.command(missing)}")
+    if missing := install.reason(f"the runtime {name!r}", found[name].requires):
+        raise PressbenchError(missing)
     return found[name]()

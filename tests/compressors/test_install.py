@@ -32,6 +32,15 @@ def test_a_package_comes_by_the_extra_that_has_it(packages: list[str], wanted: s
     assert install.command(packages) == f"pip install {wanted}"
 
 
+def test_what_cannot_be_imported_is_told_with_the_command_and_the_rest_is_not() -> None:
+    assert install.reason("it", {"torch": "torch"}) is None and install.absent({}) == []
+    needed = {"torch": "torch", "no_such": "no-such-package[cpu]>=2"}
+    assert install.absent(needed) == ["no-such-package[cpu]>=2"]
+    assert install.reason("it", needed) == (
+        "it needs a package that is not installed: pip install no-such-package[cpu]>=2"
+    )
+
+
 def texts() -> Iterator[tuple[str, str]]:
     """(file, text) of all strings of the code that tell how to install something."""
     for package in ("compressors", "benchmarks", "results", "pressbench"):

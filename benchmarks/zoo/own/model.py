@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ from benchmarks.zoo.own.kind import Kind, kinds
 from benchmarks.zoo.owners_run import OwnersRun
 from benchmarks.zoo.task import Task
 from benchmarks.zoo.workload import Workload
+from compressors import install
 from compressors.accounting import account
 from compressors.artifact import file_hash
 from compressors.given.forms import folder as quantized
-from compressors.install import command
 from compressors.interface import (
     Compressed,
     Examples,
@@ -141,9 +140,8 @@ class OwnModel(Model):
             return None
         folder, form = self.weights.folder(cache), quantized.FORM
         main = folder / quantized.CONFIG
-        needed = form.needed(main, self.said)
-        if missing := [pip for module, pip in needed.items() if importlib.util.find_spec(module) is None]:
-            raise Unsupported(f"{self.said} needs a package that is not installed: {command(missing)}")
+        if missing := install.reason(self.said, form.needed(main, self.said)):
+            raise Unsupported(missing)
         looked = form.look(main, self.said)
         return form.compressed(looked, form.fit(looked, self.spec(), {}, None), None, merged=False)
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from compressors import surgery, units
 from compressors.interface import Context, Examples, Unsupported
-from compressors.plain_attention import PlainAttention
 from compressors.pruning.importance import Importance, of_blocks
-from compressors.training import autocast, real_positions, supervised
+from compressors.training import arithmetic, real_positions, supervised
 
 PROBES = 4
 """Draws of signs for each example of a model whose answers are its hidden states."""
@@ -64,7 +63,7 @@ def importance(model: nn.Module, context: Context, batch_size: int = 16) -> list
         for done, batch in enumerate(calibration.batches(batch_size)):
             rows = len(batch)
             for _ in range(PROBES if hidden else 1):
-                with autocast(context.hardware), PlainAttention():
+                with arithmetic(context.hardware):
                     loss = _probed(model, batch, generator) if hidden else supervised(model, batch) * len(batch)
                 loss.backward()
             context.progress("importance", done + 1, -(-len(calibration) // batch_size))
