@@ -118,6 +118,7 @@ def records(place: Place, results: str) -> dict[tuple[str, str], CaseRecord]:
 
 
 def below(process: int, name: str) -> list[psutil.Process]:
+    """The processes of that name below it, the oldest first: their numbers may have begun anew between two of them."""
     found = []
     for one in psutil.Process(process).children(recursive=True):
         try:
@@ -125,7 +126,7 @@ def below(process: int, name: str) -> list[psutil.Process]:
                 found.append(one)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return sorted(found, key=lambda one: one.create_time())
 
 
 def until(there: Callable[[], Any], seconds: float = 240.0) -> Any:

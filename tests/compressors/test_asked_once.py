@@ -17,6 +17,7 @@ from compressors.asked_once import apart, asked_once
 from compressors.conformance import HARDWARE
 from compressors.distillation import layers as distil
 from compressors.distillation.layers import DistilLayers
+from compressors.distillation.student import DistilStudent
 from compressors.held_out import held_out
 from compressors.interface import Context, Examples, Hardware, Said, no_progress
 from compressors.pruning.magnitude import PruneMagnitude
@@ -139,6 +140,12 @@ def test_of_more_than_a_gibibyte_the_answers_alone_are_kept_and_nothing_of_too_m
 def test_who_recovers_for_less_than_half_a_pass_asks_the_model_itself() -> None:
     asks = [PruneMagnitude(recovery_epochs=epochs).asks_dense for epochs in (0.0, 0.4, 0.5, 2.0)]
     assert asks == [False, False, True, True]
+
+
+def test_a_student_of_answers_alone_takes_them_from_what_was_asked_for_all() -> None:
+    alone = {"hidden": 0.0, "embeddings": 0.0, "relations": 0.0}
+    assert DistilLayers().asks_dense and DistilLayers(hidden=0.0).asks_dense
+    assert DistilStudent(**alone).asks_dense and not DistilStudent().asks_dense
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "vit"])
