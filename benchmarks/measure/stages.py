@@ -280,12 +280,14 @@ def count(
     judged: bool,
     examples: tuple[Path, Path],
     workloads: tuple[Workload, Workload],
+    dense_work: Executed | None,
 ) -> Counted:
     """What an artifact and the dense one hold and execute; and, of one that is `judged`, what changed between them and
-    why that does not bear out `effect`, see `witness`. examples, workloads: of the dense one, and of the artifact."""
+    why that does not bear out `effect`, see `witness`. examples, workloads: of the dense one, and of the artifact.
+    dense_work: what the dense one executes, which is the same beside every artifact."""
     reference, artifact = open_artifact(dense), open_artifact(directory)
     ours, inputs = (_few(path, workload) for path, workload in zip(examples, workloads, strict=True))
-    work = (reference.executed(ours), artifact.executed(inputs))
+    work = (dense_work, artifact.executed(inputs))
     seen, fault = witness(reference, artifact, effect, (ours, inputs), work) if judged else ([], None)
     return Counted(artifact.inventory(), reference.inventory(), work[1], work[0], seen, fault)
 

@@ -29,6 +29,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
     inputs, own = bench.prepared.inputs_path(case.asked_as), case.own_workload(workload)
     with bench.stage("measure footprint", case.id):
         memory = bench.prepared.memory(artifact, inputs, own, case.hardware, case.id)
+        dense_work = bench.prepared.executed(dense.artifact, dense.inputs_path, workload, case.hardware)
     closed = bench.prepared.enclosure(artifact.directory, dense.artifact.directory, dense.inputs_path, inputs)
     with (
         bench.stage("measure footprint", case.id),
@@ -39,7 +40,7 @@ def measure(bench: Workbench, case: Case) -> dict[str, Any]:
         judged = role(case.compressor) == "method"
         counted: stages.Counted = worker.call(
             stages.count, dense.artifact.directory, artifact.directory, case.compressor.effect, judged,
-            (dense.inputs_path, inputs), (workload, own), timeout=limit,
+            (dense.inputs_path, inputs), (workload, own), dense_work, timeout=limit,
         )  # fmt: skip
     bench.prepared.counted(artifact, own, counted.executed)
     inventory, whole, fault = counted.inventory, counted.dense, counted.fault
