@@ -40,9 +40,9 @@ from compressors.interface import (
     Hardware,
     ModelSpec,
     PressbenchError,
-    skeleton,
 )
 from compressors.runtimes.base import runtime
+from compressors.skeleton import skeleton
 from compressors.tiny_specs import TINY_SPECS, tiny_examples
 from compressors.witness import witness
 

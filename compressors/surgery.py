@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.interface import ModelSpec, NoFilling, PressbenchError, skeleton
+from compressors.interface import ModelSpec, PressbenchError
+from compressors.skeleton import NoFilling, skeleton
 
 
 class UnknownStructure(PressbenchError):

@@ -15,7 +15,7 @@ from compressors.attention.global_tokens import AttentionGlobal
 from compressors.attention.sinks import AttentionSinks
 from compressors.attention.sparse import SparseAttention
 from compressors.attention.strided import AttentionStrided
-from compressors.interface import skeleton
+from compressors.skeleton import skeleton
 
 CAUSAL = {"gpt2", "llama"}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import skeleton
+from compressors.skeleton import skeleton
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

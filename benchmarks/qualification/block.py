@@ -22,8 +22,9 @@ from benchmarks.measure.flush import flush_for
 from benchmarks.measure.timing import FLUSH, TRIAL, Repeated
 from benchmarks.measure.worker import Worker
 from benchmarks.preparation.preparation import cpus_of
-from compressors.interface import Hardware, skeleton
+from compressors.interface import Hardware
 from compressors.runtimes.torch import TorchRuntime
+from compressors.skeleton import skeleton
 
 State = dict[str, Any]
 BATCH, SEQUENCE, VOCABULARY = 8, 32, 512

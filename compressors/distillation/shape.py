@@ -10,7 +10,7 @@ from torch import nn
 
 from compressors import surgery, units
 from compressors.distillation.layers import spread
-from compressors.interface import skeleton
+from compressors.skeleton import skeleton
 from compressors.surgery import UnknownStructure
 
 LAYERS = (

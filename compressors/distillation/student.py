@@ -29,8 +29,8 @@ from compressors.interface import (
     Hardware,
     ModelSpec,
     PressbenchError,
-    skeleton,
 )
+from compressors.skeleton import skeleton
 from compressors.training import autocast, cross_entropy, scored_positions, soft_targets, train
 
 

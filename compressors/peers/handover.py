@@ -21,8 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compressors.interface import Context, PressbenchError, Unsupported, skeleton
+from compressors.interface import Context, PressbenchError, Unsupported
 from compressors.peers.scripts import run as runner
+from compressors.skeleton import skeleton
 
 LONGEST = 500
 """Characters of a peer's last line that are shown."""

@@ -63,6 +63,8 @@ class Runtime(abc.ABC):
     """Whether it has `generator` for files that were made elsewhere alone: what is exported for it here keeps none."""
     writes: ClassVar[bool] = False
     """Whether it has `writer`, for encoders with a decoder."""
+    eager: ClassVar[bool] = False
+    """Whether a pass runs layer by layer as it is called, so that nothing is prepared for a size of batch."""
     step_by_step: ClassVar[str | None] = None
     """Of a runtime whose forward passes are made token by token, which is right for scoring and no pass to be timed: in
     a few words, how. None: a pass is a pass."""

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from compressors.interface import ModelSpec, Unsupported, skeleton
+from compressors.interface import ModelSpec, Unsupported
 from compressors.runtimes.ctranslate2 import Loaded
+from compressors.skeleton import skeleton
 
 TAKEN = {
     "marian": "MarianMTModel",

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from compressors.interface import Unsupported, skeleton
+from compressors.interface import Unsupported
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, Uncounted, of_torch
 from compressors.runtimes.files import copy_files
@@ -28,6 +28,7 @@ from compressors.runtimes.generation import Generator, TorchGenerator, generates
 from compressors.runtimes.layers import by_layer
 from compressors.runtimes.torch import TorchRuntime, inventory_of, module_types, stored_bytes
 from compressors.runtimes.writing import TorchWriter, Writer
+from compressors.skeleton import skeleton
 
 CONFIG = "config.json"
 
@@ -38,6 +39,7 @@ class TransformersFolder(Runtime):
     name: ClassVar[str] = "transformers"
     generates: ClassVar[bool] = True
     writes: ClassVar[bool] = True
+    eager: ClassVar[bool] = True
 
     def save(self, model: Any, directory: Path, manifest: dict[str, Any]) -> None:
         copy_files(model, directory, self.name)

@@ -19,13 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compressors import surgery
-from compressors.interface import PressbenchError, Unsupported, skeleton
+from compressors.interface import PressbenchError, Unsupported
 from compressors.runtimes import sparse
 from compressors.runtimes.base import Forward, Inventory, Runtime
 from compressors.runtimes.executed import Executed, of_torch
 from compressors.runtimes.generation import Generator, TorchGenerator, read
 from compressors.runtimes.layers import by_layer
 from compressors.runtimes.writing import TorchWriter, Writer
+from compressors.skeleton import skeleton
 
 WEIGHTS = "model.safetensors"
 SPARSE_BELOW = 0.9
@@ -123,6 +124,7 @@ class TorchRuntime(Runtime):
     emulates: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     writes: ClassVar[bool] = True
+    eager: ClassVar[bool] = True
 
     def save(self, model: nn.Module, directory: Path, manifest: dict[str, Any]) -> None:
         manifest["payload"] = write_state(model.state_dict(), directory / WEIGHTS)

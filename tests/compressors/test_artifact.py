@@ -16,8 +16,9 @@ from torch import nn
 
 from compressors import artifact, conformance
 from compressors.artifact import MANIFEST, SCHEMA, Artifact, ArtifactError, open_artifact, save
-from compressors.interface import PressbenchError, skeleton
+from compressors.interface import PressbenchError
 from compressors.runtimes.torch import WEIGHTS, read_state, write_state
+from compressors.skeleton import skeleton
 from compressors.tiny_specs import TINY_SPECS
 
 SPEC = TINY_SPECS["bert"]

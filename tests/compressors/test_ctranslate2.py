@@ -27,8 +27,9 @@ from benchmarks.zoo.workload import Workload, generate
 from compressors import artifact, registry
 from compressors.artifact import Artifact
 from compressors.build import build_step
-from compressors.interface import Context, Hardware, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.interface import Context, Hardware, ModelSpec, PressbenchError, Unsupported
 from compressors.runtimes.ctranslate2_writing import reason
+from compressors.skeleton import skeleton
 
 THERE = pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="pip install ctranslate2")
 CPU = Hardware("cpu", "cpu-generic", threads=1)

@@ -27,9 +27,10 @@ from compressors import artifact, registry
 from compressors.artifact import Artifact
 from compressors.build import build_step
 from compressors.given.given import Given
-from compressors.interface import Context, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.interface import Context, ModelSpec, PressbenchError, Unsupported
 from compressors.runtimes import gguf_writing
 from compressors.runtimes.gguf_writing import Written
+from compressors.skeleton import skeleton
 
 LLAMACPP = pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="pip install llama-cpp-python")
 KINDS = ("llama", "mistral", "qwen3")

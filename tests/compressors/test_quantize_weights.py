@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compressors import artifact, conformance
 from compressors.build import build
-from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.interface import Context, InputSpec, ModelSpec, PressbenchError, Unsupported
 from compressors.quantization.bits import unpack
 from compressors.quantization.grid import on_grid
 from compressors.quantization.grids.linear import LinearGrid
@@ -18,6 +18,7 @@ from compressors.quantization.laid_grid import nearest
 from compressors.quantization.packed import PackedWeight
 from compressors.quantization.packed_layers import PackedLinear
 from compressors.quantization.weights import QuantizeWeights
+from compressors.skeleton import skeleton
 
 BITS = range(2, 9)
 

@@ -18,10 +18,11 @@ from compressors import artifact, conformance, registry, surgery
 from compressors.artifact import Artifact
 from compressors.build import build_step
 from compressors.conformance import HARDWARE
-from compressors.interface import Context, Examples, InputSpec, ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.interface import Context, Examples, InputSpec, ModelSpec, PressbenchError, Unsupported
 from compressors.quantization.weights import QuantizeWeights
 from compressors.runtimes.export import to_onnx
 from compressors.sharing.layers import ShareLayers, groups
+from compressors.skeleton import skeleton
 
 BARE = {"recovery_epochs": 0.0, "start": "first"}
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from compressors import registry, surgery, units
 from compressors.conformance import HARDWARE
-from compressors.interface import InputSpec, ModelSpec, NoFilling, skeleton
+from compressors.interface import InputSpec, ModelSpec
+from compressors.skeleton import NoFilling, skeleton
 from compressors.surgery import UnknownStructure
 from compressors.tiny_specs import TINY_SPECS
 from compressors.units import Block

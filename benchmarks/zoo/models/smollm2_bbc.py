@@ -18,7 +18,8 @@ from benchmarks.zoo.task import Task
 from benchmarks.zoo.tasks.bbc_text import TASK
 from benchmarks.zoo.wheel import WheelAsset
 from benchmarks.zoo.workload import Workload, decode, prefill
-from compressors.interface import Examples, Hardware, InputSpec, Progress, skeleton
+from compressors.interface import Examples, Hardware, InputSpec, Progress
+from compressors.skeleton import skeleton
 
 CONTEXT = 128
 

@@ -66,7 +66,7 @@ class Checkpoint:
     @functools.cached_property
     def longest(self) -> int | None:
         """The most tokens that it has positions for; None where nothing says so."""
-        from compressors.interface import skeleton
+        from compressors.skeleton import skeleton
 
         keys = ("max_position_embeddings", "n_positions", "max_sequence_length")
         found = next((int(self.config[key]) for key in keys if self.config.get(key)), None)
@@ -219,7 +219,7 @@ _HEADS = ("classifier", "score", "lm_head", "qa_outputs", "pre_classifier", "cla
 
 def _check_head(found: Checkpoint, weights: list[Path]) -> None:
     """A head that the configuration names and the file lacks would be made at random."""
-    from compressors.interface import skeleton
+    from compressors.skeleton import skeleton
 
     names = [name for path in weights for name in tensor_names(path, found.said)]
     stored = {part for name in names for part in name.split(".")}

@@ -33,9 +33,9 @@ from compressors.interface import (
     Progress,
     Unsupported,
     no_progress,
-    skeleton,
 )
 from compressors.registry import source_closure
+from compressors.skeleton import skeleton
 
 SPLITS = "splits"
 """The folder of a data entry that holds the rows."""

@@ -27,9 +27,10 @@ from benchmarks.zoo.own.text_to_text import TextToText
 from benchmarks.zoo.workload import Workload, decode, generate, parse_workload
 from compressors import artifact, registry
 from compressors.artifact import Artifact
-from compressors.interface import Hardware, PressbenchError, Unsupported, skeleton
+from compressors.interface import Hardware, PressbenchError, Unsupported
 from compressors.runtimes.base import runtime_classes
 from compressors.runtimes.writing import TorchWriter
+from compressors.skeleton import skeleton
 from compressors.tiny_specs import TINY_SPECS
 
 CPU = Hardware("cpu", "cpu-generic", threads=1)

@@ -126,6 +126,34 @@ def test_some_answers_are_to_examples_as_they_are_and_some_can_be_asked_again(in
     assert {one.call for one in checked} == {1, 2}, "which call is checked is drawn too"
 
 
+@pytest.mark.parametrize(
+    ("eager", "device", "seconds", "before"),
+    [(True, "cpu", 0.03, 1), (False, "cpu", 0.03, 4), (True, "cuda", 0.03, 4), (True, "cpu", 0.0, 4)],
+    ids=["long and eager", "of a graph", "on a GPU", "short"],
+)
+def test_before_a_long_pass_of_an_eager_model_one_example_is_enough(
+    eager: bool, device: str, seconds: float, before: int, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "flush_for", lambda _: None)
+    rows: list[int] = []
+
+    def forward(given: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows.append(len(given["input_ids"]))
+        time.sleep(seconds)
+        return total(given)
+
+    state: dict[str, Any] = {"forward": forward, "eager": eager, "device": device}
+    timing.set_workload(state, inputs, Workload(4, 9))
+    calls = timing.calls_per_slot(state)
+    assert set(rows) == {4}, "how long it takes is seen on whole batches"
+    rows.clear()
+    found = slots(state, 6, calls)
+    assert rows == 6 * [before, *(calls * [4])]
+    for slot in found:
+        if slot.checked.rows is not None:
+            assert np.array_equal(slot.checked.answer, stages.sketches(state, inputs, slot.checked.rows.tolist(), 4))
+
+
 class Lazy:
     def __init__(self, make: Callable[[], np.ndarray]) -> None:
         self.make = make

@@ -36,6 +36,8 @@ def test_what_is_counted_beside_the_dense_model_is_what_is_counted_alone(tmp_pat
     beside = stages.count({}, folder, folder, "kernel", False, (inputs, inputs), (other, own), known)
     assert alone is not None and beside.executed == alone
     assert beside.dense_executed == known, "what is known of the dense model is taken, and not counted again"
+    itself = stages.count({}, folder, folder, None, False, (inputs, inputs), (own, own), known)
+    assert itself.executed == itself.dense_executed == known, "nor where it is held against itself"
 
 
 def test_what_the_dense_model_executes_is_counted_once_for_all_it_is_held_against(

@@ -10,9 +10,10 @@ from tiny_architectures import spec_of
 
 from compressors import conformance, recovery, registry, surgery
 from compressors.adapters.lora import adaptable, adapted
-from compressors.interface import PressbenchError, skeleton
+from compressors.interface import PressbenchError
 from compressors.pruning.magnitude import PruneMagnitude
 from compressors.pruning.patterns import n_of_m
+from compressors.skeleton import skeleton
 
 
 def answers(model: torch.nn.Module, subject: conformance.Subject) -> torch.Tensor:

@@ -16,7 +16,8 @@ from compressors.conformance import HARDWARE
 from compressors.distillation import shape as shapes
 from compressors.distillation import start
 from compressors.distillation.student import DistilStudent
-from compressors.interface import Context, Examples, PressbenchError, skeleton
+from compressors.interface import Context, Examples, PressbenchError
+from compressors.skeleton import skeleton
 
 
 def shape_of(model: nn.Module) -> tuple[list[int], int, list[int], list[int]]:

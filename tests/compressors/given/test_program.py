@@ -15,7 +15,8 @@ from compressors.artifact import Artifact
 from compressors.build import build_step
 from compressors.given.form import GivenError
 from compressors.given.given import Given
-from compressors.interface import Context, Hardware, InputSpec, ModelSpec, PressbenchError, skeleton
+from compressors.interface import Context, Hardware, InputSpec, ModelSpec, PressbenchError
+from compressors.skeleton import skeleton
 
 CPU = Hardware("cpu", "cpu-other")
 IMAGES = InputSpec("float32", ("batch", 1, 8, 8))

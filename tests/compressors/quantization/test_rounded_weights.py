@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from compressors import conformance, surgery
 from compressors.build import build
-from compressors.interface import ModelSpec, PressbenchError, Unsupported, skeleton
+from compressors.interface import ModelSpec, PressbenchError, Unsupported
 from compressors.quantization.gptq import QuantizeGptq
 from compressors.quantization.grids.linear import LinearGrid
 from compressors.quantization.laid_grid import LaidGrid, nearest
 from compressors.quantization.packed import PackedWeight
 from compressors.quantization.packed_layers import PackedEmbedding, PackedLinear
 from compressors.quantization.weights import SMALLEST_LINEAR, QuantizeWeights
+from compressors.skeleton import skeleton
 
 METHODS = [QuantizeGptq(group_size=16), QuantizeWeights(group_size=16, embedding_bits=0, head_bits=0)]
 

@@ -18,7 +18,8 @@ from benchmarks.zoo.own.kind import Fitted, Kind, Read, Row
 from benchmarks.zoo.own.table import DataError, Table
 from benchmarks.zoo.owners_run import OwnersRun, by_pipeline
 from benchmarks.zoo.workload import Workload
-from compressors.interface import Examples, skeleton
+from compressors.interface import Examples
+from compressors.skeleton import skeleton
 
 MOST = 512
 
