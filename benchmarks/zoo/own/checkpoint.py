@@ -13,6 +13,7 @@ from typing import Any
 
 from compressors.artifact import file_hash
 from compressors.interface import PressbenchError
+from compressors.saved_folder import WEIGHTS, check_there, header, indexed
 
 SMALL = 64 * 2**20
 """A file below this is no file of weights."""
@@ -143,18 +144,10 @@ def look_at_config(folder: Path, said: str, *, quantized: bool = False) -> Check
 
 def weight_files(folder: Path, said: str, *, allow_pickle: bool) -> list[Path]:
     """The files of weights. Raises ModelError where there are none, or pickle only and that is not allowed."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ModelError(f"{said}/{index.name}: damaged") from None
-        if bad := [name for name in names if Path(name).name != name]:
-            raise ModelError(f"{said}/{index.name}: names a file outside the folder: {bad[0]!r}")
-        if gone := [name for name in names if not (folder / name).is_file()]:
-            raise ModelError(f"{said}: {gone[0]} is missing, which {index.name} names")
+    if (names := indexed(folder, said, ModelError)) is not None:
+        check_there(folder, names, said, ModelError)
         return [folder / name for name in names]
-    if (single := folder / "model.safetensors").is_file():
+    if (single := folder / WEIGHTS).is_file():
         return [single]
     if pickled := sorted(folder.glob("pytorch_model*.bin")):
         if allow_pickle:
@@ -172,33 +165,17 @@ def identity(folder: Path) -> dict[str, str]:
     return {p.name: file_hash(p) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in kinds}
 
 
-def tensor_names(path: Path, said: str) -> list[str]:
-    """Names of the tensors in a safetensors file. Raises ModelError where it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{said}/{path.name}: damaged or truncated: {error}") from None
-
-
 def check_stored(weights: list[Path], said: str) -> None:
     """Weights in 8 bits or fewer, and what belongs to them, are no dense model's."""
-    from safetensors import safe_open
-
     for path in weights:
-        names = tensor_names(path, said)
-        if scales := [name for name in names if SCALES.search(name)]:
+        types = header(path, said, ModelError)
+        if scales := [name for name in types if SCALES.search(name)]:
             raise ModelError(
                 f"{said}: it is quantized already: {path.name} has {len(scales)} tensors such as {scales[0]}; the "
                 "dense model must be the one before that"
             )
-        with safe_open(path, framework="pt") as file:
-            narrow = [
-                n for n in names if file.get_slice(n).get_dtype().startswith(("F8", "F4", "F6", "I8", "U8", "I4"))
-            ]
-        if narrow := [name for name in narrow if name.endswith("weight")]:
+        few = [name for name, stored in types.items() if stored.startswith(("f8", "f4", "f6", "i8", "u8", "i4"))]
+        if narrow := [name for name in few if name.endswith("weight")]:
             raise ModelError(
                 f"{said}: it is quantized already: {narrow[0]} of {path.name} is stored in 8 bits or fewer; the dense "
                 "model must be the one before that"
@@ -209,8 +186,8 @@ def _left_alone(folder: Path, weights: list[Path]) -> tuple[str, ...]:
     """The files of weights that are there too, by name."""
     read = {path.name for path in weights}
     found = sorted({p.name for pattern in OTHERS for p in folder.glob(pattern) if p.name not in read})
-    if (folder / "model.safetensors").is_file() and "model.safetensors" not in read:
-        found.append("model.safetensors")
+    if (folder / WEIGHTS).is_file() and WEIGHTS not in read:
+        found.append(WEIGHTS)
     return (f"weights are read from {', '.join(sorted(read)[:3])}; left alone: {', '.join(found)}",) if found else ()
 
 
@@ -221,7 +198,7 @@ def _check_head(found: Checkpoint, weights: list[Path]) -> None:
     """A head that the configuration names and the file lacks would be made at random."""
     from compressors.skeleton import skeleton
 
-    names = [name for path in weights for name in tensor_names(path, found.said)]
+    names = [name for path in weights for name in header(path, found.said, ModelError)]
     stored = {part for name in names for part in name.split(".")}
     model = skeleton(found.config, device="meta")
     tied = {re.split(r"\.", name)[0] for name in getattr(model, "all_tied_weights_keys", {}) or {}}

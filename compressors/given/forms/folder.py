@@ -17,8 +17,8 @@ from compressors.given.graph import classes
 from compressors.given.within import check_within
 from compressors.interface import ModelSpec
 from compressors.runtimes.folder import CONFIG
+from compressors.saved_folder import INDEX, WEIGHTS, check_there, header, indexed
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 MORE = ("generation_config.json",)
 READ = (".jinja", ".json", ".model", ".safetensors", ".txt")
 """How the names of files end that transformers reads, of a tokenizer or a processor too."""
@@ -63,7 +63,7 @@ class Folder(Form):
     def look(self, main: Path, said: str) -> Looked:
         folder, config = main.parent, _config(main, said)
         names = _shards(folder, said)
-        tensors = {name: kind for shard in names for name, kind in _header(folder / shard, said).items()}
+        tensors = {name: kind for shard in names for name, kind in header(folder / shard, said, GivenError).items()}
         small = [name for name in (INDEX, *MORE) if (folder / name).is_file()]
         files = {name: folder / name for name in (CONFIG, *names, *small)}
         return Looked(said, files, {"config": config, "tensors": tensors})
@@ -131,36 +131,13 @@ def _config(main: Path, said: str) -> dict[str, Any]:
 
 def _shards(folder: Path, said: str) -> list[str]:
     """The files of weights, as the index names them, or the one there is. Raises GivenError."""
-    if not (folder / INDEX).is_file():
+    names = indexed(folder, said, GivenError)
+    if names is None:
         return [WEIGHTS]
-    try:
-        names = sorted(set(map(_text, json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise GivenError(f"{said}/{INDEX}: damaged") from None
-    if bad := [name for name in names if Path(name).name != name]:
-        raise GivenError(f"{said}/{INDEX}: names a file outside of the folder: {bad[0]!r}")
     if (folder / WEIGHTS).is_file() and WEIGHTS not in names:
         raise GivenError(f"{said}: two sets of weights in one folder, {WEIGHTS} and those of {INDEX}: take one out")
-    if gone := [name for name in names if not (folder / name).is_file()]:
-        raise GivenError(f"{said}: {gone[0]} is missing, which {INDEX} names")
+    check_there(folder, names, said, GivenError)
     return names
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _header(path: Path, said: str) -> dict[str, str]:
-    """Tensor -> type of a safetensors file, in the words of torch. Raises GivenError where it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return {name: file.get_slice(name).get_dtype().lower() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise GivenError(f"{said}/{path.name}: damaged or truncated: {error}") from None
 
 
 FORM = Folder()

@@ -145,7 +145,7 @@ def _led_out(name: str) -> Callable[[Path], None]:
         (_config(quantization_config={"quant_method": "mine"}), "names the quantization .mine., which is not"),
         (_cut, "model.safetensors: damaged or truncated"),
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "index.json: damaged"),
-        (_indexed('{"weight_map": {"a": "../b"}}'), "names a file outside of the folder: '../b'"),
+        (_indexed('{"weight_map": {"a": "../b"}}'), "names a file outside the folder: '../b'"),
         (_indexed('{"weight_map": {"a": "b.safetensors"}}'), "two sets of weights in one folder"),
         (_indexed('{"weight_map": {"a": 5}}'), "index.json: damaged"),
         (_led_out("model.safetensors"), "model.safetensors leads out of its folder"),

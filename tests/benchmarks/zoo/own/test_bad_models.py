@@ -108,6 +108,9 @@ def test_weights_that_cannot_be_read(tmp_path: Path, refusal: Callable[..., str]
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "../elsewhere.safetensors"}}))
     assert refusal("own").endswith("names a file outside the folder: '../elsewhere.safetensors'")
+    for damaged in ({"weight_map": {"a": 5}}, {"weight_map": ["a"]}, {}):
+        index.write_text(json.dumps(damaged))
+        assert refusal("own") == "own/model.safetensors.index.json: damaged"
     index.write_text(json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors"}}))
     assert refusal("own") == (
         "own: model-00001-of-00001.safetensors is missing, which model.safetensors.index.json names"
