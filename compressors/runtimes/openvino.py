@@ -17,6 +17,7 @@ from compressors.runtimes.files import Files
 from compressors.runtimes.generation import Generator
 from compressors.runtimes.layers import WRAPPER, by_layer, spread
 from compressors.runtimes.openvino_generation import OpenvinoGenerator, last_token_only, weight_bytes
+from compressors.runtimes.openvino_held import told_where_held
 from compressors.runtimes.ports import Ports
 
 GRAPH = "model.xml"
@@ -72,7 +73,8 @@ class OpenvinoRuntime(Runtime):
                 inputs = ports.fed(inputs, types)
             if cached:
                 inputs = whole_texts(inputs)
-            request.infer([inputs[name] for name in names], share_inputs=True)
+            with told_where_held():
+                request.infer([inputs[name] for name in names], share_inputs=True)
             return np.array(request.get_output_tensor(scored).data, dtype=np.float32)
 
         return forward
@@ -182,7 +184,8 @@ def _compiled(model: Any, options: Mapping[str, Any], device: str, threads: int)
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
-    return openvino.Core().compile_model(model, "CPU", settings)
+    with told_where_held():
+        return openvino.Core().compile_model(model, "CPU", settings)
 
 
 def _types(graph: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from compressors.runtimes.cached_graph import continued
 from compressors.runtimes.generation import greedy
+from compressors.runtimes.openvino_held import told_where_held
 
 WIDTHS = {"f32": 4, "bf16": 2}
 """Bytes of a number in the precision that is computed in."""
@@ -67,7 +68,8 @@ class OpenvinoGenerator:
         batch, sequence = ids.shape
         mask = np.ones((batch, self._cached + sequence), np.int64)
         inputs = {"input_ids": ids, "attention_mask": mask, **continued(batch, sequence, self._cached)}
-        self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        with told_where_held():
+            self._request.infer(inputs, share_inputs=True, share_outputs=True)
         self._cached += sequence
         found: np.ndarray = self._request.get_output_tensor(0).data[:, -1].argmax(-1)
         return found

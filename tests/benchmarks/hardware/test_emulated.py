@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,10 +21,13 @@ from benchmarks.hardware import detected, device_of, is_class, select
 from benchmarks.hardware.devices import cpu
 from benchmarks.hardware.fingerprint import fingerprint
 from benchmarks.hardware.instructions import LIMITS, check
+from benchmarks.measure import stages
 from benchmarks.measure.worker import Worker
-from compressors import registry
-from compressors.interface import Hardware, ModelSpec, PressbenchError
+from benchmarks.zoo.dense import write_examples
+from compressors import conformance, registry
+from compressors.interface import Hardware, ModelSpec, PressbenchError, Unsupported
 from compressors.runtimes.compiled import compiler_reason
+from compressors.runtimes.openvino_held import LIMIT, told_where_held
 from results.store.store import list_runs, read_run
 
 strong = pytest.mark.skipif(
@@ -83,6 +87,34 @@ def test_a_worker_is_held_and_no_other_is() -> None:
     with Worker("held", threads=1, held_to="avx2") as held, Worker("free", threads=1) as free:
         assert held.call(capability) == "AVX2"
         assert free.call(capability) == torch.backends.cpu.get_cpu_capability() != "AVX2"
+
+
+@strong
+def test_what_openvino_cannot_do_held_is_told_and_the_rest_answers(tmp_path: Path) -> None:
+    subject, inputs = conformance.subject("bert"), tmp_path / "inputs.safetensors"
+    write_examples(subject.examples, inputs)
+    cpu_ = Hardware("cpu-avx2-emulated", "cpu-avx2-emulated", threads=1, held_to="avx2")
+    for name, few_bits in (("openvino-fp32", False), ("weight-only-openvino-8bit", True)):
+        made = conformance._made(registry.variants("nightly")[name].steps, "bert").directory
+        with Worker(name, threads=1, held_to="avx2") as held:
+            try:
+                held.call(stages.load, made, cpu_)
+                assert np.isfinite(held.call(stages.sketches, inputs, [0, 1], 2)).all()
+            except Unsupported as error:  # no kernel where the processor has AVX512, of some processors
+                assert few_bits and "oneDNN held to AVX2 lacks some of them" in str(error)
+
+
+@pytest.mark.parametrize("limit", ["AVX2", None])
+def test_an_error_of_openvino_is_none_of_emulation_where_nothing_is_held(
+    limit: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(LIMIT, raising=False)
+    if limit:
+        monkeypatch.setenv(LIMIT, limit)
+    for said, limited in (("list of primitive descriptors is empty", bool(limit)), ("no memory", False)):
+        with pytest.raises(Unsupported if limited else RuntimeError) as error, told_where_held():
+            raise RuntimeError(said)
+        assert isinstance(error.value, Unsupported) == limited
 
 
 def test_a_process_that_is_not_held_says_so() -> None:
