@@ -98,14 +98,22 @@ def _points(row: Row, up: _Up, tokens: int) -> Iterator[dict[str, Any]]:
 
 
 def length_specs(found: Sequence[Plot]) -> Mapping[str, Spec]:
-    """The specifications of the charts of these plots, by name."""
-    names = list(dict.fromkeys(name for one in found for name in one.chart.data["points"]["method"]))
-    return {up.spec: _spec(up, names) for up in (SPEED, MEMORY)}
+    """The specifications of the charts of these plots, by name: in each a method has the same colour and shape."""
+    every = dict.fromkeys(name for one in found for name in one.chart.data["points"]["method"])
+    looks = {name: (COLOURS[i % len(COLOURS)], SHAPES[(i + i // len(COLOURS)) % len(SHAPES)])
+             for i, name in enumerate(every)}  # fmt: skip
+    specs = {}
+    for up in (SPEED, MEMORY):
+        own = {name for one in found if one.chart.spec == up.spec for name in one.chart.data["points"]["method"]}
+        specs[up.spec] = _spec(up, {name: look for name, look in looks.items() if name in own})
+    return specs
 
 
-def _spec(up: _Up, names: Sequence[str]) -> Spec:
-    scale = {"domain": names, "range": [COLOURS[i % len(COLOURS)] for i in range(len(names))]}
-    shapes = {"domain": names, "range": [SHAPES[(i + i // len(COLOURS)) % len(SHAPES)] for i in range(len(names))]}
+def _spec(up: _Up, looks: Mapping[str, tuple[str, str]]) -> Spec:
+    """looks: of the methods that have points, colour and shape."""
+    names = list(looks)
+    scale = {"domain": names, "range": [colour for colour, _ in looks.values()]}
+    shapes = {"domain": names, "range": [shape for _, shape in looks.values()]}
     x = number("x", ACROSS.title, scale={"type": "log", "base": 2, "nice": False, "padding": 14},
                axis={"tickCount": 6, "labelOverlap": True, "format": ",d"})  # fmt: skip
     axis = {"labelExpr": up.label, "tickCount": 6, "labelOverlap": True, **({"values": up.ticks} if up.ticks else {})}

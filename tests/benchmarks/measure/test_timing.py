@@ -18,7 +18,8 @@ from benchmarks.zoo.dense import write_examples
 from benchmarks.zoo.workload import Workload, decode, prefill
 from compressors import conformance
 from compressors.interface import Compressor, Examples, Hardware, PressbenchError
-from compressors.runtimes.controls import Dense, OpenvinoFp32
+from compressors.runtimes.compiled import TorchCompileFp32
+from compressors.runtimes.controls import Dense, OnnxRuntimeFp32, OpenvinoFp32
 
 CPU = Hardware("cpu", "cpu-generic", threads=1)
 
@@ -152,6 +153,17 @@ def test_before_a_long_pass_of_an_eager_model_one_example_is_enough(
     for slot in found:
         if slot.checked.rows is not None:
             assert np.array_equal(slot.checked.answer, stages.sketches(state, inputs, slot.checked.rows.tolist(), 4))
+
+
+@pytest.mark.parametrize(
+    ("method", "eager"),
+    [(Dense(), True), (TorchCompileFp32(), False), (OnnxRuntimeFp32(), False), (OpenvinoFp32(), False)],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_what_makes_a_plan_for_a_shape_is_not_eager(method: Compressor, eager: bool) -> None:
+    state: dict[str, Any] = {}
+    stages.load(state, conformance._made(method.steps, "bert").directory, CPU)
+    assert state["eager"] is eager
 
 
 class Lazy:

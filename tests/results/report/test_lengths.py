@@ -70,6 +70,18 @@ def test_memory_is_drawn_beside_the_dense_models(tmp_path: Path) -> None:
     found = {(m, x): y for m, x, y in zip(points["method"], points["x"], points["y"], strict=True)}
     assert found == {("window", 512): 650, ("window", 2048): 900, ("dense", 512): 1300, ("dense", 2048): 1800}
     assert memory.chart.label.startswith("Memory of 1 method over length on ")
+    specs = lengths.length_specs([speed, memory])
+    domains = {one.chart.spec: _looks(specs[one.chart.spec]) for one in (speed, memory)}
+    assert [list(looks) for looks in domains.values()] == [["window"], ["window", "dense"]], (
+        "who has no point has no key"
+    )
+    assert domains[speed.chart.spec]["window"] == domains[memory.chart.spec]["window"], "one look in both"
+
+
+def _looks(spec: Any) -> dict[str, str]:
+    """Method -> colour, of a specification's points."""
+    scale = spec["layer"][-1]["encoding"]["color"]["scale"]
+    return dict(zip(scale["domain"], scale["range"], strict=True))
 
 
 def test_it_is_drawn_by_the_command(tmp_path: Path, call: Any) -> None:
