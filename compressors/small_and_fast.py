@@ -2,7 +2,7 @@
 
 A recipe is one of methods that are there by themselves; this is the one place that says which go together. That of
 models that read words was found by `pressbench search` on minilm-bbc (docs/searching.md tells how); that of models that
-see images is one of nine that were tried on vit-digits, on AVX2 of eight (docs/methods.md has them); that of models
+see images is one of nine that were tried on vit-digits, on AVX2 of nine (docs/methods.md has them); that of models
 that write words was put together by hand, from what each method showed by itself.
 """
 
