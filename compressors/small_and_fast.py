@@ -40,7 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Chain]] = {
     },
     "sees images": {
         "": (SHALLOW, ("int8-openvino", ())),
-        # Its files keep more in fp32 than OpenVINO's: some heads and neurons less make up for it.
+        # Its files are larger than OpenVINO's: some heads and neurons less make up for it.
         "cpu-avx2": (
             SHALLOW,
             ("prune-structured", (("heads_removed", 0.25), ("neurons_removed", 0.25), ("recovery_epochs", 4.0))),
